@@ -1,0 +1,88 @@
+"""The paper's tables as typed data.
+
+Raureanu, "Transfer Learning For Cell Image Reconstruction", 2021: Tables 1 and 2 (averages on BBBC006 and BBBC005),
+3 and 4 (by z-plane), 5 (by blur level). Its column "RMSE" is not the root of its "MSE"; it behaves as scikit-image's
+normalised RMSE, and is compared with that.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+TABLES_FILE = Path(__file__).with_name("paper_tables.csv")
+AVERAGES = {"bbbc006": "1", "bbbc005": "2"}
+BY_LEVEL = {"bbbc006": "3-4", "bbbc005": "5"}
+FIGURE = {"bbbc006": "Figure 2", "bbbc005": "Figure 3"}
+NAMES = {"whole": "paper: whole image", "split": "paper: split image"}
+BLURS = (4, 7, 10, 14, 17, 20, 23, 26, 29, 32, 35, 39, 42, 45, 48)  # BBBC005's F at the paper's levels 1 to 15
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table, as it was printed.
+
+    Parameters
+    ----------
+    table : 1, 2, 3-4 or 5.
+    autoencoder : whole or split.
+    level : z-plane (Tables 3 and 4) or the blur F of BBBC005 (Table 5); None for an average.
+    mse_text : the printed MSE, such as "0.002" or "< 0.001".
+    rmse, psnr, ssim : the other columns, printed to three places.
+    """
+
+    table: str
+    autoencoder: str
+    level: int | None
+    mse_text: str
+    rmse: float
+    psnr: float
+    ssim: float
+
+
+@lru_cache(maxsize=1)
+def tables() -> tuple[Row, ...]:
+    """Return all rows of the paper's tables."""
+    rows = []
+    with TABLES_FILE.open(newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            level = int(line["level"]) if line["level"] else None
+            if line["table"] == "5" and level is not None:
+                level = BLURS[level - 1]
+            values = float(line["rmse"]), float(line["psnr"]), float(line["ssim"])
+            rows.append(Row(line["table"], line["autoencoder"], level, line["mse"], *values))
+    return tuple(rows)
+
+
+def averages(kind: str) -> dict[str, Row]:
+    """Return the paper's averages on one data set: whole and split."""
+    return {row.autoencoder: row for row in tables() if row.table == AVERAGES[kind]}
+
+
+def curve(kind: str, autoencoder: str) -> list[Row]:
+    """Return the paper's rows by level on one data set, ascending."""
+    return [row for row in tables() if row.table == BY_LEVEL[kind] and row.autoencoder == autoencoder]
+
+
+def reference_curves(kind: str) -> list[dict[str, Any]]:
+    """Return the paper's curves as `reference` events of a ledger."""
+    references = []
+    for autoencoder, name in NAMES.items():
+        rows, average = curve(kind, autoencoder), averages(kind)[autoencoder]
+        references.append(
+            {
+                "reference": name,
+                "judged_on": "paper",
+                "levels": [row.level for row in rows],
+                "common": {
+                    "ssim": [row.ssim for row in rows],
+                    "psnr": [row.psnr for row in rows],
+                    "nrmse": [row.rmse for row in rows],
+                },
+                "summary": {"ssim": average.ssim, "psnr": average.psnr, "nrmse": average.rmse},
+            }
+        )
+    return references

@@ -1,0 +1,444 @@
+"""The configuration of a study: declared once here, filled from YAML and the command line, checked as a whole.
+
+A named study is a file in `study/configs`. Every key can be given on the command line with its dotted name, such as
+``--search.trials 20``. Nothing is read, trained or written before `parse` has found the whole configuration sound.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import re
+import sys
+import time
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+
+from study.errors import StudyError, raise_all
+
+CONFIG_FOLDER = Path(__file__).parent / "configs"
+DATASETS = ("bbbc005", "bbbc006")
+LOSSES = ("l1", "l2", "msssim_l1")
+
+
+@dataclass(frozen=True)
+class SimulateConfig:
+    """Make the raw folder before the study, when no `dataset.root` is given.
+
+    Parameters
+    ----------
+    wells : wells (bbbc006) or scenes (bbbc005) to make; 0 simulates nothing.
+    fields_per_well : fields of view in each well.
+    from_sharp : folder of real in-focus images to blur; procedural nuclei without it.
+    """
+
+    wells: int = 0
+    fields_per_well: int = 1
+    from_sharp: str | None = None
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """Which images, and how they are prepared and split.
+
+    Parameters
+    ----------
+    kind : the layout of the raw folder, bbbc005 or bbbc006.
+    root : the raw folder, as the Broad Institute publishes it.
+    channel : w1 (Hoechst in BBBC006; the nuclei-like stain in BBBC005) or w2.
+    levels : z-planes (bbbc006) or blur levels F (bbbc005) to use; all that the folder holds if not given.
+    max_fields : use at most so many fields of view, chosen evenly over the wells; all if not given.
+    resize : antialiased (area mean when shrinking) or paper (bicubic always).
+    test, validation : share of the wells or scenes in each; the rest trains.
+    simulate : make the raw folder instead of reading `root`.
+    """
+
+    kind: Literal["bbbc005", "bbbc006"] = "bbbc006"
+    root: str | None = None
+    channel: Literal["w1", "w2"] = "w1"
+    levels: list[int] | None = None
+    max_fields: int | None = None
+    resize: Literal["antialiased", "paper"] = "antialiased"
+    test: float = 0.20
+    validation: float = 0.16
+    simulate: SimulateConfig = field(default_factory=SimulateConfig)
+
+
+@dataclass(frozen=True)
+class SizesConfig:
+    """Image and patch sizes, in pixels of a side; the first of each list is the baseline's.
+
+    Parameters
+    ----------
+    whole : image sizes that the whole-image family may take.
+    split : image size of the split-image family.
+    patches : patch sizes that the split-image family may take; each divides `split`.
+    common : the grid on which all models and do-nothing are compared.
+    """
+
+    whole: list[int] = field(default_factory=lambda: [128])
+    split: int = 768
+    patches: list[int] = field(default_factory=lambda: [128])
+    common: int = 128
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained; the defaults are the paper's (section 5.3).
+
+    Parameters
+    ----------
+    epochs : the full budget of a trial.
+    batch_size : patches in one step.
+    patches_per_image : patches sampled from an image in each epoch; all of them if not given.
+    """
+
+    epochs: int = 50
+    batch_size: int = 16
+    patches_per_image: int | None = None
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """What is searched, by whom, and when a trial is stopped.
+
+    Parameters
+    ----------
+    space : a search space of `search_spaces`, or none to run the baselines alone.
+    trials : searched trials; the two baselines are run besides.
+    searcher : tpe or random.
+    scheduler : asha or none.
+    grace_epochs : epochs that every trial may run before it can be stopped.
+    reduction_factor : of the trials that reach a rung, one in so many goes on.
+    rung_images : validation images scored after each epoch, the same for all trials.
+    """
+
+    space: Literal["paper", "none"] = "paper"
+    trials: int = 8
+    searcher: Literal["tpe", "random"] = "tpe"
+    scheduler: Literal["asha", "none"] = "asha"
+    grace_epochs: int = 1
+    reduction_factor: int = 3
+    rung_images: int = 32
+
+
+@dataclass(frozen=True)
+class ConfirmConfig:
+    """The last word: the best and the baselines again, on the test set.
+
+    Parameters
+    ----------
+    best : how many of the searched trials are confirmed.
+    replicates : seeds of each.
+    """
+
+    best: int = 1
+    replicates: int = 3
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How a network is scored.
+
+    Parameters
+    ----------
+    inference : whole (the whole image at once) or stitched (patch by patch, as the paper does).
+    """
+
+    inference: Literal["whole", "stitched"] = "whole"
+
+
+@dataclass(frozen=True)
+class ResourcesConfig:
+    """What one trial is given.
+
+    Parameters
+    ----------
+    cpus_per_trial : processors of a trial, and its threads.
+    gpus_per_trial : may be a fraction.
+    max_retries : how often a trial is taken up again after its worker died.
+    """
+
+    cpus_per_trial: int = 1
+    gpus_per_trial: float = 0.0
+    max_retries: int = 2
+
+
+@dataclass(frozen=True)
+class RecordConfig:
+    """Where the record is mirrored.
+
+    Parameters
+    ----------
+    mlflow : tracking URI; a sqlite file in the storage folder if not given, `none` for no mirror.
+    experiment : the MLflow experiment that holds the studies.
+    """
+
+    mlflow: str | None = None
+    experiment: str = "refocus"
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """A whole study.
+
+    Parameters
+    ----------
+    name : name of the study and of its folder; the configuration and the time if not given.
+    storage : the folder that holds stores, studies and the MLflow file.
+    seed : every random choice comes from it.
+    scaled_down : baselines are made smaller than the paper's, to try the program; no claim may rest on it.
+    """
+
+    name: str = ""
+    storage: str = "results"
+    seed: int = 0
+    scaled_down: bool = False
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    sizes: SizesConfig = field(default_factory=SizesConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    record: RecordConfig = field(default_factory=RecordConfig)
+
+    @property
+    def folder(self) -> Path:
+        """Where this study keeps all that it leaves."""
+        return Path(self.storage).resolve() / "studies" / self.name
+
+    @property
+    def image_sizes(self) -> list[int]:
+        """Every image size that a trial of this study can ask for, ascending."""
+        return sorted({*self.sizes.whole, self.sizes.split})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the configuration as plain dictionaries, lists and numbers."""
+        return dataclasses.asdict(self)
+
+
+def derive_seed(*parts: int | str) -> int:
+    """Derive a 31-bit seed from the study's seed and whatever tells one random choice from another."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def configs() -> list[str]:
+    """Return the names of the studies that come with the program."""
+    return sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
+
+
+def parse(arguments: Sequence[str]) -> StudyConfig:
+    """Build a sound configuration from the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        ``--config NAME|FILE`` (a name from `study/configs` or a YAML file) and any dotted key with its value.
+
+    Raises
+    ------
+    StudyError
+        If a key is unknown (the nearest one is named), a value has the wrong type, or the whole does not fit together.
+    SystemExit
+        After ``--help`` and ``--print_config``.
+    """
+    arguments = _with_config_file(list(arguments))
+    _check_names(arguments)
+    try:
+        namespace = _parser().parse_args(arguments)
+    except (ValueError, TypeError, KeyError) as error:
+        raise StudyError(f"the configuration can not be read: {error}") from None
+    except Exception as error:  # the parser's own error class; its text names the key
+        if type(error).__name__ != "ArgumentError":
+            raise
+        raise StudyError(f"the configuration can not be read: {error}") from None
+    config = _build(StudyConfig, namespace)
+    if not config.name:
+        stem = Path(str(namespace.config[-1])).stem if namespace.config else "study"
+        config = dataclasses.replace(config, name=f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+    validate(config)
+    return config
+
+
+def load(path: Path) -> StudyConfig:
+    """Read the resolved configuration that a study left beside its results."""
+    return parse(["--config", str(path)])
+
+
+def validate(config: StudyConfig) -> None:
+    """Raise one `StudyError` that names everything that does not fit together in `config`."""
+    problems = [*_check_dataset(config), *_check_sizes(config), *_check_budget(config)]
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", config.name):
+        problems.append(
+            f"name must be letters, digits, '.', '_' and '-' (64 at most), for it names a folder; got {config.name!r}"
+        )
+    raise_all(problems, heading="The configuration does not fit together")
+
+
+def _check_dataset(config: StudyConfig) -> Iterator[str]:
+    dataset = config.dataset
+    if (dataset.root is None) == (dataset.simulate.wells == 0):
+        yield (
+            "give either dataset.root (a raw folder in the official layout; `refocus simulate` makes one) or "
+            f"dataset.simulate.wells; got root={dataset.root!r}, simulate.wells={dataset.simulate.wells}"
+        )
+    if dataset.kind == "bbbc005" and dataset.simulate.wells and dataset.simulate.from_sharp is None:
+        yield (
+            "BBBC005 is rebuilt from its real F1 images: dataset.simulate.from_sharp must name their folder; "
+            "got none. Procedural nuclei exist for bbbc006 only"
+        )
+    for name in ("test", "validation"):
+        if not 0 <= getattr(dataset, name) < 1:
+            yield f"dataset.{name} is a share of the wells, at least 0 and below 1; got {getattr(dataset, name)}"
+    if dataset.test == 0:
+        yield "dataset.test must be above 0: a study without a test set can not say what its winner is worth"
+    if dataset.test + dataset.validation >= 1:
+        yield f"dataset.test + dataset.validation must leave wells to train on; got {dataset.test} + {dataset.validation}"
+    if config.search.space != "none" and dataset.validation == 0:
+        yield "a search needs dataset.validation above 0: trials are compared there, never on the test set"
+
+
+def _check_sizes(config: StudyConfig) -> Iterator[str]:
+    sizes, dividing = config.sizes, []
+    for size in [*sizes.whole, sizes.split, *sizes.patches, sizes.common]:
+        if size < 8 or size % 8:
+            yield f"image and patch sizes are multiples of 8 (the paper's networks halve an image 3 times); got {size}"
+    if sizes.split > 0:
+        dividing = [size for size in range(16, sizes.split + 1, 16) if sizes.split % size == 0]
+    for patch in sizes.patches:
+        if sizes.split % max(patch, 1):
+            yield (
+                f"sizes.patches must divide sizes.split; got patch size {patch}, image size {sizes.split}. "
+                f"Patch sizes that fit: {', '.join(map(str, dividing))}"
+            )
+    if not sizes.whole or not sizes.patches:
+        yield f"sizes.whole and sizes.patches need one size at least; got {sizes.whole} and {sizes.patches}"
+    paper = (sizes.whole[:1], sizes.split, sizes.patches[:1]) == ([128], 768, [128])
+    if not paper and not config.scaled_down:
+        yield (
+            "the baselines' sizes are the paper's: sizes.whole starts with 128, sizes.split is 768 and sizes.patches "
+            f"starts with 128; got {sizes.whole}, {sizes.split}, {sizes.patches}. To try the program on smaller ones "
+            "set scaled_down: true; every table then says so"
+        )
+
+
+def _check_budget(config: StudyConfig) -> Iterator[str]:
+    positive = {
+        "training.epochs": config.training.epochs,
+        "training.batch_size": config.training.batch_size,
+        "training.patches_per_image": 1 if (n := config.training.patches_per_image) is None else n,
+        "dataset.max_fields": 1 if (n := config.dataset.max_fields) is None else n,
+        "search.grace_epochs": config.search.grace_epochs,
+        "search.rung_images": config.search.rung_images,
+        "confirm.replicates": config.confirm.replicates,
+        "resources.cpus_per_trial": config.resources.cpus_per_trial,
+    }
+    for key, value in positive.items():
+        if value < 1:
+            yield f"{key} must be 1 or more; got {value}"
+    not_negative = {
+        "search.trials": config.search.trials,
+        "confirm.best": config.confirm.best,
+        "resources.gpus_per_trial": config.resources.gpus_per_trial,
+        "resources.max_retries": config.resources.max_retries,
+        "dataset.simulate.wells": config.dataset.simulate.wells,
+        "seed": config.seed,
+    }
+    for key, value in not_negative.items():
+        if value < 0:
+            yield f"{key} must not be negative; got {value}"
+    if config.search.reduction_factor < 2:
+        yield f"search.reduction_factor must be 2 or more; got {config.search.reduction_factor}"
+    if config.search.space != "none" and config.search.trials == 0:
+        yield "search.trials is 0: to run the baselines alone set search.space to none"
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="python study/run.py", exit_on_error=False, description="Run a study.", default_env=False)
+    parser.add_argument("--config", action=ActionConfigFile, help=f"a YAML file, or one of: {', '.join(configs())}")
+    parser.add_class_arguments(StudyConfig)
+    return parser
+
+
+def _with_config_file(arguments: list[str]) -> list[str]:
+    """Replace the name of a study that comes with the program by the path of its file."""
+    for index, argument in enumerate(arguments):
+        value = argument.partition("=")[2] if argument.startswith("--config=") else ""
+        if argument == "--config" and index + 1 < len(arguments):
+            value = arguments[index + 1]
+        if not value:
+            continue
+        path = Path(value) if Path(value).is_file() else CONFIG_FOLDER / f"{value}.yaml"
+        if not path.is_file():
+            raise StudyError(f"--config must name a YAML file or one of: {', '.join(configs())}; got {value!r}")
+        if argument == "--config":
+            arguments[index + 1] = str(path)
+        else:
+            arguments[index] = f"--config={path}"
+    return arguments
+
+
+def _known_keys(cls: type, prefix: str = "") -> Iterator[str]:
+    hints = typing.get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        yield prefix + item.name
+        if dataclasses.is_dataclass(hints[item.name]):
+            yield from _known_keys(typing.cast(type, hints[item.name]), f"{prefix}{item.name}.")
+
+
+def _keys_of(values: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _keys_of(value, f"{prefix}{key}.")
+
+
+def _check_names(arguments: list[str]) -> None:
+    """Name every unknown key of the file and of the command line, each with the nearest known one."""
+    known = list(_known_keys(StudyConfig))
+    used: list[tuple[str, str]] = []
+    for index, argument in enumerate(arguments):
+        if argument.startswith("--"):
+            used.append((argument[2:].partition("=")[0], "on the command line"))
+        path = argument.partition("=")[2] if argument.startswith("--config=") else ""
+        if argument == "--config" and index + 1 < len(arguments):
+            path = arguments[index + 1]
+        if path:
+            try:
+                values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise StudyError(f"{path} is not YAML: {error}") from None
+            if not isinstance(values, Mapping):
+                raise StudyError(f"{path} must hold keys and values; got {type(values).__name__}")
+            used.extend((key, f"in {path}") for key in _keys_of(values))
+    accepted = {*known, "config", "help", "print_config"}
+    problems = []
+    for key, where in used:
+        if key not in accepted:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            leaf = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+            problems.append(f"unknown key {key!r} {where}; the nearest is {(leaf or near)[0]!r}")
+    raise_all(problems, heading="The configuration has unknown keys (`--help` lists the known ones)")
+
+
+def _build(cls: type, values: Namespace | Mapping[str, Any]) -> Any:
+    """Turn the parser's namespaces into the dataclass that they fill."""
+    hints = typing.get_type_hints(cls)
+    arguments = {}
+    for item in dataclasses.fields(cls):
+        value, hint = values[item.name], hints[item.name]
+        arguments[item.name] = _build(hint, value) if dataclasses.is_dataclass(hint) and not isinstance(value, hint) else value
+    return cls(**arguments)
+
+
+if __name__ == "__main__":
+    sys.exit("this is a library; the program is study/run.py")

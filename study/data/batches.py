@@ -1,0 +1,88 @@
+"""The batches of an epoch: pairs of a defocused and an in-focus patch, in an order that a seed fixes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from study.data.store import FULL_SCALE, Grid, Store
+
+
+class EpochBatches(keras.utils.PyDataset):
+    """All pairs of one epoch, shuffled; float32 in [0, 1], "NYXC".
+
+    Parameters
+    ----------
+    store : Store
+        The prepared images.
+    grid : Grid
+        The image size that the network is trained at.
+    fields : sequence of int
+        The fields to train on, at every defocused level.
+    patch_size : int
+        Side of a patch; the image size for the whole-image network.
+    patches_per_image : int, optional
+        Patches sampled from each image; all if not given.
+    batch_size : int
+        Pairs in a batch; the last one may be smaller.
+    seed, epoch : int
+        Same seed and epoch, same batches: an epoch can be taken up again.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        grid: Grid,
+        *,
+        fields: Sequence[int],
+        patch_size: int,
+        patches_per_image: int | None,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+    ) -> None:
+        super().__init__()
+        self._images, self._focus = store.images(grid), store.in_focus_index
+        self._patch_size, self._batch_size = patch_size, batch_size
+        self._plan = _plan_epoch(
+            fields,
+            store.defocused_indices,
+            side=grid.size // patch_size,
+            patches_per_image=patches_per_image,
+            rng=np.random.default_rng([seed, epoch]),
+        )
+
+    def __len__(self) -> int:
+        return -(-len(self._plan) // self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self._plan[index * self._batch_size : (index + 1) * self._batch_size]
+        size = self._patch_size
+        pair = np.empty((2, len(rows), size, size), np.float32)
+        for position, (field, level, row, column) in enumerate(rows):
+            window = slice(row * size, (row + 1) * size), slice(column * size, (column + 1) * size)
+            pair[0, position] = self._images[field, level][window]
+            pair[1, position] = self._images[field, self._focus][window]
+        pair /= np.float32(FULL_SCALE)
+        return pair[0, ..., None], pair[1, ..., None]
+
+
+def steps_per_epoch(images: int, *, patches: int, batch_size: int) -> int:
+    """Return the number of batches in an epoch of `images` defocused images with `patches` patches each."""
+    return -(-images * patches // batch_size)
+
+
+def _plan_epoch(
+    fields: Sequence[int], levels: Sequence[int], *, side: int, patches_per_image: int | None, rng: np.random.Generator
+) -> np.ndarray:
+    """Return the epoch's patches in their order: field, level, row and column of the patch, shape (N, 4)."""
+    images = np.array([(field, level) for field in fields for level in levels], dtype=np.int64).reshape(-1, 2)
+    count = side * side if patches_per_image is None else min(patches_per_image, side * side)
+    if count == side * side:
+        chosen = np.broadcast_to(np.arange(count), (len(images), count))
+    else:
+        chosen = rng.random((len(images), side * side)).argpartition(count, axis=1)[:, :count]
+    plan = np.column_stack([np.repeat(images, count, axis=0), *np.divmod(chosen.reshape(-1), side)])
+    return rng.permutation(plan)

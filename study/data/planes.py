@@ -1,0 +1,179 @@
+"""What a raw folder holds, as one table: the only thing that the rest of the program knows of a data set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from study.errors import StudyError, raise_all
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One image file.
+
+    Parameters
+    ----------
+    field : the field of view; the same at every level.
+    well : what a split may never tear apart: the well (BBBC006) or the scene (BBBC005).
+    level : z-plane (BBBC006) or blur F (BBBC005).
+    channel : w1 or w2.
+    path : the file.
+    """
+
+    field: str
+    well: str
+    level: int
+    channel: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What is known of a field besides its images.
+
+    Parameters
+    ----------
+    label : instance labels (BBBC006) or foreground mask (BBBC005), if its file was found.
+    count : number of cells, where the data set states it.
+    """
+
+    label: Path | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one data set names its files and what its images are.
+
+    Parameters
+    ----------
+    kind : the data set's name in a configuration.
+    title : the data set's name in a table.
+    all_levels : the levels that the data set has, in order.
+    in_focus_level : the level that is the target of a restoration.
+    level_title, level_axis : what a level is called, and the label of an axis of levels.
+    well_title : what a split keeps together.
+    shape, dtype : of every image, "YX".
+    expected : the names that a raw folder should hold, for an error's text.
+    read_planes : raw folder -> planes of all channels and levels.
+    read_annotations : raw folder -> field -> annotation.
+    """
+
+    kind: str
+    title: str
+    all_levels: tuple[int, ...]
+    in_focus_level: int
+    level_title: str
+    level_axis: str
+    well_title: str
+    shape: tuple[int, int]
+    dtype: str
+    expected: str
+    read_planes: Callable[[Path], list[Plane]]
+    read_annotations: Callable[[Path], Mapping[str, Annotation]]
+
+
+def find_files(root: Path, suffixes: Sequence[str]) -> list[Path]:
+    """List the files below `root` with one of `suffixes` (lower case), in a fixed order."""
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        found.extend(Path(folder) / name for name in sorted(names) if Path(name).suffix.lower() in suffixes)
+    return found
+
+
+def read_planes(layout: Layout, root: Path, *, channel: str, levels: Sequence[int] | None) -> list[Plane]:
+    """List the images of one channel, sorted by field and level, and check that no field lacks a level.
+
+    Parameters
+    ----------
+    layout : Layout
+        The data set.
+    root : Path
+        Its raw folder.
+    channel : str
+        ``w1`` or ``w2``.
+    levels : sequence of int, optional
+        The levels wanted; the in-focus level is always among the result. All that the folder holds if not given.
+
+    Raises
+    ------
+    StudyError
+        If the folder is missing or holds no image of this channel, if a level is missing between the lowest and the
+        highest, or if a field lacks a level or has one twice. Every culprit is named.
+    """
+    if not root.is_dir():
+        raise StudyError(f"dataset.root must be a folder; got {root}, which {'is a file' if root.exists() else 'does not exist'}")
+    everything = layout.read_planes(root)
+    planes = [plane for plane in everything if plane.channel == channel]
+    if not planes:
+        others = sorted({plane.channel for plane in everything})
+        hint = f"It holds channel {', '.join(others)}: set dataset.channel. " if others else ""
+        raise StudyError(
+            f"no image of {layout.title}, channel {channel}, in {root}. {hint}Expected {layout.expected}. "
+            f"`refocus simulate {layout.kind} {root}` makes such a folder"
+        )
+    wanted = _wanted_levels(layout, root, {plane.level for plane in planes}, levels)
+    planes = sorted((plane for plane in planes if plane.level in wanted), key=lambda plane: (plane.field, plane.level))
+    raise_all(_incomplete_fields(layout, planes, wanted), heading=f"Every field needs every level; in {root}")
+    return planes
+
+
+def thin_out(planes: list[Plane], max_fields: int | None) -> list[Plane]:
+    """Keep at most `max_fields` fields, evenly spaced in the table's order, with all their levels."""
+    fields = list(dict.fromkeys(plane.field for plane in planes))
+    if max_fields is None or max_fields >= len(fields):
+        return planes
+    kept = {fields[index * len(fields) // max_fields] for index in range(max_fields)}
+    return [plane for plane in planes if plane.field in kept]
+
+
+def relative_to(root: Path, plane: Plane) -> Plane:
+    """Return `plane` with its path relative to the raw folder, as tables show it."""
+    return replace(plane, path=plane.path.relative_to(root))
+
+
+def _wanted_levels(layout: Layout, root: Path, present: set[int], levels: Sequence[int] | None) -> list[int]:
+    focus, held = layout.in_focus_level, ", ".join(map(str, sorted(present)))
+    if levels is not None:
+        wanted = sorted({*levels, focus})
+        absent = [level for level in wanted if level not in present]
+        if absent:
+            raise StudyError(
+                f"dataset.levels asks for {layout.level_title} {', '.join(map(str, absent))} (the in-focus one, {focus}, "
+                f"is always needed), which {root} does not hold. It holds: {held}"
+            )
+        return wanted
+    if focus not in present:
+        raise StudyError(
+            f"{root} lacks the in-focus {layout.level_title} {focus}, the target of every restoration. It holds: {held}"
+        )
+    span = [level for level in layout.all_levels if min(present) <= level <= max(present)]
+    gaps = [level for level in span if level not in present]
+    if gaps:
+        raise StudyError(
+            f"{root} has a gap: no image of {layout.level_title} {', '.join(map(str, gaps))}. Add the missing folder or files, "
+            f"or name the levels to use, for example --dataset.levels '{sorted(present)}'"
+        )
+    return span
+
+
+def _incomplete_fields(layout: Layout, planes: list[Plane], wanted: list[int]) -> list[str]:
+    held: dict[str, list[int]] = {}
+    for plane in planes:
+        held.setdefault(plane.field, []).append(plane.level)
+    problems = []
+    for name, levels in held.items():
+        missing = [level for level in wanted if level not in levels]
+        twice = sorted({level for level in levels if levels.count(level) > 1})
+        if missing:
+            problems.append(
+                f"field {name} has no image of {layout.level_title} {', '.join(map(str, missing))}; "
+                "add it, remove the field's other images, or name the levels to use with dataset.levels"
+            )
+        if twice:
+            problems.append(f"field {name} has more than one image of {layout.level_title} {', '.join(map(str, twice))}")
+    return problems

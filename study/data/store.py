@@ -1,0 +1,107 @@
+"""The prepared images: one memory-mapped array for each image size, shared by all trials of a node."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from study.data.layouts import LAYOUTS
+from study.data.planes import Layout
+from study.errors import StudyError
+
+FORMAT = 1
+FULL_SCALE = 65535.0  # uint16 stands for [0, 1]: 107 dB
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How an image is brought to its size: `size` pixels a side, by the `paper` or the `antialiased` resizing."""
+
+    size: int
+    resize: str
+
+    @property
+    def name(self) -> str:
+        """The grid's name in file names and tables."""
+        return f"{self.resize}_{self.size}"
+
+
+class Store:
+    """The read side of a prepared data set.
+
+    Parameters
+    ----------
+    folder : Path
+        What `prepare` wrote.
+
+    Attributes
+    ----------
+    layout : Layout
+        The data set's names and facts.
+    levels : list of int
+        The levels held, ascending.
+    fields, wells : list of str
+        The fields in the arrays' order, and the well or scene of each.
+    fingerprint : str
+        Of the image files' bytes and of all that was done to them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        description = self.folder / "store.json"
+        try:
+            self.description: dict[str, Any] = json.loads(description.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise StudyError(f"{self.folder} is not a store that this machine can read: {error.strerror}: {description}") from None
+        if self.description["format"] != FORMAT:
+            raise StudyError(
+                f"{self.folder} has store format {self.description['format']}; this program reads {FORMAT}. Remove the folder: "
+                "the next run prepares it again"
+            )
+        self.layout: Layout = LAYOUTS[self.description["kind"]]
+        self.levels: list[int] = self.description["levels"]
+        self.fields: list[str] = self.description["fields"]
+        self.wells: list[str] = self.description["wells"]
+        self.fingerprint: str = self.description["fingerprint"]
+
+    @property
+    def in_focus_index(self) -> int:
+        """Where the in-focus level stands in `levels`."""
+        return self.levels.index(self.layout.in_focus_level)
+
+    @property
+    def defocused_indices(self) -> list[int]:
+        """Where the other levels stand."""
+        return [index for index in range(len(self.levels)) if index != self.in_focus_index]
+
+    def images(self, grid: Grid) -> np.ndarray:
+        """Return the images on one grid, memory-mapped: uint16 for [0, 1], shape (field, level, Y, X)."""
+        return _open_array(self.folder / f"images_{grid.name}.npy")
+
+    def ranges(self, grid: Grid) -> np.ndarray:
+        """Return each image's intensity at 0 and at 1 before it was normalised, float64, shape (field, level, 2)."""
+        return _open_array(self.folder / f"ranges_{grid.name}.npy")
+
+    def as_float(self, grid: Grid, fields: Any, levels: Any) -> np.ndarray:
+        """Return images as float32 in [0, 1], indexed by field and level as numpy does."""
+        return self.images(grid)[fields, levels].astype(np.float32) / np.float32(FULL_SCALE)
+
+    def planes(self) -> list[dict[str, str]]:
+        """Return the table of planes: field, well, level, channel, path, and for each grid its lo and hi."""
+        with (self.folder / "planes.csv").open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+
+@lru_cache(maxsize=64)
+def _open_array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r")
+    except FileNotFoundError:
+        held = ", ".join(sorted(found.stem for found in path.parent.glob("images_*.npy")))
+        raise StudyError(f"the store {path.parent} does not hold {path.name}; it holds {held}") from None

@@ -1,0 +1,140 @@
+"""The ledger: an append-only file of everything a study learns, one JSON object a line. It is the truth.
+
+Every event has `event`, `time` (seconds since 1970) and the key that tells it from others of its kind, see `KEYS`. The
+first event with a key wins. Numbers that JSON can not write (inf, nan) are strings.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from study.errors import StudyError
+
+FORMAT = 1
+FILE_NAME = "ledger.jsonl"
+KEYS = {
+    "study": (),  # configuration, environment, store, split
+    "trial": ("phase", "trial", "replicate"),  # label, baseline, hyperparameters, seed
+    "epoch": ("phase", "trial", "replicate", "epoch"),  # metrics, cost
+    "score": ("phase", "trial", "replicate"),  # metrics by level and by field
+    "trial_end": ("phase", "trial", "replicate"),  # status: finished, stopped, failed; reason
+    "reference": ("reference",),  # do-nothing, and the paper's curves
+    "test_opened": ("opening",),  # the candidates that the test set was opened for
+    "study_end": (),  # status
+}
+"""What every kind of event is told from the others by, and (in the comment) what it holds."""
+
+
+class Ledger:
+    """The writing side; one at a time, under a lock.
+
+    Parameters
+    ----------
+    folder : Path
+        The study's folder.
+
+    Raises
+    ------
+    StudyError
+        If another process writes to it, or it can not be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE_NAME
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("ab")
+        except OSError as error:
+            raise StudyError(f"the ledger {self.path} can not be written: {error.strerror}. Choose another --storage") from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise StudyError(f"another process is running this study: it holds the lock of {self.path}") from None
+        _mend(self.path)
+        self._seen = {_key(event) for event in read_events(folder)}
+        self.seconds = 0.0
+
+    def append(self, event: str, **values: Any) -> None:
+        """Write one event to the disk, unless one with its key is there, before anything else may hear of it."""
+        started = time.perf_counter()
+        row = {"event": event, "time": time.time(), **values}
+        key = _key(row)
+        if key not in self._seen:
+            self._file.write(json.dumps(_plain(row), allow_nan=False, separators=(",", ":")).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._seen.add(key)
+        self.seconds += time.perf_counter() - started
+
+    def close(self) -> None:
+        """Give the lock back."""
+        self._file.close()
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """Read all whole events of a study's ledger; an unfinished last line is passed over.
+
+    Raises
+    ------
+    StudyError
+        If there is no ledger, or a line that is not the last can not be read.
+    """
+    path = folder / FILE_NAME
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StudyError(f"{folder} holds no study that can be read: {error.strerror}: {path}") from None
+    return [event for event, _ in parse_lines(data, path)]
+
+
+def parse_lines(data: bytes, path: Path, *, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each whole line's event and the offset behind it; `data` starts at `offset` of the file `path`."""
+    for line in data.splitlines(keepends=True):
+        if not line.endswith(b"\n"):
+            return
+        offset += len(line)
+        try:
+            event = json.loads(line)
+        except ValueError:
+            raise StudyError(
+                f"{path} has a corrupt line that ends at byte {offset}: {line[:60]!r}... Restore the file from a copy, or remove the line"
+            ) from None
+        yield _numbers(event), offset
+
+
+def _key(event: dict[str, Any]) -> tuple[Any, ...]:
+    return (event["event"], *(event.get(name) for name in KEYS[event["event"]]))
+
+
+def _mend(path: Path) -> None:
+    """Cut off a last line that a crash left unfinished."""
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return float(value) if value in ("inf", "-inf", "nan") else value

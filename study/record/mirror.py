@@ -1,0 +1,252 @@
+"""The ledger, mirrored to MLflow: from its own thread, in batches, again and again until it is there.
+
+Nothing waits for it. What was mirrored is remembered by the ledger's offset; runs are found again by a tag before they
+are made, and every timestamp is the ledger's, so that mirroring twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+
+from study.errors import StudyError
+from study.files import new_file
+from study.record.ledger import FILE_NAME, parse_lines
+
+DrawFigures = Callable[[Path, dict[str, Any]], list[Path]]
+"""Study folder and a `score` event -> figures of that trial."""
+
+KEY_TAG = "refocus.key"
+LEVEL_METRICS = ("ssim", "psnr", "nrmse", "mse")
+BATCH = 1000  # MLflow's limit for the metrics of one request
+_STATUS = {"finished": RunStatus.FINISHED, "stopped": RunStatus.FINISHED, "failed": RunStatus.FAILED}
+
+
+class Mirror:
+    """Keeps an MLflow server as far as the ledger is.
+
+    Parameters
+    ----------
+    folder : Path
+        The study's folder.
+    uri : str or None
+        Tracking URI; None mirrors nothing.
+    experiment : str
+        Name of the MLflow experiment.
+    draw : callable, optional
+        Draws a trial's figures, which become artifacts of its run.
+    """
+
+    def __init__(self, folder: Path, *, uri: str | None, experiment: str, draw: DrawFigures | None = None) -> None:
+        self._folder, self._uri, self._experiment, self._draw = folder, uri, experiment, draw
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._runs: dict[str, str] = {}
+        self._study: dict[str, Any] = {}
+        self.experiment_id: str | None = None
+        self._done = 0
+
+    def check(self) -> None:
+        """Raise a `StudyError` if the server can not be reached; make the experiment if it is not there."""
+        if self._uri is None:
+            return
+        try:
+            self._connect()
+        except Exception as error:  # whatever the server's client raises: there is no common class
+            raise StudyError(
+                f"MLflow can not be reached at {self._uri}: {str(error).splitlines()[0][:200]}. Start it, correct record.mlflow, "
+                "or set record.mlflow to none"
+            ) from error
+
+    def start(self) -> None:
+        """Begin to mirror in the background."""
+        if self._uri is not None:
+            self._thread = threading.Thread(target=self._follow, name="mlflow-mirror", daemon=True)
+            self._thread.start()
+
+    def close(self, *, patience_s: float = 60.0) -> int:
+        """Mirror what is left, within `patience_s`; return the number of events that MLflow has not got."""
+        if self._thread is None:
+            return 0
+        self._stop.set()
+        self._thread.join(patience_s)
+        return sum(1 for _ in self._new_events())
+
+    def _follow(self) -> None:
+        pause_s = 0.5
+        while True:
+            last_round = self._stop.is_set()
+            try:
+                for event, offset in self._new_events():
+                    self._apply(event)
+                    self._remember(offset)
+                pause_s = 0.5
+            except Exception:  # a server's failure of any kind never reaches the study; it is tried again
+                pause_s = min(pause_s * 2, 30.0)
+                if last_round:
+                    return
+            else:
+                if last_round:
+                    return
+            self._stop.wait(pause_s)
+
+    def _new_events(self) -> Iterator[tuple[dict[str, Any], int]]:
+        path = self._folder / FILE_NAME
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            file.seek(self._done)
+            data = file.read()
+        yield from parse_lines(data, path, offset=self._done)
+
+    def _remember(self, offset: int) -> None:
+        self._done = offset
+        name = sha256(str(self._uri).encode()).hexdigest()[:8]
+        with new_file(self._folder / f"mirror-{name}.json") as path:
+            path.write_text(json.dumps({"uri": self._uri, "offset": offset}), encoding="utf-8")
+
+    def _connect(self) -> None:
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        self._client = MlflowClient(tracking_uri=self._uri)
+        found = self._client.get_experiment_by_name(self._experiment)
+        if found is not None:
+            self.experiment_id = found.experiment_id
+            return
+        place = None
+        if str(self._uri).startswith("sqlite:///"):  # beside the file, not in whatever folder the program was started in
+            place = (Path(str(self._uri).removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
+        self.experiment_id = self._client.create_experiment(self._experiment, artifact_location=place)
+
+    def _apply(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "study":
+            self._begin_study(event)
+        elif kind == "trial":
+            self._begin_trial(event)
+        elif kind == "epoch":
+            metrics = {**event["metrics"], **{f"cost/{name}": value for name, value in event["cost"].items()}}
+            self._log(self._run_of(event), _metrics(metrics, event, step=event["epoch"]))
+        elif kind == "score":
+            self._log_score(self._run_of(event), event)
+            self._log_figures(self._run_of(event), event)
+        elif kind == "trial_end":
+            run = self._run_of(event)
+            self._client.log_batch(run, tags=[RunTag("refocus.end", event["status"]), RunTag("refocus.reason", event["reason"][:500])])
+            self._client.set_terminated(run, RunStatus.to_string(_STATUS[event["status"]]), _milliseconds(event))
+        elif kind == "reference":
+            run = self._ensure_run(f"reference/{event['reference']}", event["reference"], event, {"refocus.kind": "reference"})
+            self._log_score(run, event)
+            self._client.set_terminated(run, "FINISHED", _milliseconds(event))
+        elif kind == "study_end":
+            status = "FAILED" if event["status"] == "failed" else "FINISHED"
+            self._client.log_batch(self._runs["study"], tags=[RunTag("refocus.problems", "; ".join(event["problems"])[:500])])
+            self._client.set_terminated(self._runs["study"], status, _milliseconds(event))
+
+    def _begin_study(self, event: dict[str, Any]) -> None:
+        self._study = event
+        self._runs = {}
+        for run in self._found_runs():
+            self._runs[run.data.tags[KEY_TAG].partition("/")[2]] = run.info.run_id
+        parent = self._ensure_run("study", event["name"], event, {"refocus.kind": "study"})
+        params = {
+            **_flatten(event["config"]),
+            "store.fingerprint": event["store"]["fingerprint"],
+            **{f"package.{name}": version for name, version in event["environment"]["packages"].items()},
+            "git": event["environment"]["git"],
+        }
+        self._client.log_batch(parent, params=[Param(name, str(value)[:500]) for name, value in params.items()])
+
+    def _begin_trial(self, event: dict[str, Any]) -> None:
+        name = event["label"] if event["phase"] == "search" else f"{event['label']} (test, seed {event['replicate']})"
+        tags = {
+            "refocus.kind": "baseline" if event["baseline"] else "trial",
+            "refocus.phase": event["phase"],
+            "refocus.trial": str(event["trial"]),
+            "refocus.judged_on": event["judged_on"],
+        }
+        run = self._ensure_run(_trial_key(event), name, event, tags)
+        params = {**event["hyperparameters"], "seed": event["seed"], "epochs": event["epochs"], "threads": event["threads"]}
+        self._client.log_batch(run, params=[Param(key, str(value)) for key, value in params.items()])
+
+    def _found_runs(self) -> Iterator[Run]:
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self.experiment_id], f"tags.`refocus.study_uid` = '{self._study['uid']}'", max_results=1000, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _ensure_run(self, key: str, name: str, event: dict[str, Any], tags: dict[str, str]) -> str:
+        """Return the run with this key, and make it if there is none."""
+        if key not in self._runs:
+            every = {
+                KEY_TAG: f"{self._study['uid']}/{key}",
+                "refocus.study_uid": self._study["uid"],
+                "study": self._study["name"],
+                MLFLOW_RUN_NAME: name,
+                **tags,
+            }
+            if key != "study":
+                every[MLFLOW_PARENT_RUN_ID] = self._runs["study"]
+            run = self._client.create_run(self.experiment_id, start_time=_milliseconds(event), tags=every)
+            self._runs[key] = run.info.run_id
+        return self._runs[key]
+
+    def _run_of(self, event: dict[str, Any]) -> str:
+        return self._runs[_trial_key(event)]
+
+    def _log_score(self, run: str, event: dict[str, Any]) -> None:
+        """Log each metric by level under one key, with step = level, so that the UI draws curves over z."""
+        metrics = []
+        for name in LEVEL_METRICS:
+            for level, value in zip(event["levels"], event["common"].get(name, []), strict=False):
+                metrics += _metrics({f"level/{name}": value}, event, step=level)
+        summary = {f"{event['judged_on']}/{name}": value for name, value in event.get("summary", {}).items()}
+        self._log(run, metrics + _metrics(summary, event, step=0))
+
+    def _log_figures(self, run: str, event: dict[str, Any]) -> None:
+        for path in self._draw(self._folder, event) if self._draw else []:
+            self._client.log_artifact(run, str(path), "figures")
+
+    def _log(self, run: str, metrics: list[Metric]) -> None:
+        for start in range(0, len(metrics), BATCH):
+            self._client.log_batch(run, metrics=metrics[start : start + BATCH])
+
+
+
+
+def _trial_key(event: dict[str, Any]) -> str:
+    return f"{event['phase']}/{event['trial']}/{event['replicate']}"
+
+
+def _milliseconds(event: dict[str, Any]) -> int:
+    return int(event["time"] * 1000)
+
+
+def _metrics(values: dict[str, float], event: dict[str, Any], *, step: int) -> list[Metric]:
+    """Return MLflow's metrics; what is not finite is left out, for MLflow would store 1.8e308 for it."""
+    stamp = _milliseconds(event)
+    return [Metric(name, float(value), stamp, step) for name, value in values.items() if math.isfinite(value)]
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

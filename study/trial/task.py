@@ -1,0 +1,107 @@
+"""What one trial is asked, and what it answers: plain values that travel between processes and into the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from study.data.store import Grid
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """One configuration to train and to score.
+
+    Parameters
+    ----------
+    hyperparameters : a point of a search space.
+    store : folder of the prepared images.
+    folder : where the trial keeps its checkpoint and leaves its weights and example restorations.
+    train, judge : indices of the fields that it learns from, and of those that it is scored on.
+    judged_on : name of the second, validation or test.
+    resize, common_size : how images are brought to the trial's size, and the side of the common grid.
+    epochs, batch_size, patches_per_image : the budget; all patches if `patches_per_image` is not given.
+    inference : whole or stitched.
+    rung_images : images scored after each epoch; 0 for none.
+    rung_seed : which ones: the same for all trials of a study.
+    seed : of the weights, the order of the batches, and the patches.
+    threads : of the processor; the same number gives the same numbers.
+    """
+
+    hyperparameters: dict[str, Any]
+    store: str
+    folder: str
+    train: list[int]
+    judge: list[int]
+    judged_on: str
+    resize: str
+    common_size: int
+    epochs: int
+    batch_size: int
+    patches_per_image: int | None
+    inference: str
+    rung_images: int
+    rung_seed: int
+    seed: int
+    threads: int
+
+    @property
+    def grid(self) -> Grid:
+        """The size that the network sees images at."""
+        return Grid(int(self.hyperparameters["image_size"]), self.resize)
+
+    @property
+    def common(self) -> Grid:
+        """The grid on which all models are compared."""
+        return Grid(self.common_size, "antialiased")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the task as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Metrics of restorations on one set of fields.
+
+    Parameters
+    ----------
+    judged_on : validation or test.
+    levels : the levels scored, the in-focus one among them.
+    common : metric -> mean over fields at each level, on the common grid.
+    own : the same on the model's own size; with `ssim_range2`, SSIM with a data range of 2.
+    fields : the fields scored; `wells` are theirs.
+    by_field : metric -> mean over the defocused levels of each field, on the common grid.
+    summary : metric -> mean over fields and defocused levels, on the common grid.
+    """
+
+    judged_on: str
+    levels: list[int]
+    common: dict[str, list[float]]
+    own: dict[str, list[float]]
+    fields: list[str]
+    wells: list[str]
+    by_field: dict[str, list[float]]
+    summary: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the score as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What a trial says after an epoch.
+
+    Parameters
+    ----------
+    epoch : 1 after the first.
+    metrics : loss, learning_rate, seconds, and the rung score `ssim` and `psnr` where one was asked for.
+    cost : parameters and seconds of training so far.
+    score : after the last epoch.
+    """
+
+    epoch: int
+    metrics: dict[str, float]
+    cost: dict[str, float]
+    score: Score | None = None

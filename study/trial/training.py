@@ -1,0 +1,197 @@
+"""One configuration: train it epoch by epoch, score it. Runs alone, in a notebook or on a bare GPU machine.
+
+>>> for report in run_trial(task):  # doctest: +SKIP
+...     print(report.epoch, report.metrics)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+
+from study.data.batches import EpochBatches, steps_per_epoch
+from study.data.store import Store
+from study.errors import TrialFailed
+from study.files import new_file
+from study.models.autoencoder import build, patch_size_of
+from study.models.losses import LOSSES
+from study.models.schedules import PaperSchedule
+from study.trial.evaluation import Restore, model_restorer, rung_score, score_model
+from study.trial.task import EpochReport, Score, TrialTask
+
+PREDICTED_PIXELS = 16 * 128 * 128  # in one call of the network: bounds the memory of its widest layer
+EXAMPLE_PLACES = (0.0, 8 / 33, 15 / 33, 24 / 33, 1.0)  # z 0, 8, 15, 24 and 33 of BBBC006
+_OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError")
+
+
+def run_trial(task: TrialTask) -> Iterator[EpochReport]:
+    """Train one configuration and report after every epoch; after the last one also its score.
+
+    A checkpoint is left in the trial's folder after each epoch that was reported; a trial that finds one goes on from there, and gives the
+    numbers that it would have given without the interruption. The weights are left beside it at the end.
+
+    Parameters
+    ----------
+    task : TrialTask
+        Everything that the trial needs to know.
+
+    Yields
+    ------
+    EpochReport
+        One for each epoch not done before.
+
+    Raises
+    ------
+    TrialFailed
+        If the loss is not finite any more, or the memory does not suffice.
+    """
+    limit_threads(task.threads)
+    store, folder = Store(Path(task.store)), Path(task.folder)
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(task.seed)
+    model = _compiled(task, store)
+    done, trained_s = _restore_checkpoint(folder, model)
+    for epoch in range(done, task.epochs):
+        started = time.perf_counter()
+        metrics = _train_epoch(model, task, store, epoch)
+        metrics["seconds"] = time.perf_counter() - started
+        trained_s += metrics["seconds"]
+        if task.rung_images:
+            metrics |= rung_score(
+                restorer(model, task), store, grid=task.grid, common=task.common,
+                fields=task.judge, images=task.rung_images, seed=task.rung_seed,
+            )  # fmt: skip
+        cost = {"parameters": float(model.count_params()), "training_seconds": trained_s}
+        score = _finish(model, task, store) if epoch + 1 == task.epochs else None
+        yield EpochReport(epoch + 1, metrics, cost, score)
+        if score is None:  # after the report: what was not heard of is done again, and gives the same numbers
+            _save_checkpoint(folder, model, epoch + 1, trained_s)
+
+
+def limit_threads(threads: int) -> None:
+    """Give numerical libraries so many threads: one pool that runs one operation after another.
+
+    On processors this is faster than Keras's own setting, and it is what makes a trial's numbers repeatable. It must
+    come before the first operation of the process; later calls do not change a running TensorFlow.
+    """
+    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+    cv2.setNumThreads(threads)
+
+
+def restorer(model: keras.Model, task: TrialTask) -> Restore:
+    """Return the function that restores images of the task's image size with the model's weights."""
+    size = patch_size_of(task.hyperparameters) if task.inference == "stitched" else task.grid.size
+    network = model if size == model.input_shape[1] else build(task.hyperparameters, size=size)
+    if network is not model:
+        network.set_weights(model.get_weights())
+    step = max(1, PREDICTED_PIXELS // size**2)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        parts = [network.predict_on_batch(images[start : start + step]) for start in range(0, len(images), step)]
+        return np.concatenate([np.asarray(part, np.float32) for part in parts])
+
+    return model_restorer(predict, patch_size=patch_size_of(task.hyperparameters), inference=task.inference)
+
+
+def load_model(folder: Path) -> keras.Model:
+    """Build the network that a trial left in its folder, with its weights, from plain arrays and JSON alone."""
+    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    model = build(described["hyperparameters"])
+    with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
+        model.set_weights([arrays[name] for name in arrays.files])
+    return model
+
+
+def _compiled(task: TrialTask, store: Store) -> keras.Model:
+    patch_size = patch_size_of(task.hyperparameters)
+    every_patch = (task.grid.size // patch_size) ** 2
+    steps = steps_per_epoch(
+        len(task.train) * len(store.defocused_indices),
+        patches=min(task.patches_per_image or every_patch, every_patch),
+        batch_size=task.batch_size,
+    )
+    model = build(task.hyperparameters)
+    model.compile(
+        optimizer=keras.optimizers.Adam(PaperSchedule(steps_per_epoch=steps)),
+        loss=LOSSES[task.hyperparameters["loss"]],
+        jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,  # XLA is slower on a processor
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _train_epoch(model: keras.Model, task: TrialTask, store: Store, epoch: int) -> dict[str, float]:
+    batches = EpochBatches(
+        store, task.grid, fields=task.train, patch_size=patch_size_of(task.hyperparameters),
+        patches_per_image=task.patches_per_image, batch_size=task.batch_size, seed=task.seed, epoch=epoch,
+    )  # fmt: skip
+    rate = float(np.asarray(model.optimizer.learning_rate))
+    try:
+        history = model.fit(batches, epochs=1, shuffle=False, verbose=0)
+    except Exception as error:
+        if type(error).__name__ in _OUT_OF_MEMORY or isinstance(error, MemoryError):
+            raise TrialFailed(f"out of memory in epoch {epoch + 1}: {str(error)[:200]}") from error
+        raise
+    loss = float(history.history["loss"][-1])
+    if not math.isfinite(loss):
+        raise TrialFailed(f"diverged: the loss of epoch {epoch + 1} is {loss}")
+    return {"loss": loss, "learning_rate": rate}
+
+
+def _finish(model: keras.Model, task: TrialTask, store: Store) -> Score:
+    restore = restorer(model, task)
+    score = score_model(restore, store, grid=task.grid, common=task.common, fields=task.judge, judged_on=task.judged_on)
+    folder = Path(task.folder)
+    with new_file(folder / "weights.npz") as path:
+        np.savez(path, *model.get_weights())
+    with new_file(folder / "model.json") as path:
+        described = {"hyperparameters": task.hyperparameters, "store": store.fingerprint, "resize": task.resize}
+        path.write_text(json.dumps(described, indent=1), encoding="utf-8")
+    _save_examples(folder, restore, task, store)
+    (folder / "checkpoint.npz").unlink(missing_ok=True)
+    return score
+
+
+def _save_examples(folder: Path, restore: Restore, task: TrialTask, store: Store) -> None:
+    """Keep one field, defocused and restored at five levels, at the model's own size, for the figures."""
+    defocused = store.defocused_indices
+    levels = sorted({defocused[round(place * (len(defocused) - 1))] for place in EXAMPLE_PLACES})
+    field = task.judge[0]
+    images = store.as_float(task.grid, field, np.array(levels))
+    arrays = {
+        "defocused": images,
+        "restored": restore(images),
+        "in_focus": store.as_float(task.grid, field, store.in_focus_index),
+    }
+    stored = {name: np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8) for name, array in arrays.items()}
+    with new_file(folder / "examples.npz") as path:
+        np.savez_compressed(
+            path, **stored, levels=np.array([store.levels[level] for level in levels]), field=np.array(store.fields[field])
+        )
+
+
+def _save_checkpoint(folder: Path, model: keras.Model, epoch: int, trained_s: float) -> None:
+    with new_file(folder / "checkpoint.npz") as path:
+        state = [np.asarray(variable) for variable in (*model.variables, *model.optimizer.variables)]
+        np.savez(path, np.array([epoch, trained_s]), *state)
+
+
+def _restore_checkpoint(folder: Path, model: keras.Model) -> tuple[int, float]:
+    """Bring the model to where its checkpoint is, if there is one; return the epochs done and the seconds they took."""
+    path = folder / "checkpoint.npz"
+    if not path.is_file():
+        return 0, 0.0
+    with np.load(path, allow_pickle=False) as arrays:
+        progress, *state = (arrays[name] for name in arrays.files)
+    for variable, value in zip((*model.variables, *model.optimizer.variables), state, strict=True):
+        variable.assign(value)
+    return int(progress[0]), float(progress[1])
