@@ -131,13 +131,22 @@ def paper_comparison(study: Study) -> pd.DataFrame:
     levels = study.levels[(study.levels["phase"] == phase) & (study.levels["level"] != focus)]
     rows: list[dict[str, Any]] = []
     for family, printed in averages(study.kind).items():
-        labels = study.trials[study.trials["baseline"] & (study.trials["hyperparameters"].map(lambda point, f=family: point["family"] == f))]
+        labels = study.trials[
+            study.trials["baseline"] & (study.trials["hyperparameters"].map(lambda point, f=family: point["family"] == f))
+        ]
         ours = levels[levels["label"].isin(labels["label"])]
         if len(ours):
             mean = ours[[f"own_{name}" for name in ("mse", "rmse", "nrmse", "psnr", "ssim", "ssim_range2")]].mean()
             rows.append({"network": family, "source": "ours", **{name.removeprefix("own_"): value for name, value in mean.items()}})
         rows.append(
-            {"network": family, "source": "paper", "mse": printed.mse_text, "nrmse": printed.rmse, "psnr": printed.psnr, "ssim": printed.ssim}
+            {
+                "network": family,
+                "source": "paper",
+                "mse": printed.mse_text,
+                "nrmse": printed.rmse,
+                "psnr": printed.psnr,
+                "ssim": printed.ssim,
+            }
         )
     return pd.DataFrame(rows)
 

@@ -40,7 +40,7 @@ def level_curves(table: pd.DataFrame, *, metric: str, level_axis: str, in_focus:
         else:
             style = {"color": next(colours), "linewidth": 1.8, "marker": "o", "markersize": 3}
         axes.plot([int(level) for level in values.index], values.to_numpy(float), label=str(label), **style)
-    if table.columns.min() <= in_focus <= table.columns.max():
+    if in_focus in table.columns:
         axes.axvline(in_focus, color=GREY, linewidth=0.8)
         axes.annotate("in focus", (in_focus, 1.0), xycoords=("data", "axes fraction"), fontsize=8, color=GREY, ha="center", va="bottom")
     axes.set_xlabel(level_axis)
@@ -139,9 +139,7 @@ def draw_trial(folder: Path, score: dict[str, Any]) -> list[Path]:
             rows[event["reference"]] = event
     table = pd.DataFrame({label: dict(zip(row["levels"], row["common"]["ssim"], strict=True)) for label, row in rows.items()}).T
     name = f"{score['phase']}-{score['trial']:04d}-{score['replicate']}"
-    curve = level_curves(
-        table.sort_index(axis=1), metric="ssim", level_axis=images["level_axis"], in_focus=images["in_focus_level"]
-    )
+    curve = level_curves(table.sort_index(axis=1), metric="ssim", level_axis=images["level_axis"], in_focus=images["in_focus_level"])
     drawn = [save_figure(curve, folder / "figures" / f"{name}-ssim-by-level.png")]
     if (examples := load_examples(Path(trial["folder"]))) is not None:
         grid = restorations([(trial["label"], examples)], level_title=images["level_title"])

@@ -192,7 +192,11 @@ def _paper(study: Study) -> Iterator[str]:
     yield f"<h2>Beside the paper’s Table {AVERAGES[study.kind]}</h2>"
     yield "<p>Each network at its own size, as the paper scores it. The paper’s column “RMSE” behaves as NRMSE and stands in that column.</p>"
     yield _html_table(_paper_table(study))
-    yield "<p>What differs from the paper’s experiment:</p><ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in what_differs(study)) + "</ul>"
+    yield (
+        "<p>What differs from the paper’s experiment:</p><ul>"
+        + "".join(f"<li>{escape(sentence)}</li>" for sentence in what_differs(study))
+        + "</ul>"
+    )
 
 
 def _search(study: Study) -> Iterator[str]:
@@ -200,7 +204,9 @@ def _search(study: Study) -> Iterator[str]:
     figure = search_curves(study)
     if trials.empty or figure is None:
         return
-    yield "<h2>Search</h2>" + _figure(study, figure, "search", "Score after each epoch, on a sample of validation images that is the same for all.")
+    yield "<h2>Search</h2>" + _figure(
+        study, figure, "search", "Score after each epoch, on a sample of validation images that is the same for all."
+    )
     shown = pd.DataFrame(
         {
             "trial": trials["label"],

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 from study.errors import StudyError, raise_all
 
@@ -278,9 +278,7 @@ def validate(config: StudyConfig) -> None:
     """Raise one `StudyError` that names everything that does not fit together in `config`."""
     problems = [*_check_dataset(config), *_check_sizes(config), *_check_budget(config)]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", config.name):
-        problems.append(
-            f"name must be letters, digits, '.', '_' and '-' (64 at most), for it names a folder; got {config.name!r}"
-        )
+        problems.append(f"name must be letters, digits, '.', '_' and '-' (64 at most), for it names a folder; got {config.name!r}")
     raise_all(problems, heading="The configuration does not fit together")
 
 
@@ -345,7 +343,7 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
     for key, value in positive.items():
         if value < 1:
             yield f"{key} must be 1 or more; got {value}"
-    not_negative = {
+    not_negative: dict[str, float] = {
         "search.trials": config.search.trials,
         "confirm.best": config.confirm.best,
         "resources.gpus_per_trial": config.resources.gpus_per_trial,
@@ -353,9 +351,9 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
         "dataset.simulate.wells": config.dataset.simulate.wells,
         "seed": config.seed,
     }
-    for key, value in not_negative.items():
-        if value < 0:
-            yield f"{key} must not be negative; got {value}"
+    for key, number in not_negative.items():
+        if number < 0:
+            yield f"{key} must not be negative; got {number}"
     if config.search.reduction_factor < 2:
         yield f"search.reduction_factor must be 2 or more; got {config.search.reduction_factor}"
     if config.search.space != "none" and config.search.trials == 0:
@@ -436,7 +434,8 @@ def _build(cls: type, values: Namespace | Mapping[str, Any]) -> Any:
     arguments = {}
     for item in dataclasses.fields(cls):
         value, hint = values[item.name], hints[item.name]
-        arguments[item.name] = _build(hint, value) if dataclasses.is_dataclass(hint) and not isinstance(value, hint) else value
+        nested = isinstance(hint, type) and dataclasses.is_dataclass(hint)
+        arguments[item.name] = _build(hint, value) if nested and isinstance(value, Namespace | Mapping) else value
     return cls(**arguments)
 
 

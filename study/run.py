@@ -18,7 +18,8 @@ from analysis.paper import reference_curves
 from analysis.report import outcome_text, write_report
 from study.config import parse
 from study.errors import StudyError
-from study.search.tuning import run_study, tracking_uri
+from study.search.setting import tracking_uri
+from study.search.tuning import run_study
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

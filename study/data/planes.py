@@ -78,7 +78,7 @@ class Layout:
 
 def find_files(root: Path, suffixes: Sequence[str]) -> list[Path]:
     """List the files below `root` with one of `suffixes` (lower case), in a fixed order."""
-    found = []
+    found: list[Path] = []
     for folder, folders, names in os.walk(root):
         folders.sort()
         found.extend(Path(folder) / name for name in sorted(names) if Path(name).suffix.lower() in suffixes)
@@ -148,9 +148,7 @@ def _wanted_levels(layout: Layout, root: Path, present: set[int], levels: Sequen
             )
         return wanted
     if focus not in present:
-        raise StudyError(
-            f"{root} lacks the in-focus {layout.level_title} {focus}, the target of every restoration. It holds: {held}"
-        )
+        raise StudyError(f"{root} lacks the in-focus {layout.level_title} {focus}, the target of every restoration. It holds: {held}")
     span = [level for level in layout.all_levels if min(present) <= level <= max(present)]
     gaps = [level for level in span if level not in present]
     if gaps:

@@ -91,9 +91,7 @@ def _quick_key(root: Path, planes: Sequence[Plane], grids: Sequence[Grid]) -> st
     return digest.hexdigest()[:12]
 
 
-def _write_store(
-    folder: Path, layout: Layout, root: Path, planes: list[Plane], grids: Sequence[Grid], progress: Progress | None
-) -> None:
+def _write_store(folder: Path, layout: Layout, root: Path, planes: list[Plane], grids: Sequence[Grid], progress: Progress | None) -> None:
     fields = list(dict.fromkeys(plane.field for plane in planes))
     levels = sorted({plane.level for plane in planes})
     by_field = [planes[index : index + len(levels)] for index in range(0, len(planes), len(levels))]
@@ -133,9 +131,7 @@ def _write_store(
         images[grid].flush()
         np.save(folder / f"ranges_{grid.name}.npy", ranges[grid])
     _write_tables(folder, layout, root, planes, ranges)
-    fingerprint = hashlib.sha256(
-        "\n".join([f"format {FORMAT}", *(grid.name for grid in grids), *digests]).encode()
-    ).hexdigest()
+    fingerprint = hashlib.sha256("\n".join([f"format {FORMAT}", *(grid.name for grid in grids), *digests]).encode()).hexdigest()
     description = {
         "format": FORMAT,
         "kind": layout.kind,
@@ -153,9 +149,7 @@ def _write_store(
 def _checked_image(plane: Plane, layout: Layout) -> np.ndarray:
     image = read_image(plane.path)
     if image.shape != layout.shape or image.dtype != np.dtype(layout.dtype):
-        raise StudyError(
-            f"has shape {image.shape} and type {image.dtype}; {layout.title} has {layout.shape} and {layout.dtype}"
-        )
+        raise StudyError(f"has shape {image.shape} and type {image.dtype}; {layout.title} has {layout.shape} and {layout.dtype}")
     return image
 
 
@@ -163,9 +157,7 @@ def _write_tables(folder: Path, layout: Layout, root: Path, planes: list[Plane],
     level_count = len({plane.level for plane in planes})
     with (folder / "planes.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            ["field", "well", "level", "channel", "path", *(f"{end}_{grid.name}" for grid in ranges for end in ("lo", "hi"))]
-        )
+        writer.writerow(["field", "well", "level", "channel", "path", *(f"{end}_{grid.name}" for grid in ranges for end in ("lo", "hi"))])
         for number, plane in enumerate(planes):
             place = divmod(number, level_count)
             ends = [repr(float(end)) for grid in ranges for end in ranges[grid][place]]

@@ -32,9 +32,7 @@ MARK_FILE = "simulated.json"
 _LZW, _PACKBITS = 5, 32773
 
 
-def simulate_bbbc006(
-    folder: Path, *, wells: int, fields_per_well: int = 1, from_sharp: Path | None = None, seed: int = 0
-) -> int:
+def simulate_bbbc006(folder: Path, *, wells: int, fields_per_well: int = 1, from_sharp: Path | None = None, seed: int = 0) -> int:
     """Write a raw BBBC006 folder: every field at all 34 planes, official names, 16-bit LZW TIFF.
 
     Parameters
@@ -97,9 +95,11 @@ def simulate_bbbc005(folder: Path, *, from_sharp: Path, scenes: int | None = Non
     int
         Images written.
     """
-    planes = [
-        plane for plane in bbbc005.LAYOUT.read_planes(from_sharp) if plane.level == bbbc005.IN_FOCUS_LEVEL and plane.channel == "w1"
-    ] if from_sharp.is_dir() else []
+    planes = (
+        [plane for plane in bbbc005.LAYOUT.read_planes(from_sharp) if plane.level == bbbc005.IN_FOCUS_LEVEL and plane.channel == "w1"]
+        if from_sharp.is_dir()
+        else []
+    )
     if not planes:
         raise StudyError(f"--from-sharp must name a folder with SIMCEPImages_..._F1_..._w1.TIF; {from_sharp} holds none")
     planes.sort(key=lambda plane: plane.field)
@@ -146,17 +146,18 @@ def blur_synthetic(image: np.ndarray, blur: int) -> np.ndarray:
     taps = np.exp(-((np.arange(blur) - (blur - 1) / 2) ** 2) / (2 * sigma_px**2))
     taps /= taps.sum()
     anchor = blur // 2 if blur % 2 else blur // 2 - 1
-    blurred = cv2.sepFilter2D(
-        image.astype(np.float64), cv2.CV_64F, taps, taps, anchor=(anchor, anchor), borderType=cv2.BORDER_CONSTANT
-    )
+    blurred = cv2.sepFilter2D(image.astype(np.float64), cv2.CV_64F, taps, taps, anchor=(anchor, anchor), borderType=cv2.BORDER_CONSTANT)
     return np.clip(np.floor(blurred + 0.5), 0, 255).astype(np.uint8)
 
 
 def add_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Record an image, shape (Y, X), in camera counts, with photon and read noise; uint16 of 12 bits."""
-    electrons = rng.poisson(np.clip(image, 0, None) * ELECTRONS_PER_COUNT)
-    counts = electrons / ELECTRONS_PER_COUNT + rng.normal(0.0, READ_NOISE_COUNTS, image.shape)
-    return np.clip(np.rint(counts), 0, FULL_SCALE).astype(np.uint16)
+    """Record an image, shape (Y, X), in camera counts, with photon and read noise; uint16 of 12 bits.
+
+    Photon noise is taken as normal: with the background's 480 electrons a Poisson distribution is one.
+    """
+    light = np.clip(image, 0, None)
+    noise = rng.standard_normal(image.shape, dtype=np.float32) * np.sqrt(light / ELECTRONS_PER_COUNT + READ_NOISE_COUNTS**2)
+    return np.clip(np.rint(light + noise), 0, FULL_SCALE).astype(np.uint16)
 
 
 def draw_nuclei(rng: np.random.Generator, *, shape: tuple[int, int] = (520, 696)) -> np.ndarray:

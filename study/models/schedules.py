@@ -24,9 +24,7 @@ class PaperSchedule(keras.optimizers.schedules.LearningRateSchedule):
         Epochs between halvings.
     """
 
-    def __init__(
-        self, *, steps_per_epoch: int, initial_rate: float = 1e-3, decay: float = 1e-3, halving_epochs: int = 15
-    ) -> None:
+    def __init__(self, *, steps_per_epoch: int, initial_rate: float = 1e-3, decay: float = 1e-3, halving_epochs: int = 15) -> None:
         super().__init__()
         self.steps_per_epoch, self.initial_rate = steps_per_epoch, initial_rate
         self.decay, self.halving_epochs = decay, halving_epochs

@@ -229,8 +229,6 @@ class Mirror:
             self._client.log_batch(run, metrics=metrics[start : start + BATCH])
 
 
-
-
 def _trial_key(event: dict[str, Any]) -> str:
     return f"{event['phase']}/{event['trial']}/{event['replicate']}"
 

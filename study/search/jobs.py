@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,6 +54,9 @@ class Job:
 class TrialActor(tune.Trainable):
     """Runs one job after another in the same process: importing a framework takes longer than a small trial."""
 
+    _epoch: int
+    _reports: Generator[EpochReport]
+
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first job up."""
         self._start(config)
@@ -94,7 +97,7 @@ class TrialActor(tune.Trainable):
         from study.trial.training import run_trial  # here, not above: the driver needs no TensorFlow
 
         self._epoch = 0
-        self._reports: Iterator[EpochReport] = run_trial(TrialTask(**Job.of(config).task))
+        self._reports = run_trial(TrialTask(**Job.of(config).task))
 
 
 def _objective(report: EpochReport) -> float:

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
-import subprocess
-import sys
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,23 +14,18 @@ from ray.tune.schedulers import TrialScheduler
 from search_spaces import SPACES
 from search_spaces.baselines import baselines
 from study.config import StudyConfig, derive_seed
-from study.data.layouts import LAYOUTS
-from study.data.prepare import prepare
-from study.data.simulate import simulate_bbbc005, simulate_bbbc006, simulated_from
 from study.data.splits import Split, split_by_well
 from study.data.store import Grid, Store
 from study.errors import StudyError
-from study.record.ledger import FILE_NAME, FORMAT, Ledger, read_events
+from study.record.ledger import FILE_NAME, Ledger, read_events
 from study.record.mirror import DrawFigures, Mirror
 from study.search.confirm import choose_candidates, confirm_jobs
 from study.search.jobs import Job, TrialActor
 from study.search.recording import LedgerCallback, Progress, Say
 from study.search.scheduler import make_scheduler
 from study.search.searcher import OptunaSearcher
+from study.search.setting import connect, describe, prepare_store, tracking_uri
 from study.trial.evaluation import score_do_nothing
-
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("ray", "tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "numpy", "opencv-python-headless", "scikit-image")
 
 
 @dataclass(frozen=True)
@@ -93,7 +82,7 @@ def run_study(
     mirror.check()
     ledger = Ledger(config.folder)
     try:
-        ledger.append("study", **_describe(config, store, split))
+        ledger.append("study", **describe(config, store, split))
         mirror.start()
         for reference in (*references, *_do_nothing(config, store, split)):
             ledger.append("reference", **reference)
@@ -108,53 +97,6 @@ def run_study(
         ray.shutdown()
         left = mirror.close()
     return StudyResult(config.folder, problems, left, mirror.experiment_id)
-
-
-def prepare_store(config: StudyConfig, say: Say) -> Store:
-    """Simulate the raw folder if that is asked for, and open or make its store."""
-    storage, dataset = Path(config.storage).resolve(), config.dataset
-    root = _simulated(config, say) if dataset.root is None else Path(dataset.root)
-    grids = [Grid(size, dataset.resize) for size in config.image_sizes] + [Grid(config.sizes.common, "antialiased")]
-
-    def progress(done: int, total: int) -> None:
-        if done == total or done % max(1, total // 4) == 0:
-            say(f"prepared {done}/{total} fields")
-
-    store = prepare(dataset, root, storage / "stores", grids=grids, progress=progress)
-    wells = len(set(store.wells))
-    say(
-        f"images: {len(store.fields)} fields of {wells} {store.layout.well_title}s at {len(store.levels)} levels, "
-        f"store {store.folder} ({store.fingerprint[:12]})"
-    )
-    return store
-
-
-def tracking_uri(config: StudyConfig) -> str | None:
-    """Return where MLflow is, or None if no mirror is wanted."""
-    if config.record.mlflow == "none":
-        return None
-    return config.record.mlflow or f"sqlite:///{Path(config.storage).resolve() / 'mlflow.db'}"
-
-
-def connect(say: Say) -> None:
-    """Join the cluster that RAY_ADDRESS names (a submitted job finds it set), or start one on this machine alone."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
-    if "KERAS_BACKEND" in os.environ:
-        variables["KERAS_BACKEND"] = os.environ["KERAS_BACKEND"]
-    if address := os.environ.get("RAY_ADDRESS"):
-        variables.pop("PYTHONPATH")  # the job's working directory is on every worker's path
-        ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level="WARNING")
-    else:
-        ray.init(
-            address="local", num_cpus=os.cpu_count(), include_dashboard=False, runtime_env={"env_vars": variables},
-            log_to_driver=False, logging_level="WARNING",
-        )  # fmt: skip
-    resources = ray.cluster_resources()
-    nodes = sum(1 for node in ray.nodes() if node["Alive"])
-    say(f"cluster: {nodes} node{'s' * (nodes > 1)}, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
 
 
 def find_problems(events: list[dict[str, Any]]) -> list[str]:
@@ -195,7 +137,9 @@ def _search(config: StudyConfig, store: Store, split: Split, ledger: Ledger, say
         seed=config.seed, trials=config.search.trials, epochs=config.training.epochs,
     )  # fmt: skip
     total = len(points) + config.search.trials
-    say(f"search: {config.search.trials} trials in {config.search.space!r} and {len(points)} baselines, {config.training.epochs} epochs each")
+    say(
+        f"search: {config.search.trials} trials in {config.search.space!r} and {len(points)} baselines, {config.training.epochs} epochs each"
+    )
     _fit(config, ledger, say, phase="search", jobs=total, searcher=searcher, scheduler=make_scheduler(config))
 
 
@@ -232,7 +176,9 @@ def _fit(
     resources = config.resources
     needed = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}
     held = ray.cluster_resources()
-    if lacking := [f"{need:g} {name}s (the cluster has {held.get(name, 0):g})" for name, need in needed.items() if need > held.get(name, 0)]:
+    if lacking := [
+        f"{need:g} {name}s (the cluster has {held.get(name, 0):g})" for name, need in needed.items() if need > held.get(name, 0)
+    ]:
         raise StudyError(f"a trial needs {' and '.join(lacking)}: set resources.cpus_per_trial and resources.gpus_per_trial lower")
     at_once = min(int(held[name] // need) for name, need in needed.items() if need > 0)
     progress = Progress(say, phase=phase, jobs=jobs, epochs=config.training.epochs)
@@ -297,68 +243,3 @@ def _check_sides(store: Store, split: Split, config: StudyConfig) -> None:
         raise StudyError("the validation side has no field: use more wells or a larger dataset.validation")
     if not store.defocused_indices:
         raise StudyError(f"the images hold no level but the in-focus one, {store.layout.in_focus_level}: nothing is there to restore")
-
-
-def _simulated(config: StudyConfig, say: Say) -> Path:
-    wanted, kind = config.dataset.simulate, config.dataset.kind
-    sharp = None if wanted.from_sharp is None else Path(wanted.from_sharp)
-    source = "procedural" if sharp is None else f"from-{sharp.name}"
-    root = Path(config.storage).resolve() / "raw" / f"{kind}-{wanted.wells}x{wanted.fields_per_well}-{source}-seed{config.seed}"
-    if root.exists():
-        return root
-    say(f"simulating {wanted.wells} {LAYOUTS[kind].well_title}s of {LAYOUTS[kind].title} in {root}")
-    if kind == "bbbc006":
-        simulate_bbbc006(root, wells=wanted.wells, fields_per_well=wanted.fields_per_well, from_sharp=sharp, seed=config.seed)
-    elif sharp is not None:
-        simulate_bbbc005(root, scenes=wanted.wells, from_sharp=sharp)
-    return root
-
-
-def _describe(config: StudyConfig, store: Store, split: Split) -> dict[str, Any]:
-    """Return the ledger's first event: all that a reader or a later run needs to know."""
-    return {
-        "format": FORMAT,
-        "uid": uuid.uuid4().hex,
-        "name": config.name,
-        "config": config.to_dict(),
-        "store": {"folder": str(store.folder), "fingerprint": store.fingerprint, **{
-            key: store.description[key] for key in ("kind", "source", "channel", "levels", "grids")
-        }},
-        "images": {
-            "title": store.layout.title,
-            "simulated": simulated_from(Path(store.description["source"])),
-            "in_focus_level": store.layout.in_focus_level,
-            "level_title": store.layout.level_title,
-            "level_axis": store.layout.level_axis,
-            "well_title": store.layout.well_title,
-            "fields": {side: len(fields) for side, fields in split.to_dict().items()},
-            "wells": {side: len({store.wells[field] for field in fields}) for side, fields in split.to_dict().items()},
-        },
-        "split": {side: [store.fields[field] for field in fields] for side, fields in split.to_dict().items()},
-        "environment": {
-            "command": sys.argv,
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "cpus": os.cpu_count(),
-            "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
-            "packages": {name: _version(name) for name in PACKAGES},
-            "git": _git_state(),
-        },
-    }  # fmt: skip
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _git_state() -> str | None:
-    """Return the commit of the program, with `-dirty` behind it if a file was changed; None outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

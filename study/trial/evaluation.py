@@ -50,7 +50,9 @@ def to_common_grid(restored: np.ndarray, own_range: np.ndarray, common_range: np
     """
     size = (common.size, common.size)
     method = cv2.INTER_AREA if restored.shape[1] > common.size else cv2.INTER_CUBIC
-    resized = restored if restored.shape[1] == common.size else np.stack([cv2.resize(image, size, interpolation=method) for image in restored])
+    resized = (
+        restored if restored.shape[1] == common.size else np.stack([cv2.resize(image, size, interpolation=method) for image in restored])
+    )
     low, high = own_range[:, 0], own_range[:, 1]
     common_low, common_high = common_range[:, 0], common_range[:, 1]
     gain = ((high - low) / (common_high - common_low)).astype(np.float32)
@@ -131,17 +133,13 @@ def rung_score(
         restored = restore(store.as_float(grid, field, level))
         focus = np.full(len(field), store.in_focus_index)
         ranges = store.ranges(grid)[field, focus], store.ranges(common)[field, focus]
-        scored = measure(
-            store.as_float(common, field, focus), to_common_grid(restored, *ranges, common), names=tuple(totals)
-        )
+        scored = measure(store.as_float(common, field, focus), to_common_grid(restored, *ranges, common), names=tuple(totals))
         for name, values in scored.items():
             totals[name].extend(values)
     return {name: float(np.mean(values)) for name, values in totals.items()}
 
 
-def _targets(
-    store: Store, grid: Grid, common: Grid, field: int, count: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _targets(store: Store, grid: Grid, common: Grid, field: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the in-focus image on both grids, each with its range, repeated for `count` levels."""
     repeated = []
     for on in (grid, common):

@@ -137,8 +137,7 @@ def ssim(reference: np.ndarray, restored: np.ndarray, *, data_range: float) -> n
         raise ValueError(f"SSIM needs images of {SSIM_WINDOW_PX} px a side at least; got {reference.shape[1:]}")
     step = max(1, _CHUNK_PIXELS // (reference.shape[1] * reference.shape[2]))
     chunks = [
-        _ssim_chunk(reference[start : start + step], restored[start : start + step], data_range)
-        for start in range(0, len(reference), step)
+        _ssim_chunk(reference[start : start + step], restored[start : start + step], data_range) for start in range(0, len(reference), step)
     ]
     return np.concatenate(chunks) if chunks else np.empty(0)
 

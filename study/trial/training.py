@@ -10,7 +10,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import cv2
@@ -32,7 +32,7 @@ EXAMPLE_PLACES = (0.0, 8 / 33, 15 / 33, 24 / 33, 1.0)  # z 0, 8, 15, 24 and 33 o
 _OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError")
 
 
-def run_trial(task: TrialTask) -> Iterator[EpochReport]:
+def run_trial(task: TrialTask) -> Generator[EpochReport]:
     """Train one configuration and report after every epoch; after the last one also its score.
 
     A checkpoint is left in the trial's folder after each epoch that was reported; a trial that finds one goes on from there, and gives the
@@ -174,9 +174,7 @@ def _save_examples(folder: Path, restore: Restore, task: TrialTask, store: Store
     }
     stored = {name: np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8) for name, array in arrays.items()}
     with new_file(folder / "examples.npz") as path:
-        np.savez_compressed(
-            path, **stored, levels=np.array([store.levels[level] for level in levels]), field=np.array(store.fields[field])
-        )
+        np.savez_compressed(path, **stored, levels=np.array([store.levels[level] for level in levels]), field=np.array(store.fields[field]))
 
 
 def _save_checkpoint(folder: Path, model: keras.Model, epoch: int, trained_s: float) -> None:

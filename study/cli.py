@@ -1,0 +1,96 @@
+"""The `refocus` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from study.config import parse
+from study.errors import StudyError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; return the exit status: 0 done, 1 the study is not complete, 2 bad input."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["run"]:  # its options are the keys of the configuration
+        from study.run import main as run
+
+        return run(arguments[1:])
+    if arguments[:1] == ["prepare"]:
+        return _reporting(lambda: _prepare(arguments[1:]))
+    options = _parser().parse_args(arguments)
+    return _reporting(lambda: options.command(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="refocus", description="Which autoencoder sharpens out-of-focus cell images best?")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands.add_parser("run", help="run a study: refocus run --config NAME|FILE [--key value ...]", add_help=False)
+    commands.add_parser("prepare", help="check a raw folder and make its store, with the options of `run`", add_help=False)
+    report = commands.add_parser("report", help="write a study's report.html again from its ledger")
+    report.add_argument("study", type=Path, help="the study's folder")
+    report.set_defaults(command=_report)
+    simulate = commands.add_parser("simulate", help="make a small raw folder in the layout of a data set")
+    kinds = simulate.add_subparsers(title="data sets", required=True, metavar="KIND")
+    human = kinds.add_parser("bbbc006", help="z-stacks of 34 planes: procedural nuclei, or real in-focus images blurred")
+    human.add_argument("folder", type=Path, help="a new folder")
+    human.add_argument("--from-sharp", type=Path, metavar="FOLDER", help="real in-focus images, 520 x 696")
+    human.add_argument("--wells", type=int, default=24)
+    human.add_argument("--fields-per-well", type=int, default=1)
+    human.add_argument("--seed", type=int, default=0)
+    human.set_defaults(command=_simulate_bbbc006)
+    synthetic = kinds.add_parser("bbbc005", help="all 16 blur levels from real F1 images")
+    synthetic.add_argument("folder", type=Path, help="a new folder")
+    synthetic.add_argument("--from-sharp", type=Path, metavar="FOLDER", required=True, help="holds SIMCEPImages_*_F1_*_w1.TIF")
+    synthetic.add_argument("--scenes", type=int, help="how many, evenly over the cell counts; all if not given")
+    synthetic.set_defaults(command=_simulate_bbbc005)
+    return parser
+
+
+def _reporting(command: Callable[[], int]) -> int:
+    try:
+        return command()
+    except StudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _prepare(arguments: Sequence[str]) -> int:
+    from study.search.setting import prepare_store
+
+    store = prepare_store(parse(arguments), print)
+    print(f"store: {store.folder}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from analysis.report import main as report
+
+    return report([str(options.study)])
+
+
+def _simulate_bbbc006(options: argparse.Namespace) -> int:
+    from study.data.simulate import simulate_bbbc006
+
+    count = simulate_bbbc006(
+        options.folder, wells=options.wells, fields_per_well=options.fields_per_well, from_sharp=options.from_sharp, seed=options.seed
+    )
+    return _made(options.folder, count, "bbbc006")
+
+
+def _simulate_bbbc005(options: argparse.Namespace) -> int:
+    from study.data.simulate import simulate_bbbc005
+
+    return _made(options.folder, simulate_bbbc005(options.folder, from_sharp=options.from_sharp, scenes=options.scenes), "bbbc005")
+
+
+def _made(folder: Path, images: int, kind: str) -> int:
+    print(f"{images} images in {folder}")
+    print(f"next: python study/run.py --config paper_search --dataset.kind {kind} --dataset.root {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

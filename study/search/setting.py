@@ -1,0 +1,140 @@
+"""What a study stands on: its images, its cluster, its MLflow server, and the description that opens its ledger."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import platform
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from study.config import StudyConfig
+from study.data.layouts import LAYOUTS
+from study.data.prepare import prepare
+from study.data.simulate import simulate_bbbc005, simulate_bbbc006, simulated_from
+from study.data.splits import Split
+from study.data.store import Grid, Store
+from study.record.ledger import FORMAT
+from study.search.recording import Say
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("ray", "tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "numpy", "opencv-python-headless", "scikit-image")
+
+
+def prepare_store(config: StudyConfig, say: Say) -> Store:
+    """Simulate the raw folder if that is asked for, and open or make its store."""
+    storage, dataset = Path(config.storage).resolve(), config.dataset
+    root = _simulated(config, say) if dataset.root is None else Path(dataset.root)
+    grids = [Grid(size, dataset.resize) for size in config.image_sizes] + [Grid(config.sizes.common, "antialiased")]
+
+    def progress(done: int, total: int) -> None:
+        if done == total or done % max(1, total // 4) == 0:
+            say(f"prepared {done}/{total} fields")
+
+    store = prepare(dataset, root, storage / "stores", grids=grids, progress=progress)
+    wells = len(set(store.wells))
+    say(
+        f"images: {len(store.fields)} fields of {wells} {store.layout.well_title}s at {len(store.levels)} levels, "
+        f"store {store.folder} ({store.fingerprint[:12]})"
+    )
+    return store
+
+
+def tracking_uri(config: StudyConfig) -> str | None:
+    """Return where MLflow is, or None if no mirror is wanted."""
+    if config.record.mlflow == "none":
+        return None
+    return config.record.mlflow or f"sqlite:///{Path(config.storage).resolve() / 'mlflow.db'}"
+
+
+def connect(say: Say) -> None:
+    """Join the cluster that RAY_ADDRESS names (a submitted job finds it set), or start one on this machine alone."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger is the record
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it looks for those loggers' files
+    variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    if "KERAS_BACKEND" in os.environ:
+        variables["KERAS_BACKEND"] = os.environ["KERAS_BACKEND"]
+    if address := os.environ.get("RAY_ADDRESS"):
+        variables.pop("PYTHONPATH")  # the job's working directory is on every worker's path
+        ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level="WARNING")
+    else:
+        ray.init(
+            address="local", num_cpus=os.cpu_count(), include_dashboard=False, runtime_env={"env_vars": variables},
+            log_to_driver=False, logging_level="WARNING",
+        )  # fmt: skip
+    resources = ray.cluster_resources()
+    nodes = sum(1 for node in ray.nodes() if node["Alive"])
+    say(f"cluster: {nodes} node{'s' * (nodes > 1)}, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
+
+
+def describe(config: StudyConfig, store: Store, split: Split) -> dict[str, Any]:
+    """Return the ledger's first event: all that a reader or a later run needs to know."""
+    return {
+        "format": FORMAT,
+        "uid": uuid.uuid4().hex,
+        "name": config.name,
+        "config": config.to_dict(),
+        "store": {"folder": str(store.folder), "fingerprint": store.fingerprint, **{
+            key: store.description[key] for key in ("kind", "source", "channel", "levels", "grids")
+        }},
+        "images": {
+            "title": store.layout.title,
+            "simulated": simulated_from(Path(store.description["source"])),
+            "in_focus_level": store.layout.in_focus_level,
+            "level_title": store.layout.level_title,
+            "level_axis": store.layout.level_axis,
+            "well_title": store.layout.well_title,
+            "fields": {side: len(fields) for side, fields in split.to_dict().items()},
+            "wells": {side: len({store.wells[field] for field in fields}) for side, fields in split.to_dict().items()},
+        },
+        "split": {side: [store.fields[field] for field in fields] for side, fields in split.to_dict().items()},
+        "environment": {
+            "command": sys.argv,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+            "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+            "packages": {name: _version(name) for name in PACKAGES},
+            "git": _git_state(),
+        },
+    }  # fmt: skip
+
+
+def _simulated(config: StudyConfig, say: Say) -> Path:
+    wanted, kind = config.dataset.simulate, config.dataset.kind
+    sharp = None if wanted.from_sharp is None else Path(wanted.from_sharp)
+    source = "procedural" if sharp is None else f"from-{sharp.name}"
+    root = Path(config.storage).resolve() / "raw" / f"{kind}-{wanted.wells}x{wanted.fields_per_well}-{source}-seed{config.seed}"
+    if root.exists():
+        return root
+    say(f"simulating {wanted.wells} {LAYOUTS[kind].well_title}s of {LAYOUTS[kind].title} in {root}")
+    if kind == "bbbc006":
+        simulate_bbbc006(root, wells=wanted.wells, fields_per_well=wanted.fields_per_well, from_sharp=sharp, seed=config.seed)
+    elif sharp is not None:
+        simulate_bbbc005(root, scenes=wanted.wells, from_sharp=sharp)
+    return root
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state() -> str | None:
+    """Return the commit of the program, with `-dirty` behind it if a file was changed; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
