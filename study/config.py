@@ -256,17 +256,21 @@ def parse(arguments: Sequence[str]) -> StudyConfig:
     try:
         namespace = _parser().parse_args(arguments)
     except (ValueError, TypeError, KeyError) as error:
-        raise StudyError(f"the configuration can not be read: {error}") from None
+        raise StudyError(_reading_problem(error)) from None
     except Exception as error:  # the parser's own error class; its text names the key
         if type(error).__name__ != "ArgumentError":
             raise
-        raise StudyError(f"the configuration can not be read: {error}") from None
+        raise StudyError(_reading_problem(error)) from None
     config = _build(StudyConfig, namespace)
     if not config.name:
         stem = Path(str(namespace.config[-1])).stem if namespace.config else "study"
         config = dataclasses.replace(config, name=f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
     validate(config)
     return config
+
+
+def _reading_problem(error: Exception) -> str:
+    return f"the configuration can not be read: {' '.join(str(error).split())}"
 
 
 def load(path: Path) -> StudyConfig:
@@ -393,11 +397,11 @@ def _known_keys(cls: type, prefix: str = "") -> Iterator[str]:
             yield from _known_keys(typing.cast(type, hints[item.name]), f"{prefix}{item.name}.")
 
 
-def _keys_of(values: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+def _keys_of(values: Mapping[Any, Any], known: Sequence[str], prefix: str = "") -> Iterator[str]:
     for key, value in values.items():
         yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _keys_of(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping) and f"{prefix}{key}" in known:
+            yield from _keys_of(value, known, f"{prefix}{key}.")
 
 
 def _check_names(arguments: list[str]) -> None:
@@ -417,7 +421,7 @@ def _check_names(arguments: list[str]) -> None:
                 raise StudyError(f"{path} is not YAML: {error}") from None
             if not isinstance(values, Mapping):
                 raise StudyError(f"{path} must hold keys and values; got {type(values).__name__}")
-            used.extend((key, f"in {path}") for key in _keys_of(values))
+            used.extend((key, f"in {path}") for key in _keys_of(values, known))
     accepted = {*known, "config", "help", "print_config"}
     problems = []
     for key, where in used:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 if not __package__:  # started by its path, perhaps uninstalled: this folder must not hide other packages' modules
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the first import of keras: it greets at length
 
 from analysis.figures import draw_trial
 from analysis.load import load_study
 from analysis.paper import reference_curves
 from analysis.report import outcome_text, write_report
-from study.config import parse
+from study.config import StudyConfig, parse
 from study.errors import StudyError
-from study.search.setting import tracking_uri
-from study.search.tuning import run_study
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         config = parse(sys.argv[1:] if arguments is None else arguments)
+        say(f"study {config.name} in {config.folder}")
+        with _quiet_import():  # after the configuration: this takes seconds, a typing error is found at once
+            from study.search.tuning import run_study
         result = run_study(config, say=say, references=reference_curves(config.dataset.kind), draw=draw_trial)
         study = load_study(result.folder)
         report = write_report(study)
@@ -40,15 +41,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(f"\n{outcome_text(study)}\n")
     print(f"report:  {report}")
-    if (uri := tracking_uri(config)) is not None:
-        print(f"MLflow:  mlflow server --backend-store-uri {uri} --port 5000" if uri.startswith("sqlite") else f"MLflow:  {uri}")
-        address = "http://127.0.0.1:5000" if uri.startswith("sqlite") else uri
-        print(f"         then open {address}/#/experiments/{result.experiment_id}/runs?compareRunsMode=CHART")
+    _print_mlflow(config, result.experiment_id)
     if result.unmirrored:
         print(f"         {result.unmirrored} events have not reached MLflow; the ledger in {result.folder} holds them all")
     for problem in result.problems:
         print(f"problem: {problem}", file=sys.stderr)
     return 1 if result.problems else 0
+
+
+def _print_mlflow(config: StudyConfig, experiment_id: str | None) -> None:
+    """Say how to see the runs: the command that starts the server where there is none, and the page to open."""
+    from study.search.setting import tracking_uri
+
+    uri = tracking_uri(config)
+    if uri is None:
+        return
+    address = uri
+    if uri.startswith("sqlite:"):
+        address = "http://127.0.0.1:5000"
+        print(f"MLflow:  mlflow server --backend-store-uri {uri} --port 5000")
+    print(f"         {address}/#/experiments/{experiment_id}/runs?compareRunsMode=CHART")
+
+
+@contextlib.contextmanager
+def _quiet_import() -> Iterator[None]:
+    """Drop what TensorFlow's libraries write to the standard error while they are loaded; no setting of theirs does."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 if __name__ == "__main__":
