@@ -1,0 +1,82 @@
+"""Raw folders, stores and tasks that many tests stand on."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+with warnings.catch_warnings():  # other people's packages warn while they are imported
+    warnings.simplefilter("ignore")
+    import keras  # noqa: F401
+    import keras_tuner  # noqa: F401
+    import mlflow  # noqa: F401
+    import ray.tune  # noqa: F401
+
+from study.config import DatasetConfig
+from study.data.prepare import prepare
+from study.data.simulate import simulate_bbbc006
+from study.data.splits import split_by_well
+from study.data.store import Grid, Store
+from study.trial.task import TrialTask
+
+LEVELS = [12, 14, 16, 18, 20]
+GRIDS = [Grid(size, "antialiased") for size in (16, 32, 64)]
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """The folder of real images; tests that need it are skipped where REFOCUS_TEST_DATA is not set."""
+    folder = os.environ.get("REFOCUS_TEST_DATA")
+    if folder is None:
+        pytest.skip("REFOCUS_TEST_DATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def raw_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A raw BBBC006 folder of 5 wells with 2 fields each, at all 34 planes."""
+    folder = tmp_path_factory.mktemp("raw") / "bbbc006"
+    simulate_bbbc006(folder, wells=5, fields_per_well=2, seed=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store(raw_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The same at five planes, on grids of 16, 32 and 64 px."""
+    dataset = DatasetConfig(kind="bbbc006", levels=LEVELS)
+    return prepare(dataset, raw_folder, tmp_path_factory.mktemp("stores"), grids=GRIDS)
+
+
+@pytest.fixture
+def make_task(store: Store, tmp_path: Path) -> Callable[..., TrialTask]:
+    """A small task; any of its values can be given."""
+
+    def make(**changes: Any) -> TrialTask:
+        split = split_by_well(store.wells, test=0.2, validation=0.2, seed=0)
+        values: dict[str, Any] = {
+            "hyperparameters": {"family": "whole", "depth": 1, "filters": 4, "loss": "l1", "image_size": 32},
+            "store": str(store.folder),
+            "folder": str(tmp_path / "trial"),
+            "train": split.train,
+            "judge": split.validation,
+            "judged_on": "validation",
+            "resize": "antialiased",
+            "common_size": 32,
+            "epochs": 2,
+            "batch_size": 8,
+            "patches_per_image": None,
+            "inference": "whole",
+            "rung_images": 3,
+            "rung_seed": 1,
+            "seed": 5,
+            "threads": 1,
+        }
+        return TrialTask(**(values | changes))
+
+    return make

@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from study.config import DatasetConfig
+from study.data import bbbc006
+from study.data.prepare import normalise, prepare, resize_image
+from study.data.store import Grid, Store
+from study.errors import StudyError
+from study.files import read_image
+from tests.conftest import GRIDS, LEVELS
+
+
+def test_images_come_back_in_their_own_intensities(store: Store, raw_folder: Path) -> None:
+    grid = Grid(64, "antialiased")
+    for row in store.planes()[:7]:
+        field, level = store.fields.index(row["field"]), store.levels.index(int(row["level"]))
+        low, high = float(row["lo_antialiased_64"]), float(row["hi_antialiased_64"])
+        assert (low, high) == tuple(store.ranges(grid)[field, level])
+        restored = store.as_float(grid, field, level) * (high - low) + low
+        expected = resize_image(read_image(raw_folder / row["path"]), grid)
+        assert np.abs(restored - expected).max() <= (high - low) / 65535 + 1e-3
+
+
+def test_every_image_fills_the_unit_interval(store: Store) -> None:
+    for grid in GRIDS:
+        images = store.as_float(grid, slice(None), slice(None))
+        assert images.shape == (10, 5, grid.size, grid.size)
+        assert (images.min(axis=(2, 3)) == 0).all()
+        assert (images.max(axis=(2, 3)) == 1).all()
+
+
+def test_area_mean_against_blocks_by_hand() -> None:
+    image = np.random.default_rng(0).random((8, 12)).astype(np.float32)
+    by_hand = image.reshape(4, 2, 4, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(resize_image(image, Grid(4, "antialiased")), by_hand, rtol=1e-5)
+
+
+def test_paper_resizing_is_opencv_bicubic_both_ways() -> None:
+    image = np.random.default_rng(0).random((52, 69)).astype(np.float32)
+    for size in (16, 128):
+        np.testing.assert_array_equal(
+            resize_image(image, Grid(size, "paper")), cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
+        )
+
+
+def test_a_flat_image_is_zero() -> None:
+    scaled, low, high = normalise(np.full((4, 4), 7.0))
+    assert (scaled == 0).all()
+    assert (low, high) == (7.0, 8.0)
+
+
+def test_a_store_is_made_once_and_its_fingerprint_is_of_the_bytes(raw_folder: Path, tmp_path: Path) -> None:
+    dataset = DatasetConfig(levels=LEVELS, max_fields=2)
+    first = prepare(dataset, raw_folder, tmp_path / "a", grids=GRIDS[:1])
+    stamp = (first.folder / "images_antialiased_16.npy").stat().st_mtime_ns
+    again = prepare(dataset, raw_folder, tmp_path / "a", grids=GRIDS[:1])
+    assert (again.folder / "images_antialiased_16.npy").stat().st_mtime_ns == stamp
+    elsewhere = prepare(dataset, raw_folder, tmp_path / "b", grids=GRIDS[:1])
+    assert elsewhere.fingerprint == first.fingerprint
+    other = prepare(DatasetConfig(levels=LEVELS, max_fields=3), raw_folder, tmp_path / "b", grids=GRIDS[:1])
+    assert other.fingerprint != first.fingerprint
+
+
+def test_all_broken_files_are_named_at_once_and_nothing_is_left(tmp_path: Path) -> None:
+    from study.data.simulate import simulate_bbbc006
+
+    root = tmp_path / "raw"
+    simulate_bbbc006(root, wells=1)
+    planes = {level: next((root / bbbc006.PLANE_FOLDER.format(level=level)).iterdir()) for level in range(34)}
+    planes[2].write_bytes(planes[2].read_bytes()[:2000])
+    planes[5].write_bytes(b"")
+    cv2.imwrite(str(planes[7]), np.zeros((519, 696), np.uint16))
+    cv2.imwrite(str(planes[9]), np.zeros((520, 696), np.uint8))
+    with pytest.raises(StudyError) as error:
+        prepare(DatasetConfig(), root, tmp_path / "stores", grids=GRIDS[:1])
+    text = str(error.value)
+    assert all(planes[level].name in text for level in (2, 5, 7, 9))
+    assert "(519, 696)" in text
+    assert "uint8" in text
+    assert text.count("truncated") == 2
+    assert "4 problems" in text
+    assert list((tmp_path / "stores").iterdir()) == []
+
+
+def test_a_store_that_is_not_there_or_of_another_format(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="not a store"):
+        Store(tmp_path)
+    (tmp_path / "store.json").write_text('{"format": 99}')
+    with pytest.raises(StudyError, match="store format 99"):
+        Store(tmp_path)

@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from study.data import bbbc005, bbbc006
+from study.data.simulate import (
+    SIGMA_PX_PER_UM,
+    add_noise,
+    blur_synthetic,
+    defocus,
+    draw_nuclei,
+    simulate_bbbc005,
+    simulate_bbbc006,
+    simulated_from,
+)
+from study.errors import StudyError
+from study.files import read_image
+
+
+def test_names_and_files_are_the_official_ones(raw_folder: Path) -> None:
+    planes = bbbc006.LAYOUT.read_planes(raw_folder)
+    assert len(planes) == 34 * 10
+    image = read_image(planes[0].path)
+    assert (image.shape, image.dtype) == ((520, 696), np.uint16)
+    assert image.max() <= 4095
+    tag = planes[0].path.read_bytes()
+    assert tag[:2] == b"II"
+    names = {plane.path.name for plane in planes if plane.field == "a01_s1"}
+    assert len(names) == 34  # the identifier differs from plane to plane
+    assert simulated_from(raw_folder) is not None
+
+
+def test_same_seed_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        simulate_bbbc006(tmp_path / name, wells=1, seed=4)
+    files = [sorted((tmp_path / name).rglob("*.tif")) for name in ("a", "b")]
+    assert [path.name for path in files[0]] == [path.name for path in files[1]]
+    assert all(one.read_bytes() == other.read_bytes() for one, other in zip(*files, strict=True))
+
+
+def test_defocus_is_a_gaussian_of_048_px_a_um() -> None:
+    image = draw_nuclei(np.random.default_rng(1))
+    expected = ndimage.gaussian_filter(image, SIGMA_PX_PER_UM * 10.0, mode="reflect")
+    assert np.abs(defocus(image, 10.0) - expected).max() < 0.005 * np.ptp(image)
+    np.testing.assert_array_equal(defocus(image, 0.0), image)
+
+
+def test_noise_has_the_stated_variance() -> None:
+    counts = add_noise(np.full((400, 400), 1000.0), np.random.default_rng(0)).astype(float)
+    assert counts.mean() == pytest.approx(1000, abs=0.5)
+    assert counts.var() == pytest.approx(1000 / 4 + 2**2 + 1 / 12, rel=0.02)  # photons, reading, rounding
+
+
+@pytest.mark.parametrize("blur", bbbc005.BLURS[1:])
+def test_synthetic_blur_against_a_direct_correlation(blur: int) -> None:
+    image = np.random.default_rng(blur).integers(0, 255, (64, 80), dtype=np.uint8)
+    sigma = np.floor(blur / 4 + 0.5)
+    axis = np.arange(blur) - (blur - 1) / 2
+    kernel = np.exp(-(axis[:, None] ** 2 + axis**2) / (2 * sigma**2))
+    anchor = (blur - 1) // 2
+    padded = np.pad(image.astype(float), ((anchor, blur), (anchor, blur)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (blur, blur))[:64, :80]
+    expected = np.floor((windows * (kernel / kernel.sum())).sum(axis=(2, 3)) + 0.5)
+    np.testing.assert_array_equal(blur_synthetic(image, blur), expected)
+
+
+@pytest.mark.realdata
+def test_rebuilt_levels_equal_the_real_files_pixel_by_pixel(realdata: Path, tmp_path: Path) -> None:
+    root = realdata / "bbbc005"
+    real = {
+        (plane.field, plane.level): plane.path
+        for plane in bbbc005.LAYOUT.read_planes(root)
+        if plane.channel == "w1" and plane.level in (23, 48)
+    }
+    assert len(real) == 24 * 4 * 2
+    sharp = tmp_path / "sharp"
+    sharp.mkdir()
+    for plane in bbbc005.LAYOUT.read_planes(root):
+        if plane.level == 1 and plane.channel == "w1" and (plane.field, 23) in real:
+            (sharp / plane.path.name).symlink_to(plane.path)
+    assert simulate_bbbc005(tmp_path / "raw", from_sharp=sharp) == 24 * 4 * 16
+    rebuilt = {(plane.field, plane.level): plane.path for plane in bbbc005.LAYOUT.read_planes(tmp_path / "raw")}
+    for key, path in real.items():
+        assert rebuilt[key].name == path.name
+        np.testing.assert_array_equal(read_image(rebuilt[key]), read_image(path), err_msg=str(path))
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("source", ["bbbc006/in_focus", "dsb2018/images"])
+def test_real_sharp_images_become_z_stacks(realdata: Path, tmp_path: Path, source: str) -> None:
+    simulate_bbbc006(tmp_path / "raw", wells=2, from_sharp=realdata / source)
+    planes = bbbc006.LAYOUT.read_planes(tmp_path / "raw")
+    assert len(planes) == 68
+    sharpness = {
+        plane.level: cv2.Laplacian(cv2.GaussianBlur(read_image(plane.path).astype(np.float64), (0, 0), 2), cv2.CV_64F).var()
+        for plane in planes
+        if plane.field == "a01_s1"
+    }
+    assert max(sharpness, key=sharpness.__getitem__) == 16
+    assert sharpness[0] < 0.2 * sharpness[16]
+
+
+def test_bad_requests_leave_nothing(tmp_path: Path) -> None:
+    (tmp_path / "sharp").mkdir()
+    with pytest.raises(StudyError, match="at least 3 images"):
+        simulate_bbbc006(tmp_path / "raw", wells=3, from_sharp=tmp_path / "sharp")
+    cv2.imwrite(str(tmp_path / "sharp" / "small.png"), np.zeros((8, 8), np.uint8))
+    (tmp_path / "sharp" / "torn.png").write_bytes(b"not an image")
+    with pytest.raises(StudyError, match=r"(?s)small\.png.*\(8, 8\).*torn\.png"):
+        simulate_bbbc006(tmp_path / "raw", wells=2, from_sharp=tmp_path / "sharp")
+    with pytest.raises(StudyError, match="F1"):
+        simulate_bbbc005(tmp_path / "raw", from_sharp=tmp_path / "sharp")
+    assert [path.name for path in tmp_path.iterdir()] == ["sharp"]
+    with pytest.raises(StudyError, match="not an empty folder"):
+        simulate_bbbc006(tmp_path / "sharp", wells=1)

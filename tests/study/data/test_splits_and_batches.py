@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from study.data.batches import EpochBatches, steps_per_epoch
+from study.data.patches import split_patches, stitch_patches
+from study.data.splits import split_by_well
+from study.data.store import Grid, Store
+from study.errors import StudyError
+
+
+@given(wells=st.integers(3, 60), fields=st.integers(1, 3), seed=st.integers(0, 99), validation=st.sampled_from([0.0, 0.16]))
+def test_no_well_is_on_two_sides_and_no_field_is_lost(wells: int, fields: int, seed: int, validation: float) -> None:
+    names = [f"w{well}" for well in range(wells) for _ in range(fields)]
+    split = split_by_well(names, test=0.2, validation=validation, seed=seed)
+    sides = [split.train, split.validation, split.test]
+    assert sorted(sum(sides, [])) == list(range(len(names)))
+    held = [{names[field] for field in side} for side in sides]
+    assert held[0].isdisjoint(held[1])
+    assert held[0].isdisjoint(held[2])
+    assert held[1].isdisjoint(held[2])
+    assert len(held[2]) == max(1, round(0.2 * wells))
+    assert bool(held[1]) == (validation > 0)
+
+
+def test_shares_of_the_paper_and_of_a_search() -> None:
+    wells = [f"w{index // 2}" for index in range(768)]
+    split = split_by_well(wells, test=0.2, validation=0.16, seed=0)
+    assert [len({wells[field] for field in side}) for side in (split.train, split.validation, split.test)] == [246, 61, 77]
+    assert split == split_by_well(wells, test=0.2, validation=0.16, seed=0)
+    assert split != split_by_well(wells, test=0.2, validation=0.16, seed=1)
+
+
+def test_too_few_wells() -> None:
+    with pytest.raises(StudyError, match="can not be divided"):
+        split_by_well(["a", "b"], test=0.2, validation=0.16, seed=0)
+
+
+@given(count=st.integers(1, 3), side=st.integers(1, 5), patch=st.integers(1, 6))
+def test_split_and_stitch_are_inverses(count: int, side: int, patch: int) -> None:
+    images = np.random.default_rng(0).random((count, side * patch, side * patch))
+    patches = split_patches(images, patch)
+    assert patches.shape == (count * side * side, patch, patch)
+    np.testing.assert_array_equal(patches[0], images[0, :patch, :patch])
+    np.testing.assert_array_equal(patches[side - 1], images[0, :patch, -patch:])  # row by row
+    np.testing.assert_array_equal(stitch_patches(patches, side * patch), images)
+
+
+def test_patches_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="patch_size 3"):
+        split_patches(np.zeros((1, 8, 8)), 3)
+    with pytest.raises(ValueError, match="size 8"):
+        stitch_patches(np.zeros((3, 4, 4)), 8)
+
+
+def batches(store: Store, **changes: object) -> EpochBatches:
+    values: dict[str, object] = {"fields": [0, 3, 4], "patch_size": 64, "patches_per_image": None, "batch_size": 5, "seed": 1, "epoch": 0}
+    return EpochBatches(store, Grid(64, "antialiased"), **(values | changes))  # type: ignore[arg-type]
+
+
+def gather(found: EpochBatches) -> tuple[np.ndarray, np.ndarray]:
+    parts = [found[index] for index in range(len(found))]
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def test_an_epoch_holds_every_defocused_image_of_the_fields_once_beside_its_target(store: Store) -> None:
+    x, y = gather(batches(store))
+    assert x.shape == y.shape == (3 * 4, 64, 64, 1)
+    assert x.dtype == np.float32
+    grid, levels = Grid(64, "antialiased"), store.defocused_indices
+    expected = {store.as_float(grid, f, lv).tobytes(): store.as_float(grid, f, store.in_focus_index) for f in (0, 3, 4) for lv in levels}
+    assert {image.tobytes() for image in x[..., 0]} == set(expected)
+    for image, target in zip(x[..., 0], y[..., 0], strict=True):
+        np.testing.assert_array_equal(expected[image.tobytes()], target)
+
+
+def test_batches_come_back_by_seed_and_epoch(store: Store) -> None:
+    first, again = gather(batches(store)), gather(batches(store))
+    np.testing.assert_array_equal(first[0], again[0])
+    assert not np.array_equal(first[0], gather(batches(store, epoch=1))[0])
+    assert not np.array_equal(first[0], gather(batches(store, seed=2))[0])
+
+
+def test_all_patches_are_those_of_split_patches(store: Store) -> None:
+    x, _ = gather(batches(store, fields=[2], patch_size=16, batch_size=7))
+    whole = store.as_float(Grid(64, "antialiased"), 2, np.array(store.defocused_indices))
+    assert sorted(patch.tobytes() for patch in x[..., 0]) == sorted(patch.tobytes() for patch in split_patches(whole, 16))
+
+
+def test_sampled_patches_differ_within_an_image_and_between_epochs(store: Store) -> None:
+    seen = [gather(batches(store, fields=[2], patch_size=16, patches_per_image=3, epoch=epoch))[0] for epoch in range(2)]
+    for x in seen:
+        assert len(x) == 3 * 4
+        assert len({patch.tobytes() for patch in x}) == 12
+    assert {patch.tobytes() for patch in seen[0]} != {patch.tobytes() for patch in seen[1]}
+
+
+def test_steps_of_the_paper() -> None:
+    assert steps_per_epoch(614 * 33, patches=1, batch_size=16) == 1267

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from study.config import CONFIG_FOLDER, configs, derive_seed, load, parse
+from study.errors import StudyError
+
+
+@pytest.mark.parametrize("name", configs())
+def test_named_configurations_are_sound_and_open_with_their_run_book(name: str, tmp_path: Path) -> None:
+    root = [] if name == "smoke" else ["--dataset.root", str(tmp_path)]
+    config = parse(["--config", name, *root])
+    assert config.name.startswith(f"{name}-")
+    head = (CONFIG_FOLDER / f"{name}.yaml").read_text().splitlines()[:6]
+    assert all(any(line.startswith(f"# {word}") for line in head) for word in ("Command:", "Hardware:", "Time:", "Outcome:"))
+
+
+def test_only_smoke_scales_the_baselines_down() -> None:
+    assert [name for name in configs() if "scaled_down: true" in (CONFIG_FOLDER / f"{name}.yaml").read_text()] == ["smoke"]
+
+
+def test_command_line_overrides_the_file_and_the_types_hold() -> None:
+    config = parse(["--config", "smoke", "--search.trials", "20", "--sizes.patches", "[32, 64]", "--name=x"])
+    assert (config.search.trials, config.sizes.patches, config.name) == (20, [32, 64], "x")
+    assert config.dataset.simulate.wells == 24
+
+
+def test_what_was_resolved_can_be_read_again(tmp_path: Path) -> None:
+    import yaml
+
+    config = parse(["--config", "smoke", "--seed", "7"])
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config.to_dict()))
+    assert load(path) == config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--serch.trials", "3"], ["'serch.trials'", "'search.trials'"]),
+        (["--search.trails", "3", "--sizes.patch", "8"], ["'search.trials'", "'sizes.patches'"]),
+        (["--sizes.patches", "[40]"], ["patch size 40", "image size 192", "16, 32, 48, 64, 96, 192"]),
+        (["--training.epochs", "many"], ["training.epochs", "many"]),
+        (["--training.epochs", "0", "--search.reduction_factor", "1"], ["training.epochs", "search.reduction_factor"]),
+        (["--scaled_down", "false"], ["768", "scaled_down: true"]),
+        (["--dataset.test", "0"], ["dataset.test must be above 0"]),
+        (["--dataset.test", "0.9", "--dataset.validation", "0.1"], ["must leave wells to train on"]),
+        (["--dataset.root", "x"], ["either dataset.root", "simulate.wells"]),
+        (["--dataset.kind", "bbbc005"], ["from_sharp"]),
+        (["--name", "../up"], ["../up"]),
+        (["--dataset.kind", "bbbc007"], ["dataset.kind", "bbbc007"]),
+    ],
+)
+def test_bad_configurations_name_every_culprit_and_the_remedy(arguments: list[str], told: list[str]) -> None:
+    with pytest.raises(StudyError) as error:
+        parse(["--config", "smoke", *arguments])
+    assert [text for text in told if text not in str(error.value)] == []
+
+
+def test_unknown_keys_of_a_file_are_all_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("dataset: {roots: x, kinds: y}\nserch: {trials: 2}\n")
+    with pytest.raises(StudyError, match=r"(?s)'dataset\.roots'.*'dataset\.root'.*'dataset\.kinds'.*'serch'.*'search'") as error:
+        parse(["--config", str(path)])
+    assert str(error.value).count("unknown key") == 4  # the heading and three keys
+
+
+def test_a_configuration_that_is_not_there_names_those_that_are() -> None:
+    with pytest.raises(StudyError, match="baseline_only, paper_search, smoke"):
+        parse(["--config", "nothing"])
+
+
+def test_seeds_differ_by_every_part_and_come_back() -> None:
+    assert derive_seed(0, "trial", 1) == derive_seed(0, "trial", 1)
+    assert len({derive_seed(study, what, trial) for study in range(3) for what in ("trial", "confirm") for trial in range(50)}) == 300
+    assert 0 <= derive_seed("x") < 2**31
