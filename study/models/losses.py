@@ -41,11 +41,15 @@ def msssim_l1(reference: Any, restored: Any) -> Any:
     """
     size = int(restored.shape[1])
     x, y = ops.squeeze(ops.cast(reference, restored.dtype), axis=-1), ops.squeeze(restored, axis=-1)
+    level_x = ops.mean(x, axis=(1, 2), keepdims=True)  # variances do not change with it, and lose fewer digits without it
+    level_y = ops.stop_gradient(ops.mean(y, axis=(1, 2), keepdims=True))
+    x, y = x - level_x, y - level_y
     filters = ops.convert_to_tensor(gaussian_matrices(size), dtype=restored.dtype)
     mean_x, mean_xx = ops.unstack(_filter(ops.stack([x, x * x]), filters))  # apart: it needs no gradient
     mean_y, mean_yy, mean_xy = ops.unstack(_filter(ops.stack([y, y * y, x * y]), filters))
     contrast = (2 * (mean_xy - mean_x * mean_y) + C2) / (mean_xx - mean_x**2 + mean_yy - mean_y**2 + C2)
-    luminance = (2 * mean_x[-1] * mean_y[-1] + C1) / (mean_x[-1] ** 2 + mean_y[-1] ** 2 + C1)
+    wide_x, wide_y = mean_x[-1] + level_x, mean_y[-1] + level_y
+    luminance = (2 * wide_x * wide_y + C1) / (wide_x**2 + wide_y**2 + C1)
     ms_ssim = ops.mean(luminance * ops.prod(contrast, axis=0), axis=(1, 2))
     return ALPHA * (1 - ms_ssim) + (1 - ALPHA) * l1(reference, restored)
 

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from search_spaces.baselines import SPLIT_IMAGE, WHOLE_IMAGE, baselines
+from study.errors import StudyError
+from study.models.autoencoder import build
+from study.models.paper import split_image_autoencoder, whole_image_autoencoder
+
+PAPER = baselines(whole_sizes=[128], split_size=768, patch_sizes=[128])
+ORACLES = {WHOLE_IMAGE: whole_image_autoencoder, SPLIT_IMAGE: split_image_autoencoder}
+
+
+def description(layer: Any) -> tuple[Any, ...]:
+    config = layer.get_config()
+    kept = ("filters", "kernel_size", "strides", "padding", "activation", "pool_size", "size", "interpolation", "momentum", "epsilon")
+    return (
+        type(layer).__name__,
+        tuple(layer.output.shape),
+        layer.count_params(),
+        {name: config[name] for name in kept if name in config},
+    )
+
+
+@pytest.mark.parametrize("name", list(ORACLES))
+def test_each_baselines_point_is_the_papers_network_layer_by_layer(name: str) -> None:
+    built, oracle = build(PAPER[name]), ORACLES[name]()
+    layers = [layer for layer in built.layers if not isinstance(layer, keras.layers.InputLayer)]
+    assert built.input_shape == oracle.input_shape == (None, 128, 128, 1)
+    assert [description(layer) for layer in layers] == [description(layer) for layer in oracle.layers]
+
+
+@pytest.mark.parametrize(("name", "parameters"), [(WHOLE_IMAGE, 74_881), (SPLIT_IMAGE, 185_857)])
+def test_parameter_counts_worked_out_by_hand(name: str, parameters: int) -> None:
+    assert ORACLES[name]().count_params() == build(PAPER[name]).count_params() == parameters
+
+
+@pytest.mark.parametrize("name", list(ORACLES))
+def test_same_weights_same_restoration(name: str) -> None:
+    built, oracle = build(PAPER[name]), ORACLES[name]()
+    built.set_weights(oracle.get_weights())
+    image = np.random.default_rng(0).random((1, 128, 128, 1), dtype=np.float32)
+    np.testing.assert_array_equal(built.predict(image, verbose=0), oracle.predict(image, verbose=0))
+
+
+@pytest.mark.parametrize("family", ["whole", "split"])
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
+def test_every_depth_comes_back_to_its_size_in_the_unit_interval(family: str, depth: int) -> None:
+    model = build({"family": family, "depth": depth, "filters": 2, "image_size": 64})
+    image = np.random.default_rng(0).random((2, 64, 64, 1), dtype=np.float32)
+    restored = model.predict_on_batch(image)
+    assert restored.shape == image.shape
+    assert restored.min() >= 0
+    assert restored.max() <= 1
+    assert sum(isinstance(layer, keras.layers.MaxPooling2D) for layer in model.layers) == depth
+
+
+def test_weights_fit_any_size() -> None:
+    point = {"family": "whole", "depth": 2, "filters": 4, "image_size": 64}
+    small, large = build(point), build(point, size=96)
+    large.set_weights(small.get_weights())
+    assert large.output_shape == (None, 96, 96, 1)
+
+
+def test_a_size_that_can_not_be_halved_often_enough() -> None:
+    with pytest.raises(StudyError, match="multiple of 32; got 48"):
+        build({"family": "whole", "depth": 5, "filters": 2, "image_size": 48})

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from study.data.prepare import resize_image
+from study.data.store import Grid, Store
+from study.files import read_image
+from study.trial.evaluation import model_restorer, rung_score, score_do_nothing, score_model, to_common_grid
+
+COMMON = Grid(32, "antialiased")
+
+
+def raw_at(store: Store, raw_folder: object, field: int, level: int) -> np.ndarray:
+    row = store.planes()[field * len(store.levels) + level]
+    return resize_image(read_image(raw_folder / row["path"]), COMMON)  # type: ignore[operator]
+
+
+def scaled(image: np.ndarray) -> np.ndarray:
+    return (image - image.min()) / np.ptp(image)
+
+
+def test_do_nothing_against_scikit_image_from_the_raw_files(store: Store, raw_folder: object) -> None:
+    fields = [1, 6]
+    score = score_do_nothing(store, grid=COMMON, common=COMMON, fields=fields, judged_on="test")
+    for index in range(len(store.levels)):
+        pairs = [(scaled(raw_at(store, raw_folder, f, store.in_focus_index)), scaled(raw_at(store, raw_folder, f, index))) for f in fields]
+        ssim = np.mean([structural_similarity(x.astype(float), y.astype(float), data_range=1.0) for x, y in pairs])
+        assert score.common["ssim"][index] == pytest.approx(ssim, abs=1e-4)
+        if index != store.in_focus_index:
+            psnr = np.mean([peak_signal_noise_ratio(x, y, data_range=1.0) for x, y in pairs])
+            assert score.common["psnr"][index] == pytest.approx(psnr, abs=1e-2)
+    assert score.common["ssim"][store.in_focus_index] == pytest.approx(1)
+    defocused = store.defocused_indices
+    assert score.summary["ssim"] == pytest.approx(np.mean([score.common["ssim"][index] for index in defocused]))
+    assert np.mean(score.by_field["ssim"]) == pytest.approx(score.summary["ssim"])
+    assert score.fields == [store.fields[field] for field in fields]
+
+
+def perfect(store: Store, grid: Grid, field: int) -> object:
+    return lambda images: np.repeat(store.as_float(grid, field, store.in_focus_index)[None], len(images), axis=0)
+
+
+def test_a_perfect_restoration_is_perfect_on_its_own_grid_and_nearly_so_on_the_common_one(store: Store) -> None:
+    for size in (16, 32, 64):
+        grid = Grid(size, "antialiased")
+        score = score_model(perfect(store, grid, 4), store, grid=grid, common=COMMON, fields=[4], judged_on="test")  # type: ignore[arg-type]
+        np.testing.assert_allclose(score.own["ssim"], 1, atol=1e-6)
+        assert min(score.common["psnr"]) > {16: 15, 32: 85, 64: 40}[size]
+    assert max(score.own["ssim_range2"]) <= 1 + 1e-6
+
+
+def test_common_grid_goes_through_the_stored_intensities() -> None:
+    raw = np.random.default_rng(0).uniform(100, 900, (1, 64, 64)).astype(np.float32)
+    low, high = raw.min(), raw.max()
+    coarse = cv2.resize(raw[0], (32, 32), interpolation=cv2.INTER_AREA)
+    ranges = np.array([[low, high]]), np.array([[coarse.min(), coarse.max()]])
+    converted = to_common_grid((raw - low) / (high - low), *ranges, COMMON)
+    np.testing.assert_allclose(converted[0], scaled(coarse), atol=1e-5)
+
+
+def test_stitched_and_whole_inference_agree_for_a_pointwise_network(store: Store) -> None:
+    images = store.as_float(Grid(64, "antialiased"), 0, np.array([0, 1]))
+    whole = model_restorer(lambda x: 1 - x, patch_size=16, inference="whole")(images)
+    seen = []
+
+    def predict(x: np.ndarray) -> np.ndarray:
+        seen.append(x.shape)
+        return 1 - x
+
+    stitched = model_restorer(predict, patch_size=16, inference="stitched")(images)
+    np.testing.assert_array_equal(whole, stitched)
+    assert seen == [(2 * 16, 16, 16, 1)]
+
+
+def test_the_rung_score_is_on_the_same_images_for_all_and_of_the_stated_number(store: Store) -> None:
+    calls: list[bytes] = []
+
+    def restore(images: np.ndarray) -> np.ndarray:
+        calls.extend(image.tobytes() for image in images)
+        return images
+
+    first = rung_score(restore, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=3)
+    assert len(set(calls)) == 7
+    again = rung_score(lambda images: images, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=3)
+    assert first == again
+    assert first != rung_score(lambda images: images, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=4)

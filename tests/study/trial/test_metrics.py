@@ -1,0 +1,79 @@
+"""Metrics against scikit-image in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from skimage.metrics import mean_squared_error, normalized_root_mse, peak_signal_noise_ratio, structural_similarity
+
+from study.trial import metrics
+
+
+def random_pairs(count: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    x = np.stack([ndimage.gaussian_filter(rng.random((48, 40)), rng.uniform(0, 3)) for _ in range(count)])
+    x = (x - x.min()) / np.ptp(x)
+    return x, np.clip(x + rng.normal(0, 1, x.shape) * rng.uniform(0, 0.3, (count, 1, 1)), 0, 1)
+
+
+def bright_flat_pairs(count: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(2)
+    return 1 - 1e-3 * rng.random((count, 48, 40)), 1 - 1e-3 * rng.random((count, 48, 40))
+
+
+ORACLES = {
+    "mse": lambda x, y: mean_squared_error(x, y),
+    "rmse": lambda x, y: np.sqrt(mean_squared_error(x, y)),
+    "nrmse": lambda x, y: normalized_root_mse(x, y, normalization="euclidean"),
+    "psnr": lambda x, y: peak_signal_noise_ratio(x, y, data_range=1.0),
+    "ssim": lambda x, y: structural_similarity(x, y, data_range=1.0),
+    "ssim at range 2": lambda x, y: structural_similarity(x, y, data_range=2.0),
+}
+OURS = {
+    "mse": metrics.mse,
+    "rmse": metrics.rmse,
+    "nrmse": metrics.nrmse,
+    "psnr": lambda x, y: metrics.psnr(x, y, data_range=1.0),
+    "ssim": lambda x, y: metrics.ssim(x, y, data_range=1.0),
+    "ssim at range 2": lambda x, y: metrics.ssim(x, y, data_range=2.0),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", list(OURS))
+def test_equal_to_scikit_image_on_200_random_pairs(name: str, dtype: type) -> None:
+    x, y = (images.astype(dtype) for images in random_pairs(200))
+    expected = [ORACLES[name](one.astype(np.float64), other.astype(np.float64)) for one, other in zip(x, y, strict=True)]
+    assert np.abs(OURS[name](x, y) - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", list(OURS))
+def test_equal_to_scikit_image_on_bright_flat_pairs(name: str) -> None:
+    x, y = bright_flat_pairs(50)
+    expected = [ORACLES[name](one, other) for one, other in zip(x, y, strict=True)]
+    assert np.abs(OURS[name](x, y) - expected).max() < 5e-6
+
+
+def test_many_images_are_worked_on_in_parts() -> None:
+    x, y = random_pairs(3)
+    x, y = np.tile(x, (40, 1, 1)), np.tile(y, (40, 1, 1))
+    np.testing.assert_array_equal(metrics.ssim(x, y, data_range=1.0), np.tile(metrics.ssim(x[:3], y[:3], data_range=1.0), 40))
+
+
+def test_identical_images() -> None:
+    x, _ = random_pairs(2)
+    assert (metrics.psnr(x, x, data_range=1.0) == np.inf).all()
+    np.testing.assert_allclose(metrics.ssim(x, x, data_range=1.0), 1, atol=1e-7)
+
+
+def test_nothing_is_guessed_or_broadcast() -> None:
+    x = np.zeros((2, 8, 8))
+    with pytest.raises(TypeError):
+        metrics.ssim(x, x)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="data_range"):
+        metrics.psnr(x, x, data_range=0)
+    with pytest.raises(ValueError, match="shape"):
+        metrics.mse(x, x[:1])
+    with pytest.raises(ValueError, match="7 px"):
+        metrics.ssim(x[:, :6, :6], x[:, :6, :6], data_range=1.0)

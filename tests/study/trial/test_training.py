@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from study.errors import TrialFailed
+from study.models.losses import LOSSES
+from study.trial.task import EpochReport, TrialTask
+from study.trial.training import load_model, run_trial
+
+MakeTask = Callable[..., TrialTask]
+
+
+def numbers(reports: list[EpochReport]) -> list[dict[str, float]]:
+    return [{name: value for name, value in report.metrics.items() if name != "seconds"} for report in reports]
+
+
+def test_a_trial_reports_every_epoch_and_scores_after_the_last(make_task: MakeTask) -> None:
+    reports = list(run_trial(make_task(epochs=3)))
+    assert [report.epoch for report in reports] == [1, 2, 3]
+    assert [report.score is None for report in reports] == [True, True, False]
+    assert reports[2].metrics["loss"] < reports[0].metrics["loss"]
+    assert set(reports[0].metrics) == {"loss", "learning_rate", "seconds", "ssim", "psnr"}
+    assert reports[0].cost["parameters"] == 4 * 9 + 4 + 4 * 4 * 9 + 4 + 4 * 9 + 1
+
+
+def test_same_seed_same_numbers_and_another_seed_others(make_task: MakeTask, tmp_path: Path) -> None:
+    first = numbers(list(run_trial(make_task(folder=str(tmp_path / "a")))))
+    assert numbers(list(run_trial(make_task(folder=str(tmp_path / "b"))))) == first
+    assert numbers(list(run_trial(make_task(folder=str(tmp_path / "c"), seed=6)))) != first
+
+
+def test_an_interrupted_trial_goes_on_with_the_same_numbers(make_task: MakeTask, tmp_path: Path) -> None:
+    straight = list(run_trial(make_task(folder=str(tmp_path / "a"), epochs=4)))
+    trial = run_trial(make_task(folder=str(tmp_path / "b"), epochs=4))
+    heard = [next(trial), next(trial), next(trial)]
+    trial.close()  # the third report was heard, its checkpoint not written
+    resumed = list(run_trial(make_task(folder=str(tmp_path / "b"), epochs=4)))
+    assert [report.epoch for report in resumed] == [3, 4]
+    assert numbers(heard[:2] + resumed) == numbers(straight)
+    assert resumed[-1].score == straight[-1].score
+
+
+def test_patches_are_trained_and_either_inference_scores_them(make_task: MakeTask, tmp_path: Path) -> None:
+    point = {"family": "split", "depth": 2, "filters": 4, "loss": "l2", "image_size": 64, "patch_size": 16}
+    scores = {}
+    for inference in ("whole", "stitched"):
+        task = make_task(hyperparameters=point, inference=inference, folder=str(tmp_path / inference), patches_per_image=2)
+        scores[inference] = list(run_trial(task))[-1].score
+    assert scores["whole"] is not None
+    assert scores["stitched"] is not None
+    assert scores["whole"].summary != scores["stitched"].summary  # the border effect
+
+
+def test_the_weights_left_behind_restore_as_the_trial_did(make_task: MakeTask, tmp_path: Path) -> None:
+    task = make_task()
+    list(run_trial(task))
+    folder = Path(task.folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["examples.npz", "model.json", "weights.npz"]
+    with np.load(folder / "examples.npz", allow_pickle=False) as examples:
+        restored = load_model(folder).predict_on_batch(examples["defocused"][..., None] / np.float32(255))
+        assert np.abs(restored[..., 0] * 255 - examples["restored"]).max() < 1.6
+    assert json.loads((folder / "model.json").read_text())["hyperparameters"] == task.hyperparameters
+
+
+def test_a_loss_that_is_not_finite_fails_the_trial(make_task: MakeTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LOSSES, "l1", lambda reference, restored: LOSSES["l2"](reference, restored) / 0.0)
+    with pytest.raises(TrialFailed, match=r"diverged: the loss of epoch 1 is (nan|inf)"):
+        list(run_trial(make_task()))
