@@ -58,8 +58,12 @@ class Ledger:
         except BlockingIOError:
             self._file.close()
             raise StudyError(f"another process is running this study: it holds the lock of {self.path}") from None
-        _mend(self.path)
-        self._seen = {_key(event) for event in read_events(folder)}
+        try:
+            _mend(self.path)
+            self._seen = {_key(event) for event in read_events(folder)}
+        except BaseException:
+            self._file.close()
+            raise
         self.seconds = 0.0
 
     def append(self, event: str, **values: Any) -> None:
@@ -74,7 +78,10 @@ class Ledger:
             self._seen.add(key)
         self.seconds += time.perf_counter() - started
 
-    def close(self) -> None:
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Give the lock back."""
         self._file.close()
 

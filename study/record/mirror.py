@@ -67,7 +67,7 @@ class Mirror:
             self._connect()
         except Exception as error:  # whatever the server's client raises: there is no common class
             raise StudyError(
-                f"MLflow can not be reached at {self._uri}: {str(error).splitlines()[0][:200]}. Start it, correct record.mlflow, "
+                f"MLflow can not be reached at {self._uri}: {(str(error) or type(error).__name__).splitlines()[0][:200]}. Start it, correct record.mlflow, "
                 "or set record.mlflow to none"
             ) from error
 
@@ -221,7 +221,14 @@ class Mirror:
         self._log(run, metrics + _metrics(summary, event, step=0))
 
     def _log_figures(self, run: str, event: dict[str, Any]) -> None:
-        for path in self._draw(self._folder, event) if self._draw else []:
+        if self._draw is None:
+            return
+        try:
+            paths = self._draw(self._folder, event)
+        except Exception as error:  # numbers go on without a figure; the run says why it has none
+            self._client.set_tag(run, "refocus.figures", f"not drawn: {error}"[:500])
+            return
+        for path in paths:
             self._client.log_artifact(run, str(path), "figures")
 
     def _log(self, run: str, metrics: list[Metric]) -> None:

@@ -12,6 +12,7 @@ from study.errors import TrialFailed
 from study.trial.task import EpochReport, TrialTask
 
 OBJECTIVE = "objective"
+FINISHED = "finished"  # Tune hands its searcher a flattened result, in which a score can not be looked for
 WORST = -1.0  # what the scheduler is told of a trial that failed: the lowest SSIM there is
 
 
@@ -80,6 +81,7 @@ class TrialActor(tune.Trainable):
             "cost": report.cost,
             "score": report.score.to_dict() if report.score else None,
             OBJECTIVE: _objective(report),
+            FINISHED: report.score is not None,
             "done": report.score is not None,
         }
 

@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 
 from search_spaces.bridge import OptunaHyperParameters
 from study.config import derive_seed
-from study.search.jobs import OBJECTIVE, Job
+from study.search.jobs import FINISHED, OBJECTIVE, Job
 
 STORAGE_FILE = "optuna.db"
 Space = Callable[[Any], dict[str, Any]]
@@ -45,8 +45,6 @@ class OptunaSearcher(Searcher):
         The sampler is seeded anew for every trial, from the study's seed and the trial's number.
     trials : int
         Searched trials, besides the baselines.
-    epochs : int
-        The full budget: a trial that ends before it was stopped.
     """
 
     def __init__(
@@ -59,11 +57,10 @@ class OptunaSearcher(Searcher):
         sampler: str,
         seed: int,
         trials: int,
-        epochs: int,
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="max")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space, self._make_job, self._epochs = space, make_job, epochs
+        self._space, self._make_job = space, make_job
         self._names, self._total = list(baselines), len(baselines) + trials
         self._sampler, self._seed = sampler, seed
         self._running: dict[str, optuna.Trial] = {}
@@ -105,7 +102,7 @@ class OptunaSearcher(Searcher):
         if error or result is None or "failure" in result:
             trial.set_user_attr("reason", "worker lost" if not result else result.get("failure", "error"))
             self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        elif result.get("score") is None:
+        elif not result[FINISHED]:
             self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         else:
             self.study.tell(trial, result[OBJECTIVE])

@@ -80,20 +80,19 @@ def run_study(
     _check_sides(store, split, config)
     mirror = Mirror(config.folder, uri=tracking_uri(config), experiment=config.record.experiment, draw=draw)
     mirror.check()
-    ledger = Ledger(config.folder)
     try:
-        ledger.append("study", **describe(config, store, split))
-        mirror.start()
-        for reference in (*references, *_do_nothing(config, store, split)):
-            ledger.append("reference", **reference)
-        connect(say)
-        if config.search.space != "none":
-            _search(config, store, split, ledger, say)
-        _confirm(config, store, split, ledger, say)
-        problems = find_problems(read_events(config.folder))
-        ledger.append("study_end", status="failed" if problems else "finished", problems=problems, record_seconds=ledger.seconds)
+        with Ledger(config.folder) as ledger:
+            ledger.append("study", **describe(config, store, split))
+            mirror.start()
+            for reference in (*references, *_do_nothing(config, store, split)):
+                ledger.append("reference", **reference)
+            connect(say)
+            if config.search.space != "none":
+                _search(config, store, split, ledger, say)
+            _confirm(config, store, split, ledger, say)
+            problems = find_problems(read_events(config.folder))
+            ledger.append("study_end", status="failed" if problems else "finished", problems=problems, record_seconds=ledger.seconds)
     finally:
-        ledger.close()
         ray.shutdown()
         left = mirror.close()
     return StudyResult(config.folder, problems, left, mirror.experiment_id)
@@ -134,7 +133,7 @@ def _search(config: StudyConfig, store: Store, split: Split, ledger: Ledger, say
     searcher = OptunaSearcher(
         lambda hp: SPACES[config.search.space](hp, **sizes),
         baselines=points, make_job=make_job, folder=config.folder, sampler=config.search.searcher,
-        seed=config.seed, trials=config.search.trials, epochs=config.training.epochs,
+        seed=config.seed, trials=config.search.trials,
     )  # fmt: skip
     total = len(points) + config.search.trials
     say(

@@ -110,7 +110,7 @@ def test_empty_and_missing_folders_and_channels(folder: tuple[Layout, Path], tmp
         planes_of(layout, tmp_path)
     with pytest.raises(StudyError, match="does not exist"):
         planes_of(layout, tmp_path / "nowhere")
-    with pytest.raises(StudyError, match="It holds channel w1: set dataset.channel"):
+    with pytest.raises(StudyError, match=r"It holds channel w1: set dataset\.channel"):
         read_planes(layout, root, channel="w2", levels=None)
 
 

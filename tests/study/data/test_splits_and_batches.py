@@ -15,7 +15,7 @@ def test_no_well_is_on_two_sides_and_no_field_is_lost(wells: int, fields: int, s
     names = [f"w{well}" for well in range(wells) for _ in range(fields)]
     split = split_by_well(names, test=0.2, validation=validation, seed=seed)
     sides = [split.train, split.validation, split.test]
-    assert sorted(sum(sides, [])) == list(range(len(names)))
+    assert sorted([*sides[0], *sides[1], *sides[2]]) == list(range(len(names)))
     held = [{names[field] for field in side} for side in sides]
     assert held[0].isdisjoint(held[1])
     assert held[0].isdisjoint(held[2])

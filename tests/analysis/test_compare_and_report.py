@@ -1,0 +1,159 @@
+"""A made-up study whose answers are known."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.compare import _holm, _sign_flip, by_level, differences, paper_comparison, ranking, what_differs, winner
+from analysis.load import load_study
+from analysis.paper import reference_curves
+from analysis.report import main, outcome_text, write_report
+from study.config import DatasetConfig, SimulateConfig, StudyConfig
+from study.errors import StudyError
+from study.record.ledger import Ledger
+
+LEVELS = [0, 16, 33]
+POINTS = [{"family": "whole", "depth": 2}, {"family": "split", "depth": 3}, {"family": "whole", "depth": 4}]
+LABELS = ["paper's whole image", "paper's split image", "trial 0002"]
+
+
+def score(ssim: np.ndarray, judged_on: str) -> dict[str, Any]:
+    """A score whose SSIM by field is given; by level it is 0.1 below at z 0 and 0.1 above at z 33."""
+    mean = float(ssim.mean())
+    levels = [mean - 0.1, 1.0, mean + 0.1]
+    return {
+        "judged_on": judged_on,
+        "levels": LEVELS,
+        "common": {"ssim": levels, "psnr": [20.0, float("inf"), 30.0], "nrmse": [0.3, 0.0, 0.2], "mse": [0.1, 0.0, 0.2]},
+        "own": dict.fromkeys(("ssim", "psnr", "nrmse", "rmse", "mse", "ssim_range2"), levels),
+        "fields": [f"f{index}" for index in range(len(ssim))],
+        "wells": [f"w{index // 2}" for index in range(len(ssim))],
+        "by_field": {"ssim": ssim.tolist()},
+        "summary": {"ssim": mean, "psnr": 25.0, "nrmse": 0.25, "mse": 0.15},
+    }
+
+
+def write_study(folder: Path, *, wells: int, gain: float) -> dict[str, np.ndarray]:
+    """Write a study in which `trial 0002` is `gain` better than the better baseline; return the test SSIM by field."""
+    config = StudyConfig(name=folder.name, scaled_down=True, dataset=DatasetConfig(simulate=SimulateConfig(wells=wells)))
+    rng = np.random.default_rng(0)
+    difficulty = rng.normal(0, 0.05, 2 * wells)
+    used = {}
+    with Ledger(folder) as ledger:
+        ledger.append(
+            "study", uid="u", name=folder.name, config=config.to_dict(), split={},
+            store={"kind": "bbbc006", "levels": LEVELS, "fingerprint": "abc123", "source": "raw"},
+            images={
+                "title": "BBBC006", "simulated": "procedural nuclei", "in_focus_level": 16, "level_title": "z-plane",
+                "level_axis": "z", "well_title": "well", "fields": {"test": 2 * wells}, "wells": {"test": wells},
+            },
+            environment={"packages": {}, "git": "0123abc", "python": "3.11", "backend": "tensorflow", "command": ["run.py"]},
+        )  # fmt: skip
+        for reference in reference_curves("bbbc006"):
+            ledger.append("reference", **reference)
+        ledger.append("reference", reference="do-nothing (test)", **score(np.full(2 * wells, 0.4) + difficulty, "test"))
+        ledger.append("test_opened", opening=0)
+        for phase, seeds in (("search", 1), ("confirm", 3)):
+            for trial, ssim in enumerate((0.6, 0.7, 0.7 + gain)):
+                for replicate in range(seeds):
+                    key = {"phase": phase, "trial": trial, "replicate": replicate}
+                    about = {"label": LABELS[trial], "baseline": trial < 2, "hyperparameters": POINTS[trial], "seed": 0, "folder": "none"}
+                    ledger.append("trial", **key, **about)
+                    cost = {"parameters": 100.0 + trial, "training_seconds": 10.0}
+                    ledger.append("epoch", **key, epoch=1, metrics={"loss": 0.1, "ssim": ssim}, cost=cost)
+                    values = ssim + difficulty + rng.normal(0, 0.01, 2 * wells) + 0.002 * (replicate - 1)
+                    used[f"{phase}/{trial}/{replicate}"] = values
+                    ledger.append("score", **key, **score(values, "test" if phase == "confirm" else "validation"), cost=cost)
+                    ledger.append("trial_end", **key, status="finished", reason="", epoch=1)
+        ledger.append("study_end", status="finished", problems=[])
+    return used
+
+
+def test_the_difference_and_its_interval_by_hand(tmp_path: Path) -> None:
+    used = write_study(tmp_path / "clear", wells=10, gain=0.05)
+    [found] = differences(load_study(tmp_path / "clear"))
+    assert (found.candidate, found.baseline, found.wells, found.seeds) == ("trial 0002", "paper's split image", 10, 3)
+    ours, theirs = (np.stack([used[f"confirm/{trial}/{seed}"] for seed in range(3)]).reshape(3, 10, 2).mean(axis=2) for trial in (2, 1))
+    by_well = ours.mean(axis=0) - theirs.mean(axis=0)
+    parts = [by_well.var(ddof=1) / 10, ours.mean(axis=1).var(ddof=1) / 3, theirs.mean(axis=1).var(ddof=1) / 3]
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 9 + parts[1] ** 2 / 2 + parts[2] ** 2 / 2)
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(sum(parts))
+    assert (found.mean, found.low, found.high) == pytest.approx((by_well.mean(), by_well.mean() - reach, by_well.mean() + reach))
+    assert found.p == pytest.approx(2 / 2**10)  # every well is better: only the two extreme sign patterns reach it
+    assert found.verdict == "better than the better baseline"
+
+
+def test_no_difference_is_said_to_be_none(tmp_path: Path) -> None:
+    write_study(tmp_path / "none", wells=10, gain=0.0)
+    [found] = differences(load_study(tmp_path / "none"))
+    assert found.low < 0 < found.high
+    assert found.verdict == "not separable from the better baseline"
+
+
+def test_too_few_wells_give_no_verdict(tmp_path: Path) -> None:
+    write_study(tmp_path / "few", wells=7, gain=0.05)
+    [found] = differences(load_study(tmp_path / "few"))
+    assert np.isnan(found.low)
+    assert found.verdict.startswith("no verdict: 7 wells")
+
+
+def test_sign_flips_against_scipy() -> None:
+    values = np.random.default_rng(1).normal(0.3, 1, 9)
+    exact = stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert _sign_flip(values) == pytest.approx(exact.pvalue)
+
+
+def test_holm_by_hand() -> None:
+    assert _holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_ranking_curves_and_the_paper(tmp_path: Path) -> None:
+    write_study(tmp_path / "s", wells=9, gain=0.05)
+    study = load_study(tmp_path / "s")
+    assert winner(study) == 2
+    assert list(ranking(study)["role"]) == ["winner", "baseline", "baseline", "reference"]
+    assert list(ranking(study)["seeds"]) == [3, 3, 3, 0]
+    curves = by_level(study, "ssim")
+    assert list(curves.index) == ["trial 0002", LABELS[1], LABELS[0], "do-nothing (test)", "paper: split image", "paper: whole image"]
+    assert curves.loc["paper: whole image", 33] == 0.686
+    assert np.isnan(curves.loc["paper: whole image", 16])
+    table = paper_comparison(study)
+    assert list(zip(table["network"], table["source"], strict=True)) == [
+        ("whole", "ours"), ("whole", "paper"), ("split", "ours"), ("split", "paper"),
+    ]  # fmt: skip
+    assert table["nrmse"][1] == 0.315
+    told = " ".join(what_differs(study))
+    assert all(text in told for text in ("procedural nuclei", "No claim may rest", "area mean"))
+    assert "epochs instead" not in told
+
+
+def test_the_report_is_one_file_with_all_that_was_asked_for(tmp_path: Path) -> None:
+    write_study(tmp_path / "s", wells=9, gain=0.05)
+    study = load_study(tmp_path / "s")
+    page = html.unescape(write_report(study).read_text())
+    assert all(text in page for text in (*LABELS, "do-nothing (test)", "abc123", "No claim may rest", "opened 1 time", "Table 1"))
+    assert len(re.findall(r'src="data:image/png;base64,', page)) == 3
+    assert re.findall(r'(?:src|href)="(?!data:)', page) == []
+    assert (study.folder / "tables" / "levels.csv").is_file()
+    text = outcome_text(study)
+    assert "trial 0002 (winner)" in text
+    assert "z 33" in text
+
+
+def test_the_report_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_study(tmp_path / "s", wells=9, gain=0.05)
+    assert main([str(tmp_path / "s")]) == 0
+    assert "report.html" in capsys.readouterr().out
+    assert main([str(tmp_path / "nothing")]) == 2
+    assert "holds no study" in capsys.readouterr().err
+    with Ledger(tmp_path / "begun") as ledger:
+        ledger.append("study", name="begun", config={}, store={}, images={})
+    with pytest.raises(StudyError, match="nothing to report yet"):
+        write_report(load_study(tmp_path / "begun"))

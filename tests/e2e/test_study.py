@@ -1,0 +1,169 @@
+"""The program as a user starts it: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import optuna
+import pytest
+from mlflow import MlflowClient
+
+from study.data import bbbc006
+from study.record.ledger import read_events
+from tests.conftest import LEVELS
+
+RUN = Path(__file__).resolve().parents[2] / "study" / "run.py"
+SMALL = [
+    "--dataset.simulate.wells", "0", "--dataset.levels", str(LEVELS), "--training.epochs", "2", "--search.trials", "2",
+    "--confirm.replicates", "1", "--sizes.whole", "[32]", "--sizes.split", "64", "--sizes.patches", "[32]", "--sizes.common", "32",
+]  # fmt: skip
+
+
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "PYTHONPATH", "PYTHONWARNINGS")}
+    command = [sys.executable, str(RUN), *arguments, "--storage", str(folder)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False)
+
+
+@pytest.fixture(scope="module")
+def study(raw_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    storage = tmp_path_factory.mktemp("results")
+    done = run("--config", "smoke", "--name", "small", "--dataset.root", str(raw_folder), *SMALL, folder=storage)
+    return storage, done
+
+
+@pytest.mark.slow
+def test_a_study_ends_with_its_outcome_report_and_the_way_to_mlflow(study: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    storage, done = study
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = storage / "studies" / "small" / "report.html"
+    assert report.stat().st_size > 100_000
+    assert f"report:  {report}" in done.stdout
+    assert f"mlflow server --backend-store-uri sqlite:///{storage / 'mlflow.db'}" in done.stdout
+    assert re.search(r"search \d/4 \| .* \| best .* gone, ", done.stdout)
+    assert all(text in done.stdout for text in ("do-nothing (test)", "paper's whole image", "paper's split image", "(winner)"))
+    assert "No claim may rest on these numbers" in done.stdout
+    assert done.stderr.strip().count("\n") < 5, done.stderr  # what libraries say does not bury what we say
+
+
+@pytest.mark.slow
+def test_the_ledger_keeps_the_test_set_shut_until_it_is_opened_once(study: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    events = read_events(study[0] / "studies" / "small")
+    kinds = [event["event"] for event in events]
+    assert kinds.count("test_opened") == 1
+    opened = kinds.index("test_opened")
+    split = events[0]["split"]
+    assert set(split["train"]).isdisjoint(split["test"])
+    for position, event in enumerate(events):
+        if event["event"] in ("score", "reference") and event["judged_on"] != "paper":
+            assert set(event["fields"]) == set(split[event["judged_on"]])
+            assert (event["judged_on"] == "test") == (position > opened)
+    baselines = {event["trial"] for event in events if event["event"] == "trial" and event["baseline"]}
+    ends = {(event["phase"], event["trial"]): event for event in events if event["event"] == "trial_end"}
+    assert all(
+        ends[phase, trial]["status"] == "finished" and ends[phase, trial]["epoch"] == 2
+        for phase in ("search", "confirm")
+        for trial in baselines
+    )
+    assert events[-1]["event"] == "study_end"
+    assert events[-1]["problems"] == []
+
+
+@pytest.mark.slow
+def test_optuna_and_mlflow_hold_the_same_trials(study: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    storage, _ = study
+    events = read_events(storage / "studies" / "small")
+    held = optuna.load_study(study_name="small", storage=f"sqlite:///{storage / 'studies' / 'small' / 'optuna.db'}").trials
+    assert len(held) == 4
+    finished = {
+        event["trial"] for event in events if event["event"] == "trial_end" and event["phase"] == "search" and event["status"] == "finished"
+    }
+    assert {trial.number for trial in held if trial.state.name == "COMPLETE"} == finished
+    client = MlflowClient(tracking_uri=f"sqlite:///{storage / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("refocus")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert {"small", "do-nothing (test)", "do-nothing (validation)", "paper: whole image", "paper: split image"} <= set(runs)
+    assert all(run.info.status == "FINISHED" for run in runs.values())
+    run = runs["paper's whole image (test, seed 0)"]
+    history = client.get_metric_history(run.info.run_id, "level/ssim")
+    score = next(e for e in events if e["event"] == "score" and e["phase"] == "confirm" and e["trial"] == 0)
+    assert [(metric.step, metric.value) for metric in history] == list(zip(LEVELS, score["common"]["ssim"], strict=True))
+    names = {artifact.path for artifact in client.list_artifacts(run.info.run_id, "figures")}
+    assert names == {"figures/confirm-0000-0-ssim-by-level.png", "figures/confirm-0000-0-restorations.png"}
+
+
+@pytest.mark.slow
+def test_a_name_that_is_taken_is_refused(study: tuple[Path, subprocess.CompletedProcess[str]], raw_folder: Path) -> None:
+    again = run("--config", "smoke", "--name", "small", "--dataset.root", str(raw_folder), *SMALL, folder=study[0])
+    assert again.returncode == 2
+    assert "choose another --name" in again.stderr
+
+
+def spoil_plane_missing(root: Path) -> list[str]:
+    shutil.rmtree(root / bbbc006.PLANE_FOLDER.format(level=20))
+    return ["z-plane 20", "--dataset.levels"]
+
+
+def spoil_one_field(root: Path) -> list[str]:
+    lost = next((root / bbbc006.PLANE_FOLDER.format(level=3)).glob("*a02_s1*"))
+    lost.unlink()
+    return ["field a02_s1", "z-plane 3"]
+
+
+def spoil_files(root: Path) -> list[str]:
+    paths = [sorted((root / bbbc006.PLANE_FOLDER.format(level=level)).iterdir())[level % 5] for level in (1, 4)]
+    content = paths[0].read_bytes()
+    paths[0].unlink()
+    paths[0].write_bytes(content[: len(content) // 2])
+    paths[1].unlink()
+    cv2.imwrite(str(paths[1]), np.zeros((100, 100), np.uint16))
+    return [paths[0].name, "truncated", paths[1].name, "(100, 100)", "2 problems"]
+
+
+def spoil_everything(root: Path) -> list[str]:
+    shutil.rmtree(root)
+    root.mkdir()
+    return ["no image of BBBC006", "refocus simulate bbbc006"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spoil", [spoil_plane_missing, spoil_one_field, spoil_files, spoil_everything])
+def test_a_bad_folder_ends_the_study_before_it_begins(spoil: object, raw_folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    shutil.copytree(raw_folder, root, copy_function=lambda old, new: Path(new).symlink_to(old))
+    told = spoil(root)  # type: ignore[operator]
+    done = run("--config", "smoke", "--dataset.simulate.wells", "0", "--dataset.root", str(root), folder=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert [text for text in told if text not in done.stderr] == []
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "studies").exists()
+    assert [path for path in tmp_path.glob("stores/*") if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--config", "smoke", "--trainig.epochs", "3"], ["trainig.epochs", "training.epochs"]),
+        (["--config", "smoke", "--sizes.patches", "[80]"], ["patch size 80", "image size 192", "64, 96, 192"]),
+    ],
+)
+def test_a_bad_configuration_ends_at_once(arguments: list[str], told: list[str], tmp_path: Path) -> None:
+    done = run(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert [text for text in told if text not in done.stderr] == []
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_configuration_can_be_printed(tmp_path: Path) -> None:
+    done = run("--config", "smoke", "--search.trials", "9", "--print_config", folder=tmp_path)
+    assert done.returncode == 0
+    assert "trials: 9" in done.stdout

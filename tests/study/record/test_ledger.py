@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from study.errors import StudyError
+from study.record.ledger import FILE_NAME, Ledger, read_events
+
+
+def test_what_was_appended_is_read_again_also_what_json_can_not_write(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        ledger.append("reference", reference="do-nothing", values=[1.5, math.inf, math.nan], nested={"a": -math.inf})
+    event = read_events(tmp_path)[0]
+    assert event["values"][:2] == [1.5, math.inf]
+    assert math.isnan(event["values"][2])
+    assert event["nested"]["a"] == -math.inf
+    json.loads((tmp_path / FILE_NAME).read_text(), parse_constant=pytest.fail)  # strictly JSON
+
+
+def test_the_first_event_with_a_key_wins(tmp_path: Path) -> None:
+    key = {"phase": "search", "trial": 1, "replicate": 0, "epoch": 1}
+    with Ledger(tmp_path) as ledger:
+        ledger.append("epoch", **key, metrics={"loss": 1.0})
+        ledger.append("epoch", **key, metrics={"loss": 2.0})
+        ledger.append("epoch", **(key | {"epoch": 2}), metrics={"loss": 3.0})
+    with Ledger(tmp_path) as again:
+        again.append("epoch", **key, metrics={"loss": 4.0})
+    assert [event["metrics"]["loss"] for event in read_events(tmp_path)] == [1.0, 3.0]
+
+
+def test_a_torn_last_line_is_passed_over_by_readers_and_cut_off_by_the_writer(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        ledger.append("study", name="x")
+    path = tmp_path / FILE_NAME
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"event": "trial", "tri')
+    assert len(read_events(tmp_path)) == 1
+    assert path.read_bytes() != whole
+    with Ledger(tmp_path) as ledger:
+        assert path.read_bytes() == whole
+        ledger.append("study_end", status="finished")
+    assert [event["event"] for event in read_events(tmp_path)] == ["study", "study_end"]
+
+
+def test_a_corrupt_line_in_the_middle_is_named(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b'{"event": "study"}\nrubbish\n{"event": "study_end"}\n')
+    with pytest.raises(StudyError, match=r"byte 27.*rubbish"):
+        read_events(tmp_path)
+
+
+def _try_to_write(folder: str, answers: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
+    try:
+        with Ledger(Path(folder)):
+            answers.put("opened")
+    except StudyError as error:
+        answers.put(str(error))
+
+
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    def another_process_says() -> str:
+        context = multiprocessing.get_context("spawn")
+        answers = context.Queue()
+        process = context.Process(target=_try_to_write, args=(str(tmp_path), answers))
+        process.start()
+        answer = str(answers.get(timeout=60))
+        process.join()
+        return answer
+
+    with Ledger(tmp_path):
+        assert "another process is running this study" in another_process_says()
+    assert another_process_says() == "opened"
+
+
+def test_no_study_and_no_place_for_one(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="holds no study"):
+        read_events(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match="can not be written"):
+        Ledger(tmp_path / "file")
