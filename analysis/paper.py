@@ -2,16 +2,19 @@
 
 Raureanu, "Transfer Learning For Cell Image Reconstruction", 2021: Tables 1 and 2 (averages on BBBC006 and BBBC005),
 3 and 4 (by z-plane), 5 (by blur level). Its column "RMSE" is not the root of its "MSE"; it behaves as scikit-image's
-normalised RMSE, and is compared with that.
+normalised RMSE, and is compared with that. ``python -m analysis.paper`` prints what in the tables does not fit together.
 """
 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+import sys
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from analysis.audit import Finding, Row, audit_table, stated_number_of_images
 
 TABLES_FILE = Path(__file__).with_name("paper_tables.csv")
 AVERAGES = {"bbbc006": "1", "bbbc005": "2"}
@@ -19,28 +22,6 @@ BY_LEVEL = {"bbbc006": "3-4", "bbbc005": "5"}
 FIGURE = {"bbbc006": "Figure 2", "bbbc005": "Figure 3"}
 NAMES = {"whole": "paper: whole image", "split": "paper: split image"}
 BLURS = (4, 7, 10, 14, 17, 20, 23, 26, 29, 32, 35, 39, 42, 45, 48)  # BBBC005's F at the paper's levels 1 to 15
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a table, as it was printed.
-
-    Parameters
-    ----------
-    table : 1, 2, 3-4 or 5.
-    autoencoder : whole or split.
-    level : z-plane (Tables 3 and 4) or the blur F of BBBC005 (Table 5); None for an average.
-    mse_text : the printed MSE, such as "0.002" or "< 0.001".
-    rmse, psnr, ssim : the other columns, printed to three places.
-    """
-
-    table: str
-    autoencoder: str
-    level: int | None
-    mse_text: str
-    rmse: float
-    psnr: float
-    ssim: float
 
 
 @lru_cache(maxsize=1)
@@ -86,3 +67,26 @@ def reference_curves(kind: str) -> list[dict[str, Any]]:
             }
         )
     return references
+
+
+def audit() -> list[Finding]:
+    """Return what in the paper's tables does not fit together."""
+    found: list[Finding] = []
+    for kind, table in BY_LEVEL.items():
+        found += audit_table([row for row in tables() if row.table == table], list(averages(kind).values()))
+    stated = stated_number_of_images(4608, planes=33, images_a_plane=768, share=0.2)
+    return found + ([stated] if stated else [])
+
+
+def main() -> int:
+    """Print the audit."""
+    for before, finding in pairwise([None, *audit()]):
+        if finding is not None:
+            if before is None or before.rule != finding.rule:
+                print(f"\n{finding.rule}")
+            print(f"  {finding}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
