@@ -22,11 +22,12 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 0.8rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, td.text { text-align: left; } td.text { white-space: normal; min-width: 14rem; }
 tr.winner td { font-weight: 600; } tr.reference td { color: #555; font-style: italic; }
 .wide { overflow-x: auto; } img { max-width: 100%; } .warning { background: #fff3cd; padding: 0.6rem 1rem; }
 code { background: #f3f3f3; padding: 0 0.2rem; } figcaption, .note { color: #555; font-size: 0.9rem; } figure { margin: 1rem 0; }
 """
+PROSE = ("hyperparameters", "reason")
 METRICS_NOTE = (
     "SSIM: 7 x 7 uniform window, sample covariance, data range 1 (scikit-image's default definition). PSNR: data range 1. NRMSE: root "
     "mean squared error over the root mean square of the in-focus image."
@@ -80,6 +81,8 @@ def outcome_text(study: Study) -> str:
             }
         )
     lines = [_setting(study), pd.DataFrame(rows).to_string(index=False), *(_difference_text(study))]
+    for _, row in table[table["role"].isin(["winner", "candidate"])].iterrows():
+        lines.append(f"{row['label']}: {_hyperparameters(study, row['trial'])}")
     if study.header["config"]["scaled_down"]:
         lines.append("Scaled down: the baselines are smaller than the paper's. No claim may rest on these numbers.")
     if not any(row["role"] == "winner" for _, row in table.iterrows()):
@@ -283,7 +286,8 @@ def _html_table(table: pd.DataFrame, *, classes: Sequence[str] = ()) -> str:
     rows = []
     for number, (_, row) in enumerate(table.iterrows()):
         kind = f' class="{classes[number]}"' if classes else ""
-        rows.append(f"<tr{kind}>" + "".join(f"<td>{escape(str(value))}</td>" for value in row) + "</tr>")
+        cells = ((str(value), ' class="text"' if name in PROSE else "") for name, value in row.items())
+        rows.append(f"<tr{kind}>" + "".join(f"<td{style}>{escape(value)}</td>" for value, style in cells) + "</tr>")
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 

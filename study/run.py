@@ -1,4 +1,6 @@
-"""Run a study: ``python study/run.py --config smoke``. Exit status 0: done; 1: the study is not complete; 2: bad input."""
+"""Run a study: ``python study/run.py --config smoke``. Exit status 0: done; 1: the study is not complete; 2: bad input;
+130: interrupted.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         minutes, seconds = divmod(int(time.monotonic() - started), 60)
         print(f"[{minutes:02d}:{seconds:02d}] {line}", flush=True)
 
+    config: StudyConfig | None = None
     try:
         config = parse(sys.argv[1:] if arguments is None else arguments)
         say(f"study {config.name} in {config.folder}")
@@ -39,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as interrupt:
+        where = f"; what was learned until then is in {config.folder}" if config else ""
+        print(f"\n{interrupt or 'interrupted'}{where}", file=sys.stderr)
+        return 130
     print(f"\n{outcome_text(study)}\n")
     print(f"report:  {report}")
     _print_mlflow(config, result.experiment_id)

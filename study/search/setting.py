@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import yaml
 
 from study.config import StudyConfig
 from study.data.layouts import LAYOUTS
@@ -20,6 +21,7 @@ from study.data.prepare import prepare
 from study.data.simulate import simulate_bbbc005, simulate_bbbc006, simulated_from
 from study.data.splits import Split
 from study.data.store import Grid, Store
+from study.files import new_file
 from study.record.ledger import FORMAT
 from study.search.recording import Say
 
@@ -44,6 +46,12 @@ def prepare_store(config: StudyConfig, say: Say) -> Store:
         f"store {store.folder} ({store.fingerprint[:12]})"
     )
     return store
+
+
+def write_config(config: StudyConfig) -> None:
+    """Write the configuration as it was resolved beside the results, to be read by `study.config.load` or ``--config``."""
+    with new_file(config.folder / "config.yaml") as path:
+        path.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8")
 
 
 def tracking_uri(config: StudyConfig) -> str | None:

@@ -24,7 +24,7 @@ from study.search.jobs import Job, TrialActor
 from study.search.recording import LedgerCallback, Progress, Say
 from study.search.scheduler import make_scheduler
 from study.search.searcher import OptunaSearcher
-from study.search.setting import connect, describe, prepare_store, tracking_uri
+from study.search.setting import connect, describe, prepare_store, tracking_uri, write_config
 from study.trial.evaluation import score_do_nothing
 
 
@@ -83,6 +83,7 @@ def run_study(
     try:
         with Ledger(config.folder) as ledger:
             ledger.append("study", **describe(config, store, split))
+            write_config(config)
             mirror.start()
             for reference in (*references, *_do_nothing(config, store, split)):
                 ledger.append("reference", **reference)
@@ -202,6 +203,9 @@ def _fit(
         ),
     )
     tuner.fit()
+    ended = sum(event["event"] == "trial_end" and event["phase"] == phase for event in read_events(config.folder))
+    if ended < jobs:
+        raise KeyboardInterrupt(f"{phase} was interrupted after {ended} of {jobs} trials")  # Tune itself returns as if all were done
 
 
 def _sizes(config: StudyConfig) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ import optuna
 import pytest
 from mlflow import MlflowClient
 
+from study.config import load
 from study.data import bbbc006
 from study.record.ledger import read_events
 from tests.conftest import LEVELS
@@ -50,6 +53,7 @@ def test_a_study_ends_with_its_outcome_report_and_the_way_to_mlflow(study: tuple
     assert re.search(r"search \d/4 \| .* \| best .* gone, ", done.stdout)
     assert all(text in done.stdout for text in ("do-nothing (test)", "paper's whole image", "paper's split image", "(winner)"))
     assert "No claim may rest on these numbers" in done.stdout
+    assert load(storage / "studies" / "small" / "config.yaml").search.trials == 2
     assert done.stderr.strip().count("\n") < 5, done.stderr  # what libraries say does not bury what we say
 
 
@@ -105,6 +109,30 @@ def test_a_name_that_is_taken_is_refused(study: tuple[Path, subprocess.Completed
     again = run("--config", "smoke", "--name", "small", "--dataset.root", str(raw_folder), *SMALL, folder=study[0])
     assert again.returncode == 2
     assert "choose another --name" in again.stderr
+
+
+@pytest.mark.slow
+def test_an_interrupted_study_says_so_and_never_opens_the_test_set(raw_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(RUN), "--config", "smoke", "--name", "cut", "--dataset.root", str(raw_folder), *SMALL]
+    command += ["--training.epochs", "500", "--storage", str(tmp_path)]
+    with (tmp_path / "out").open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        end = time.monotonic() + 300
+        while '"event":"epoch"' not in _text(tmp_path / "studies" / "cut" / "ledger.jsonl") and time.monotonic() < end:
+            time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        status = process.wait(timeout=120)
+    text = (tmp_path / "out").read_text()
+    assert status == 130, text
+    assert "was interrupted after" in text
+    assert "Traceback" not in text
+    kinds = {event["event"] for event in read_events(tmp_path / "studies" / "cut")}
+    assert "epoch" in kinds
+    assert kinds.isdisjoint({"test_opened", "study_end"})
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 def spoil_plane_missing(root: Path) -> list[str]:
