@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 if not __package__:  # started by its path, perhaps uninstalled: this folder must not hide other packages' modules
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -67,7 +68,12 @@ def _print_mlflow(config: StudyConfig, experiment_id: str | None) -> None:
     if uri.startswith("sqlite:"):
         address = "http://127.0.0.1:5000"
         print(f"MLflow:  mlflow server --backend-store-uri {uri} --port 5000")
-    print(f"         {address}/#/experiments/{experiment_id}/runs?compareRunsMode=CHART")
+    # sorted by a metric, for MLflow shows a study's runs folded under it otherwise
+    shown = quote(f"tags.study = '{config.name}' and tags.judged_on != 'validation'")
+    order = quote("metrics.`mean/ssim`", safe="")
+    print(
+        f"         {address}/#/experiments/{experiment_id}/runs?compareRunsMode=CHART&searchFilter={shown}&orderByKey={order}&orderByAsc=false"
+    )
 
 
 @contextlib.contextmanager

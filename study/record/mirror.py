@@ -144,15 +144,17 @@ class Mirror:
             self._log_figures(self._run_of(event), event)
         elif kind == "trial_end":
             run = self._run_of(event)
-            self._client.log_batch(run, tags=[RunTag("refocus.end", event["status"]), RunTag("refocus.reason", event["reason"][:500])])
+            self._client.log_batch(run, tags=[RunTag("end", event["status"]), RunTag("reason", event["reason"][:500])])
             self._client.set_terminated(run, RunStatus.to_string(_STATUS[event["status"]]), _milliseconds(event))
         elif kind == "reference":
-            run = self._ensure_run(f"reference/{event['reference']}", event["reference"], event, {"refocus.kind": "reference"})
+            run = self._ensure_run(
+                f"reference/{event['reference']}", event["reference"], event, {"kind": "reference", "judged_on": event["judged_on"]}
+            )
             self._log_score(run, event)
             self._client.set_terminated(run, "FINISHED", _milliseconds(event))
         elif kind == "study_end":
             status = "FAILED" if event["status"] == "failed" else "FINISHED"
-            self._client.log_batch(self._runs["study"], tags=[RunTag("refocus.problems", "; ".join(event["problems"])[:500])])
+            self._client.log_batch(self._runs["study"], tags=[RunTag("problems", "; ".join(event["problems"])[:500])])
             self._client.set_terminated(self._runs["study"], status, _milliseconds(event))
 
     def _begin_study(self, event: dict[str, Any]) -> None:
@@ -160,7 +162,7 @@ class Mirror:
         self._runs = {}
         for run in self._found_runs():
             self._runs[run.data.tags[KEY_TAG].partition("/")[2]] = run.info.run_id
-        parent = self._ensure_run("study", event["name"], event, {"refocus.kind": "study"})
+        parent = self._ensure_run("study", event["name"], event, {"kind": "study"})
         params = {
             **_flatten(event["config"]),
             "store.fingerprint": event["store"]["fingerprint"],
@@ -172,10 +174,10 @@ class Mirror:
     def _begin_trial(self, event: dict[str, Any]) -> None:
         name = event["label"] if event["phase"] == "search" else f"{event['label']} (test, seed {event['replicate']})"
         tags = {
-            "refocus.kind": "baseline" if event["baseline"] else "trial",
-            "refocus.phase": event["phase"],
-            "refocus.trial": str(event["trial"]),
-            "refocus.judged_on": event["judged_on"],
+            "kind": "baseline" if event["baseline"] else "trial",
+            "phase": event["phase"],
+            "trial": str(event["trial"]),
+            "judged_on": event["judged_on"],
         }
         run = self._ensure_run(_trial_key(event), name, event, tags)
         params = {**event["hyperparameters"], "seed": event["seed"], "epochs": event["epochs"], "threads": event["threads"]}
@@ -217,7 +219,7 @@ class Mirror:
         for name in LEVEL_METRICS:
             for level, value in zip(event["levels"], event["common"].get(name, []), strict=False):
                 metrics += _metrics({f"level/{name}": value}, event, step=level)
-        summary = {f"{event['judged_on']}/{name}": value for name, value in event.get("summary", {}).items()}
+        summary = {f"mean/{name}": value for name, value in event.get("summary", {}).items()}
         self._log(run, metrics + _metrics(summary, event, step=0))
 
     def _log_figures(self, run: str, event: dict[str, Any]) -> None:
@@ -226,7 +228,7 @@ class Mirror:
         try:
             paths = self._draw(self._folder, event)
         except Exception as error:  # numbers go on without a figure; the run says why it has none
-            self._client.set_tag(run, "refocus.figures", f"not drawn: {error}"[:500])
+            self._client.set_tag(run, "figures", f"not drawn: {error}"[:500])
             return
         for path in paths:
             self._client.log_artifact(run, str(path), "figures")

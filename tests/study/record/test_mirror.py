@@ -77,7 +77,7 @@ def test_runs_parameters_and_curves_are_those_of_the_ledger(tmp_path: Path, uri:
     assert {name: run.info.status for name, run in runs.items()} == {
         "one": "FINISHED", "do-nothing (validation)": "FINISHED", "trial 0": "FINISHED", "trial 1": "FAILED",
     }  # fmt: skip
-    assert runs["trial 1"].data.tags["refocus.reason"] == "diverged"
+    assert runs["trial 1"].data.tags["reason"] == "diverged"
     assert runs["trial 0"].data.params["depth"] == "0"
     content = everything(uri, "one")
     for name in ("trial 0", "do-nothing (validation)"):
@@ -113,7 +113,7 @@ def test_a_figure_that_can_not_be_drawn_does_not_hold_the_numbers_up(tmp_path: P
         raise OSError("no space")
 
     assert sync(tmp_path / "four", uri, draw=fail) == 0
-    assert runs_of(uri, "four")["trial 0"].data.tags["refocus.figures"] == "not drawn: no space"
+    assert runs_of(uri, "four")["trial 0"].data.tags["figures"] == "not drawn: no space"
 
 
 def test_what_a_server_refused_is_sent_again(tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
