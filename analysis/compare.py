@@ -14,9 +14,7 @@ from analysis.paper import averages
 
 MIN_WELLS = 8  # with fewer, no interval is worth its name
 FLIPS = 20_000
-PAPER = {
-    "epochs": 50, "batch_size": 16, "resize": "paper", "whole": 128, "split": 768, "patches": 128, "wells": 384,
-}  # fmt: skip
+PAPER = {"epochs": 50, "batch_size": 16, "resize": "paper", "wells": 384, "fields": 768, "planes": 34}
 
 
 @dataclass(frozen=True)
@@ -97,6 +95,14 @@ def by_level(study: Study, metric: str) -> pd.DataFrame:
     return table.reindex([label for label in order if label in table.index])
 
 
+def collapsed(study: Study) -> list[str]:
+    """Return the labels whose PSNR is the same at every level, but for a hundredth of a decibel."""
+    curves = by_level(study, "psnr")
+    own = curves[~curves.index.str.startswith(("do-nothing", "paper: "))]
+    spread = own.max(axis=1) - own.min(axis=1)
+    return list(spread.index[spread < 0.01])
+
+
 def differences(study: Study) -> list[Difference]:
     """Compare every confirmed candidate with the better baseline: paired by field, over wells and seeds.
 
@@ -115,7 +121,8 @@ def differences(study: Study) -> list[Difference]:
     baseline = str(means[present].idxmax())
     found = [_difference(fields, candidate, baseline) for candidate in candidates]
     corrected = _holm([difference.p for difference in found])
-    return [_judge(difference, p) for difference, p in zip(found, corrected, strict=True)]
+    scaled_down = bool(study.header["config"]["scaled_down"])
+    return [_judge(difference, p, scaled_down=scaled_down) for difference, p in zip(found, corrected, strict=True)]
 
 
 def paper_comparison(study: Study) -> pd.DataFrame:
@@ -158,9 +165,16 @@ def what_differs(study: Study) -> list[str]:
     found = []
     if images["simulated"]:
         found.append(f"The planes are not the published ones: {images['simulated']}.")
-    total = sum(images["wells"].values())
-    if study.kind == "bbbc006" and total != PAPER["wells"]:
-        found.append(f"{sum(images['fields'].values())} fields of {total} wells instead of 768 of 384.")
+    wells, fields = sum(images["wells"].values()), sum(images["fields"].values())
+    planes = len(study.header["store"]["levels"])
+    if study.kind == "bbbc006" and (wells, fields) != (PAPER["wells"], PAPER["fields"]):
+        found.append(f"{fields} fields of {wells} wells instead of {PAPER['fields']} of {PAPER['wells']}.")
+    if study.kind == "bbbc006" and planes != PAPER["planes"]:
+        found.append(f"{planes} planes instead of {PAPER['planes']}; the averages are over those.")
+    if study.kind == "bbbc005":
+        found.append(f"{fields} scenes at {planes} blur levels; the paper averages 9,000 images of 15 levels.")
+    if dataset["channel"] != "w1":
+        found.append(f"Channel {dataset['channel']} instead of w1.")
     if study.kind == "bbbc005":
         found.append("The networks are trained on BBBC005; the paper trained on BBBC006 and only tested here (its Table 2).")
     if training["epochs"] != PAPER["epochs"]:
@@ -181,7 +195,9 @@ def what_differs(study: Study) -> list[str]:
         found.append("Images are shrunk by their area mean; the paper's bicubic resizing does not low-pass.")
     if config["evaluation"]["inference"] == "whole":
         found.append("The split-image network restores the whole image at once; the paper stitches patches.")
-    found.append("Fields are divided by well, so that no field is on two sides; the paper draws 20 % of each plane on its own.")
+    found.append(
+        f"Fields are divided by {images['well_title']}, so that no field is on two sides; the paper draws 20 % of each plane on its own."
+    )
     found.append("768 px is our reading of 36 patches of 128 px; the paper does not state the size.")
     return found
 
@@ -223,8 +239,10 @@ def _holm(values: list[float]) -> list[float]:
     return corrected
 
 
-def _judge(difference: Difference, p: float) -> Difference:
-    if difference.wells < MIN_WELLS:
+def _judge(difference: Difference, p: float, *, scaled_down: bool) -> Difference:
+    if scaled_down:
+        verdict = "no verdict: scaled down, the baselines are smaller than the paper's"
+    elif difference.wells < MIN_WELLS:
         verdict = f"no verdict: {difference.wells} wells or scenes in the test set; {MIN_WELLS} are needed"
     elif difference.low > 0 and p < 0.05:
         verdict = "better than the better baseline"
@@ -232,6 +250,6 @@ def _judge(difference: Difference, p: float) -> Difference:
         verdict = "worse than the better baseline"
     else:
         verdict = "not separable from the better baseline"
-    if difference.seeds < 2 and difference.wells >= MIN_WELLS:
+    if difference.seeds < 2 and not verdict.startswith("no verdict"):
         verdict += " (one seed: chance between trainings is not counted)"
     return Difference(**{**difference.__dict__, "p": p, "verdict": verdict})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def level_curves(table: pd.DataFrame, *, metric: str, level_axis: str, in_focus:
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.subplots()
     shown = table.drop(columns=[in_focus], errors="ignore")
-    colours = iter([*COLOURS, *COLOURS])
+    colours = itertools.cycle(COLOURS)
     for label, row in shown.iterrows():
         values = row.dropna()
         if str(label).startswith("do-nothing"):
@@ -57,7 +58,7 @@ def search_curves(study: Study) -> Figure | None:
         return None
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     axes = figure.subplots()
-    colours = iter(COLOURS)
+    colours = itertools.cycle(COLOURS)
     trials = study.trials[study.trials["phase"] == "search"]
     for _, trial in trials.sort_values("baseline").iterrows():
         rows = epochs[(epochs["phase"] == "search") & (epochs["trial"] == trial["trial"])].sort_values("epoch")

@@ -78,6 +78,11 @@ def load_study(folder: Path) -> Study:
     )
 
 
+def anything_finished(study: Study) -> bool:
+    """Return whether at least one trial ran to its end."""
+    return not study.trials.empty and bool((study.trials["status"] == "finished").any())
+
+
 def _key(event: dict[str, Any]) -> dict[str, Any]:
     return {name: event[name] for name in KEY}
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.compare import by_level, differences, final_phase, paper_comparison, ranking, what_differs
+from analysis.compare import by_level, collapsed, differences, final_phase, paper_comparison, ranking, what_differs
 from analysis.figures import level_curves, load_examples, restorations, save_figure, search_curves
-from analysis.load import Study, load_study
+from analysis.load import Study, anything_finished, load_study
 from analysis.paper import AVERAGES, FIGURE
 from study.errors import StudyError
 from study.files import new_file
@@ -47,7 +47,7 @@ def write_report(study: Study) -> Path:
     StudyError
         If no trial of the study has finished.
     """
-    if study.trials.empty or not (study.trials["status"] == "finished").any():
+    if not anything_finished(study):
         raise StudyError(f"no trial of {study.folder} has finished: there is nothing to report yet")
     _write_tables(study)
     parts = [*_head(study), *_outcome(study), *_levels(study), *_restorations(study), *_paper(study), *_search(study), *_origin(study)]
@@ -65,14 +65,14 @@ def write_report(study: Study) -> Path:
 def outcome_text(study: Study) -> str:
     """Return the outcome as lines for a terminal: the table, the differences, and what it can not say."""
     table = ranking(study)
-    levels = _three_levels(study)
+    levels = study.header["images"]["shown_levels"]
     ssim, psnr = by_level(study, "ssim"), by_level(study, "psnr")
     rows = []
     for _, row in table.iterrows():
         label = row["label"]
         rows.append(
             {
-                "": f"{label}{' (winner)' if row['role'] == 'winner' else ''}",
+                "": f"{label}{' (winner of the search)' if row['role'] == 'winner' else ''}",
                 "SSIM": f"{row['ssim']:.4f}",
                 "PSNR dB": f"{row['psnr']:.2f}",
                 **{_level_name(study, level): f"{ssim.loc[label, level]:.3f} / {psnr.loc[label, level]:.2f}" for level in levels},
@@ -83,6 +83,7 @@ def outcome_text(study: Study) -> str:
     lines = [_setting(study), pd.DataFrame(rows).to_string(index=False), *(_difference_text(study))]
     for _, row in table[table["role"].isin(["winner", "candidate"])].iterrows():
         lines.append(f"{row['label']}: {_hyperparameters(study, row['trial'])}")
+    lines += _cautions(study)
     if study.header["config"]["scaled_down"]:
         lines.append("Scaled down: the baselines are smaller than the paper's. No claim may rest on these numbers.")
     if not any(row["role"] == "winner" for _, row in table.iterrows()):
@@ -107,6 +108,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _cautions(study: Study) -> list[str]:
+    """Return what a reader of any table must know: sampled training, and models that do not look at their input."""
+    cautions = []
+    if (patches := study.header["config"]["training"]["patches_per_image"]) is not None:
+        cautions.append(f"Training sampled {patches} patch(es) of each image in an epoch where a patch is smaller than its image.")
+    for label in collapsed(study):
+        cautions.append(
+            f"{label} restores the same image whatever it is shown (its scores do not change with the level): its training collapsed."
+        )
+    return cautions
+
+
 def _setting(study: Study) -> str:
     phase, images = final_phase(study), study.header["images"]
     side = "test" if phase == "confirm" else "validation"
@@ -122,18 +135,15 @@ def _head(study: Study) -> Iterator[str]:
         yield '<p class="warning">Scaled down to try the program: images and baselines are smaller than the paper’s. No claim may rest on these numbers.</p>'
     for problem in study.problems if study.problems is not None else ["the study has not ended"]:
         yield f'<p class="warning">Not complete: {escape(problem)}</p>'
-    if config["training"]["patches_per_image"] is not None:
-        yield (
-            f"<p>Training sampled {config['training']['patches_per_image']} patch(es) of each image in an epoch; this holds for every "
-            "configuration whose patch is smaller than its image.</p>"
-        )
+    for caution in _cautions(study):
+        yield f"<p>{escape(caution)}</p>"
 
 
 def _outcome(study: Study) -> Iterator[str]:
     table = ranking(study)
     shown = pd.DataFrame(
         {
-            "configuration": table["label"] + table["role"].map({"winner": " (winner)"}).fillna(""),
+            "configuration": table["label"] + table["role"].map({"winner": " (winner of the search)"}).fillna(""),
             "SSIM": table["ssim"].map("{:.4f}".format),
             "PSNR (dB)": table["psnr"].map("{:.2f}".format),
             "NRMSE": table["nrmse"].map("{:.4f}".format),
@@ -254,12 +264,6 @@ def _write_tables(study: Study) -> None:
     for name, table in tables.items():
         with new_file(study.folder / "tables" / f"{name}.csv") as path:
             table.to_csv(path, index=False)
-
-
-def _three_levels(study: Study) -> list[int]:
-    """Return the lowest, the middle and the highest defocused level."""
-    levels = [level for level in study.header["store"]["levels"] if level != study.header["images"]["in_focus_level"]]
-    return sorted({levels[0], levels[(len(levels) - 1) // 2], levels[-1]})
 
 
 def _level_name(study: Study, level: int) -> str:

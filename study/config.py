@@ -24,8 +24,6 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ig
 from study.errors import StudyError, raise_all
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
-DATASETS = ("bbbc005", "bbbc006")
-LOSSES = ("l1", "l2", "msssim_l1")
 
 
 @dataclass(frozen=True)
@@ -298,6 +296,8 @@ def _check_dataset(config: StudyConfig) -> Iterator[str]:
             "BBBC005 is rebuilt from its real F1 images: dataset.simulate.from_sharp must name their folder; "
             "got none. Procedural nuclei exist for bbbc006 only"
         )
+    if dataset.kind == "bbbc005" and dataset.simulate.fields_per_well != 1:
+        yield f"a scene of BBBC005 is one field: dataset.simulate.fields_per_well must be 1; got {dataset.simulate.fields_per_well}"
     for name in ("test", "validation"):
         if not 0 <= getattr(dataset, name) < 1:
             yield f"dataset.{name} is a share of the wells, at least 0 and below 1; got {getattr(dataset, name)}"
@@ -358,6 +358,9 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
     for key, number in not_negative.items():
         if number < 0:
             yield f"{key} must not be negative; got {number}"
+    gpus = config.resources.gpus_per_trial
+    if gpus > 1 and gpus != int(gpus):
+        yield f"resources.gpus_per_trial above 1 must be a whole number; got {gpus}"
     if config.search.reduction_factor < 2:
         yield f"search.reduction_factor must be 2 or more; got {config.search.reduction_factor}"
     if config.search.space != "none" and config.search.trials == 0:
@@ -439,7 +442,9 @@ def _build(cls: type, values: Namespace | Mapping[str, Any]) -> Any:
     for item in dataclasses.fields(cls):
         value, hint = values[item.name], hints[item.name]
         nested = isinstance(hint, type) and dataclasses.is_dataclass(hint)
-        arguments[item.name] = _build(hint, value) if nested and isinstance(value, Namespace | Mapping) else value
+        if nested and not isinstance(value, Namespace | Mapping):
+            raise StudyError(f"{item.name} must hold keys and values; got {value!r}. Leave it out to have its defaults")
+        arguments[item.name] = _build(hint, value) if nested else value
     return cls(**arguments)
 
 

@@ -35,7 +35,10 @@ def read_image(path: Path) -> np.ndarray:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill; it becomes `folder` when the block ends, and vanishes on an error."""
+    """Give a temporary folder to fill; it becomes `folder` when the block ends, and vanishes on an error.
+
+    Where another process made `folder` meanwhile, that one stays.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StudyError(f"{folder} exists already and is not an empty folder: name a new one, or remove it")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +48,12 @@ def new_folder(folder: Path) -> Iterator[Path]:
         partial.chmod(0o755)
         if folder.exists():
             folder.rmdir()
-        partial.rename(folder)
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+            shutil.rmtree(partial)  # another process has made the same folder meanwhile
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -16,7 +16,7 @@ if not __package__:  # started by its path, perhaps uninstalled: this folder mus
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis.figures import draw_trial
-from analysis.load import load_study
+from analysis.load import anything_finished, load_study
 from analysis.paper import reference_curves
 from analysis.report import outcome_text, write_report
 from study.config import StudyConfig, parse
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from study.search.tuning import run_study
         result = run_study(config, say=say, references=reference_curves(config.dataset.kind), draw=draw_trial)
         study = load_study(result.folder)
-        report = write_report(study)
+        report = write_report(study) if anything_finished(study) else None
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -47,8 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"; what was learned until then is in {config.folder}" if config else ""
         print(f"\n{interrupt or 'interrupted'}{where}", file=sys.stderr)
         return 130
-    print(f"\n{outcome_text(study)}\n")
-    print(f"report:  {report}")
+    if report is not None:
+        print(f"\n{outcome_text(study)}\n")
+        print(f"report:  {report}")
     _print_mlflow(config, result.experiment_id)
     if result.unmirrored:
         print(f"         {result.unmirrored} events have not reached MLflow; the ledger in {result.folder} holds them all")

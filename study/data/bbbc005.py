@@ -56,6 +56,7 @@ LAYOUT = Layout(
     in_focus_level=IN_FOCUS_LEVEL,
     level_title="blur level F",
     level_axis="blur level F (px of the filter; 1 is in focus)",
+    shown_levels=(4, 23, 48),
     well_title="scene",
     shape=(520, 696),
     dtype="uint8",

@@ -46,6 +46,7 @@ LAYOUT = Layout(
     in_focus_level=IN_FOCUS_LEVEL,
     level_title="z-plane",
     level_axis="z-plane (2 µm apart; 16 is in focus)",
+    shown_levels=(0, 8, 33),
     well_title="well",
     shape=(520, 696),
     dtype="uint16",

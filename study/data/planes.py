@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from study.errors import StudyError, raise_all
@@ -55,6 +55,7 @@ class Layout:
     all_levels : the levels that the data set has, in order.
     in_focus_level : the level that is the target of a restoration.
     level_title, level_axis : what a level is called, and the label of an axis of levels.
+    shown_levels : a light, a middle and a heavy defocus, for a table that has no room for all.
     well_title : what a split keeps together.
     shape, dtype : of every image, "YX".
     expected : the names that a raw folder should hold, for an error's text.
@@ -68,6 +69,7 @@ class Layout:
     in_focus_level: int
     level_title: str
     level_axis: str
+    shown_levels: tuple[int, int, int]
     well_title: str
     shape: tuple[int, int]
     dtype: str
@@ -129,11 +131,6 @@ def thin_out(planes: list[Plane], max_fields: int | None) -> list[Plane]:
         return planes
     kept = {fields[index * len(fields) // max_fields] for index in range(max_fields)}
     return [plane for plane in planes if plane.field in kept]
-
-
-def relative_to(root: Path, plane: Plane) -> Plane:
-    """Return `plane` with its path relative to the raw folder, as tables show it."""
-    return replace(plane, path=plane.path.relative_to(root))
 
 
 def _wanted_levels(layout: Layout, root: Path, present: set[int], levels: Sequence[int] | None) -> list[int]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from study.config import DatasetConfig
 from study.data.layouts import LAYOUTS
+from study.data.marks import simulated_from
 from study.data.planes import Annotation, Layout, Plane, read_planes, thin_out
 from study.data.store import FORMAT, FULL_SCALE, Grid, Store
 from study.errors import StudyError, raise_all
@@ -45,7 +46,7 @@ def prepare(dataset: DatasetConfig, root: Path, stores: Path, *, grids: Sequence
         If files are missing, unreadable, truncated, or of a wrong shape or bit depth: one message that names them all.
         Nothing is left behind.
     """
-    layout = LAYOUTS[dataset.kind]
+    layout, root = LAYOUTS[dataset.kind], root.resolve()
     planes = thin_out(read_planes(layout, root, channel=dataset.channel, levels=dataset.levels), dataset.max_fields)
     grids = sorted(set(grids), key=lambda grid: grid.name)
     folder = stores / f"{dataset.kind}-{_quick_key(root, planes, grids)}"
@@ -82,7 +83,7 @@ def normalise(image: np.ndarray) -> tuple[np.ndarray, float, float]:
 
 def _quick_key(root: Path, planes: Sequence[Plane], grids: Sequence[Grid]) -> str:
     """Tell one store from another without reading the images: names, sizes and times of the files, and the grids."""
-    digest = hashlib.sha256(f"format {FORMAT}".encode())
+    digest = hashlib.sha256(f"format {FORMAT}\0{root}\0{simulated_from(root)}\n".encode())
     for plane in planes:
         status = plane.path.stat()
         digest.update(f"{plane.path.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
@@ -136,6 +137,7 @@ def _write_store(folder: Path, layout: Layout, root: Path, planes: list[Plane], 
         "format": FORMAT,
         "kind": layout.kind,
         "source": str(root),
+        "simulated": simulated_from(root),
         "channel": planes[0].channel,
         "levels": levels,
         "fields": fields,

@@ -7,7 +7,6 @@ own blurred images were.
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import uuid
@@ -19,7 +18,8 @@ import cv2
 import numpy as np
 
 from study.data import bbbc005, bbbc006
-from study.data.planes import find_files
+from study.data.marks import mark_simulated
+from study.data.planes import Plane, find_files
 from study.errors import StudyError, raise_all
 from study.files import new_folder, read_image
 
@@ -28,7 +28,6 @@ FULL_SCALE = 4095  # the camera's 12 bits
 ELECTRONS_PER_COUNT = 4.0
 READ_NOISE_COUNTS = 2.0
 BACKGROUND_COUNTS = 120.0  # of real BBBC006 images: 111 to 140
-MARK_FILE = "simulated.json"
 _LZW, _PACKBITS = 5, 32773
 
 
@@ -74,7 +73,7 @@ def simulate_bbbc006(folder: Path, *, wells: int, fields_per_well: int = 1, from
             (target / bbbc006.PLANE_FOLDER.format(level=level)).mkdir()
         _in_parallel(lambda number: write_field(number, target), range(len(fields)))
         source = "procedural nuclei" if from_sharp is None else f"real in-focus images ({from_sharp.name})"
-        _mark(target, f"{source}, defocused by a Gaussian of {SIGMA_PX_PER_UM} px a um, with photon and read noise, seed {seed}")
+        mark_simulated(target, f"{source}, defocused by a Gaussian of {SIGMA_PX_PER_UM} px a um, with photon and read noise, seed {seed}")
     return len(fields) * len(bbbc006.LAYOUT.all_levels)
 
 
@@ -107,6 +106,8 @@ def simulate_bbbc005(folder: Path, *, from_sharp: Path, scenes: int | None = Non
     if not 1 <= scenes <= len(planes):
         raise StudyError(f"scenes must be 1 to {len(planes)}, the F1 images in {from_sharp}; got {scenes}")
     planes = [planes[index * len(planes) // scenes] for index in range(scenes)]
+    wrong = [f"{plane.path}: {problem}" for plane in planes if (problem := _synthetic_problem(plane))]
+    raise_all(wrong, heading="F1 images must be the data set's own")
 
     def write_scene(number: int, target: Path) -> None:
         source = planes[number].path
@@ -123,7 +124,7 @@ def simulate_bbbc005(folder: Path, *, from_sharp: Path, scenes: int | None = Non
         images = target / bbbc005.IMAGE_FOLDER
         images.mkdir()
         _in_parallel(lambda number: write_scene(number, images), range(len(planes)))
-        _mark(target, "real F1 images, blurred by the data set's own filter (its F23 and F48 come back pixel by pixel)")
+        mark_simulated(target, "real F1 images, blurred by the data set's own filter (its F23 and F48 come back pixel by pixel)")
     return len(planes) * len(bbbc005.BLURS)
 
 
@@ -192,10 +193,26 @@ def _sharp_problem(path: Path) -> str | None:
     return None if image.shape[:2] == bbbc006.LAYOUT.shape else f"its shape is {image.shape}"
 
 
+def _synthetic_problem(plane: Plane) -> str | None:
+    if int(plane.field.split("_")[0][1:]) not in bbbc005.COUNTS:
+        return f"BBBC005 has no such number of cells; it has {', '.join(map(str, bbbc005.COUNTS))}"
+    try:
+        image = read_image(plane.path)
+    except StudyError as error:
+        return str(error)
+    layout = bbbc005.LAYOUT
+    return (
+        None
+        if (image.shape, image.dtype) == (layout.shape, np.dtype(layout.dtype))
+        else f"its shape is {image.shape}, its type {image.dtype}"
+    )
+
+
 def _to_camera_range(image: np.ndarray) -> np.ndarray:
-    """Bring an 8-bit image, grey or with colour channels that repeat the grey, to 12-bit counts."""
+    """Bring an image, grey or with colour channels that repeat the grey, to 12-bit counts; counts of 12 bits stay."""
     grey = image[..., 0] if image.ndim == 3 else image
-    return grey * (FULL_SCALE / 255) if grey.dtype == np.uint8 else grey.astype(np.float64)
+    scale = FULL_SCALE / 255 if grey.dtype == np.uint8 else FULL_SCALE / max(FULL_SCALE, int(grey.max()))
+    return grey * scale
 
 
 def _well_name(number: int) -> str:
@@ -205,16 +222,6 @@ def _well_name(number: int) -> str:
 def _write_tiff(path: Path, image: np.ndarray, *, compression: int) -> None:
     if not cv2.imwrite(str(path), image, [cv2.IMWRITE_TIFF_COMPRESSION, compression]):
         raise StudyError(f"{path} could not be written; is the disk full, or the folder read-only?")
-
-
-def simulated_from(folder: Path) -> str | None:
-    """Return how a raw folder was made, or None if it was not made here."""
-    mark = folder / MARK_FILE
-    return str(json.loads(mark.read_text(encoding="utf-8"))["made"]) if mark.is_file() else None
-
-
-def _mark(folder: Path, made: str) -> None:
-    (folder / MARK_FILE).write_text(json.dumps({"made": made}), encoding="utf-8")
 
 
 def _in_parallel(write: Callable[[int], None], numbers: range) -> None:

@@ -1,18 +1,18 @@
 """The ledger, mirrored to MLflow: from its own thread, in batches, again and again until it is there.
 
-Nothing waits for it. What was mirrored is remembered by the ledger's offset; runs are found again by a tag before they
-are made, and every timestamp is the ledger's, so that mirroring twice changes nothing.
+Nothing waits for it. Runs are found again by a tag before they are made, and every timestamp is the ledger's, so that
+mirroring a ledger again from its beginning changes nothing.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from study.errors import StudyError
-from study.files import new_file
 from study.record.ledger import FILE_NAME, parse_lines
 
 DrawFigures = Callable[[Path, dict[str, Any]], list[Path]]
@@ -52,23 +51,27 @@ class Mirror:
 
     def __init__(self, folder: Path, *, uri: str | None, experiment: str, draw: DrawFigures | None = None) -> None:
         self._folder, self._uri, self._experiment, self._draw = folder, uri, experiment, draw
+        self._file = Path(uri.removeprefix("sqlite:///")).resolve() if uri and uri.startswith("sqlite:///") else None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._runs: dict[str, str] = {}
         self._study: dict[str, Any] = {}
         self.experiment_id: str | None = None
-        self._done = 0
+        self._done = 0  # bytes of the ledger that are mirrored
+        self._deadline = math.inf
 
     def check(self) -> None:
-        """Raise a `StudyError` if the server can not be reached; make the experiment if it is not there."""
-        if self._uri is None:
-            return
+        """Raise a `StudyError` if the server does not answer, or the folder of a sqlite file can not be made."""
         try:
-            self._connect()
+            if self._file is not None:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+            elif self._uri is not None:
+                with _few_retries():
+                    MlflowClient(tracking_uri=self._uri).search_experiments(max_results=1)
         except Exception as error:  # whatever the server's client raises: there is no common class
             raise StudyError(
-                f"MLflow can not be reached at {self._uri}: {(str(error) or type(error).__name__).splitlines()[0][:200]}. Start it, correct record.mlflow, "
-                "or set record.mlflow to none"
+                f"MLflow can not be reached at {self._uri}: {(str(error) or type(error).__name__).splitlines()[0][:200]}. Start it, "
+                "correct record.mlflow, or set record.mlflow to none"
             ) from error
 
     def start(self) -> None:
@@ -81,6 +84,7 @@ class Mirror:
         """Mirror what is left, within `patience_s`; return the number of events that MLflow has not got."""
         if self._thread is None:
             return 0
+        self._deadline = time.monotonic() + patience_s
         self._stop.set()
         self._thread.join(patience_s)
         return sum(1 for _ in self._new_events())
@@ -88,19 +92,22 @@ class Mirror:
     def _follow(self) -> None:
         pause_s = 0.5
         while True:
-            last_round = self._stop.is_set()
+            closing = self._stop.is_set()
             try:
+                if self.experiment_id is None:
+                    self._connect()
                 for event, offset in self._new_events():
                     self._apply(event)
-                    self._remember(offset)
-                pause_s = 0.5
+                    self._done = offset
             except Exception:  # a server's failure of any kind never reaches the study; it is tried again
+                if closing and time.monotonic() > self._deadline:
+                    return
+                time.sleep(min(pause_s, 2.0) if closing else 0)
                 pause_s = min(pause_s * 2, 30.0)
-                if last_round:
-                    return
             else:
-                if last_round:
+                if closing:
                     return
+                pause_s = 0.5
             self._stop.wait(pause_s)
 
     def _new_events(self) -> Iterator[tuple[dict[str, Any], int]]:
@@ -112,12 +119,6 @@ class Mirror:
             data = file.read()
         yield from parse_lines(data, path, offset=self._done)
 
-    def _remember(self, offset: int) -> None:
-        self._done = offset
-        name = sha256(str(self._uri).encode()).hexdigest()[:8]
-        with new_file(self._folder / f"mirror-{name}.json") as path:
-            path.write_text(json.dumps({"uri": self._uri, "offset": offset}), encoding="utf-8")
-
     def _connect(self) -> None:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         self._client = MlflowClient(tracking_uri=self._uri)
@@ -125,9 +126,8 @@ class Mirror:
         if found is not None:
             self.experiment_id = found.experiment_id
             return
-        place = None
-        if str(self._uri).startswith("sqlite:///"):  # beside the file, not in whatever folder the program was started in
-            place = (Path(str(self._uri).removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
+        # a file's artifacts lie beside it, not in whatever folder the program was started in
+        place = None if self._file is None else (self._file.parent / "mlartifacts").as_uri()
         self.experiment_id = self._client.create_experiment(self._experiment, artifact_location=place)
 
     def _apply(self, event: dict[str, Any]) -> None:
@@ -179,6 +179,9 @@ class Mirror:
             "trial": str(event["trial"]),
             "judged_on": event["judged_on"],
         }
+        config = self._study["config"]
+        cautions = {"patches_per_image": config["training"]["patches_per_image"], "scaled_down": config["scaled_down"]}
+        tags |= {caution: str(value) for caution, value in cautions.items() if value}
         run = self._ensure_run(_trial_key(event), name, event, tags)
         params = {**event["hyperparameters"], "seed": event["seed"], "epochs": event["epochs"], "threads": event["threads"]}
         self._client.log_batch(run, params=[Param(key, str(value)) for key, value in params.items()])
@@ -236,6 +239,19 @@ class Mirror:
     def _log(self, run: str, metrics: list[Metric]) -> None:
         for start in range(0, len(metrics), BATCH):
             self._client.log_batch(run, metrics=metrics[start : start + BATCH])
+
+
+@contextlib.contextmanager
+def _few_retries() -> Iterator[None]:
+    """Let MLflow's client give up after seconds, not minutes: a wrong address is to be told before anything is spent."""
+    names = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    kept = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _trial_key(event: dict[str, Any]) -> str:

@@ -12,12 +12,22 @@ from study.search.jobs import OBJECTIVE, Job
 
 
 class BaselinesExempt(AsyncHyperBandScheduler):
-    """ASHA on epochs, in which a baseline always runs to its end; its scores still stand in the rungs."""
+    """ASHA on epochs among the searched trials; a baseline always runs to its end.
+
+    Baselines do not stand in the rungs either: the best searched trial of each rung goes on, however good they are, so
+    that every search has a winner to compare with them.
+    """
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Decide whether a trial goes on."""
-        decision = super().on_trial_result(tune_controller, trial, result)
-        return str(TrialScheduler.CONTINUE) if Job.of(trial.config).baseline else decision
+        if Job.of(trial.config).baseline:
+            return str(TrialScheduler.CONTINUE)
+        return str(super().on_trial_result(tune_controller, trial, result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Enter the last score of a searched trial into its rung."""
+        if not Job.of(trial.config).baseline:
+            super().on_trial_complete(tune_controller, trial, result)
 
 
 def make_scheduler(config: StudyConfig) -> TrialScheduler:

@@ -15,12 +15,13 @@ from typing import Any
 import ray
 import yaml
 
-from study.config import StudyConfig
+from study.config import ResourcesConfig, StudyConfig, derive_seed
 from study.data.layouts import LAYOUTS
 from study.data.prepare import prepare
-from study.data.simulate import simulate_bbbc005, simulate_bbbc006, simulated_from
+from study.data.simulate import simulate_bbbc005, simulate_bbbc006
 from study.data.splits import Split
 from study.data.store import Grid, Store
+from study.errors import StudyError
 from study.files import new_file
 from study.record.ledger import FORMAT
 from study.search.recording import Say
@@ -68,19 +69,43 @@ def connect(say: Say) -> None:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it looks for those loggers' files
     variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # or the first of several trials on a GPU takes all of its memory
     if "KERAS_BACKEND" in os.environ:
         variables["KERAS_BACKEND"] = os.environ["KERAS_BACKEND"]
     if address := os.environ.get("RAY_ADDRESS"):
         variables.pop("PYTHONPATH")  # the job's working directory is on every worker's path
-        ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level="WARNING")
+        try:
+            ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level="WARNING")
+        except (ConnectionError, RuntimeError) as error:
+            raise StudyError(f"no Ray cluster answers at RAY_ADDRESS={address}: {str(error).splitlines()[0][:200]}") from None
     else:
         ray.init(
-            address="local", num_cpus=os.cpu_count(), include_dashboard=False, runtime_env={"env_vars": variables},
+            address="local", include_dashboard=False, runtime_env={"env_vars": variables},
             log_to_driver=False, logging_level="WARNING",
         )  # fmt: skip
     resources = ray.cluster_resources()
     nodes = sum(1 for node in ray.nodes() if node["Alive"])
     say(f"cluster: {nodes} node{'s' * (nodes > 1)}, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
+
+
+def trials_at_once(resources: ResourcesConfig) -> int:
+    """Return how many trials the cluster's nodes hold together.
+
+    Raises
+    ------
+    StudyError
+        If no node has what one trial needs.
+    """
+    needed = {name: need for name, need in (("CPU", resources.cpus_per_trial), ("GPU", resources.gpus_per_trial)) if need > 0}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    places = sum(min(int(node.get(name, 0) / need + 1e-9) for name, need in needed.items()) for node in nodes)
+    if not places:
+        wanted = " and ".join(f"{need:g} {name}s" for name, need in needed.items())
+        held = "; ".join(", ".join(f"{node.get(name, 0):g} {name}s" for name in needed) for node in nodes)
+        raise StudyError(
+            f"a trial needs {wanted} on one node; the nodes have: {held}. Set resources.cpus_per_trial and resources.gpus_per_trial lower"
+        )
+    return places
 
 
 def describe(config: StudyConfig, store: Store, split: Split) -> dict[str, Any]:
@@ -95,10 +120,11 @@ def describe(config: StudyConfig, store: Store, split: Split) -> dict[str, Any]:
         }},
         "images": {
             "title": store.layout.title,
-            "simulated": simulated_from(Path(store.description["source"])),
+            "simulated": store.description["simulated"],
             "in_focus_level": store.layout.in_focus_level,
             "level_title": store.layout.level_title,
             "level_axis": store.layout.level_axis,
+            "shown_levels": [level for level in store.layout.shown_levels if level in store.levels],
             "well_title": store.layout.well_title,
             "fields": {side: len(fields) for side, fields in split.to_dict().items()},
             "wells": {side: len({store.wells[field] for field in fields}) for side, fields in split.to_dict().items()},
@@ -119,7 +145,9 @@ def describe(config: StudyConfig, store: Store, split: Split) -> dict[str, Any]:
 def _simulated(config: StudyConfig, say: Say) -> Path:
     wanted, kind = config.dataset.simulate, config.dataset.kind
     sharp = None if wanted.from_sharp is None else Path(wanted.from_sharp)
-    source = "procedural" if sharp is None else f"from-{sharp.name}"
+    source = "procedural"
+    if sharp is not None:  # another folder of the same name is another source
+        source = f"from-{sharp.name}-{derive_seed(str(sharp.resolve()), *sorted(path.name for path in sharp.rglob('*'))):08x}"
     root = Path(config.storage).resolve() / "raw" / f"{kind}-{wanted.wells}x{wanted.fields_per_well}-{source}-seed{config.seed}"
     if root.exists():
         return root

@@ -24,7 +24,7 @@ from study.search.jobs import Job, TrialActor
 from study.search.recording import LedgerCallback, Progress, Say
 from study.search.scheduler import make_scheduler
 from study.search.searcher import OptunaSearcher
-from study.search.setting import connect, describe, prepare_store, tracking_uri, write_config
+from study.search.setting import connect, describe, prepare_store, tracking_uri, trials_at_once, write_config
 from study.trial.evaluation import score_do_nothing
 
 
@@ -73,21 +73,22 @@ def run_study(
     """
     if (config.folder / FILE_NAME).exists():
         raise StudyError(f"there is a study in {config.folder} already: choose another --name, or remove that folder to run it anew")
+    mirror = Mirror(config.folder, uri=tracking_uri(config), experiment=config.record.experiment, draw=draw)
+    mirror.check()
     store = prepare_store(config, say)
     split = split_by_well(
         store.wells, test=config.dataset.test, validation=config.dataset.validation, seed=derive_seed(config.seed, "split")
     )
     _check_sides(store, split, config)
-    mirror = Mirror(config.folder, uri=tracking_uri(config), experiment=config.record.experiment, draw=draw)
-    mirror.check()
     try:
+        connect(say)
+        trials_at_once(config.resources)
         with Ledger(config.folder) as ledger:
             ledger.append("study", **describe(config, store, split))
             write_config(config)
             mirror.start()
             for reference in (*references, *_do_nothing(config, store, split)):
                 ledger.append("reference", **reference)
-            connect(say)
             if config.search.space != "none":
                 _search(config, store, split, ledger, say)
             _confirm(config, store, split, ledger, say)
@@ -100,18 +101,21 @@ def run_study(
 
 
 def find_problems(events: list[dict[str, Any]]) -> list[str]:
-    """Return why a study is not complete: a baseline that did not run to its end, or nothing that did."""
-    last = max((event["phase"] for event in events if event["event"] == "trial"), default="search", key=["search", "confirm"].index)
+    """Return why a study is not complete: a baseline that did not run to its end, or nothing else that did."""
+    trials = {(event["phase"], event["trial"]): event for event in events if event["event"] == "trial"}
     ends = [event for event in events if event["event"] == "trial_end"]
-    baseline = {(event["phase"], event["trial"]): event["label"] for event in events if event["event"] == "trial" and event["baseline"]}
     problems = [
-        f"baseline {baseline[event['phase'], event['trial']]} did not run ({event['phase']}, seed {event['replicate']}): {event['reason']}"
+        f"{trials[event['phase'], event['trial']]['label']} did not run to its end ({event['phase']}, seed {event['replicate']}): {event['reason']}"
         for event in ends
-        if (event["phase"], event["trial"]) in baseline and event["status"] != "finished"
+        if event["status"] != "finished" and (trials[event["phase"], event["trial"]]["baseline"] or event["phase"] == "confirm")
     ]
-    if not any(event["status"] == "finished" for event in ends if event["phase"] == last):
-        problems.append("no trial ran to its end")
-    return problems
+    for phase in sorted({phase for phase, _ in trials}):
+        finished = [
+            trials[phase, event["trial"]]["baseline"] for event in ends if event["phase"] == phase and event["status"] == "finished"
+        ]
+        if phase == "search" and all(finished):
+            problems.append("no searched trial ran to its end")
+    return problems or ([] if ends else ["no trial ran"])
 
 
 def _search(config: StudyConfig, store: Store, split: Split, ledger: Ledger, say: Say) -> None:
@@ -174,13 +178,6 @@ def _fit(
 ) -> None:
     """Run jobs on the cluster: those that a searcher proposes, or a fixed list."""
     resources = config.resources
-    needed = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}
-    held = ray.cluster_resources()
-    if lacking := [
-        f"{need:g} {name}s (the cluster has {held.get(name, 0):g})" for name, need in needed.items() if need > held.get(name, 0)
-    ]:
-        raise StudyError(f"a trial needs {' and '.join(lacking)}: set resources.cpus_per_trial and resources.gpus_per_trial lower")
-    at_once = min(int(held[name] // need) for name, need in needed.items() if need > 0)
     progress = Progress(say, phase=phase, jobs=jobs, epochs=config.training.epochs)
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
@@ -189,7 +186,7 @@ def _fit(
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=1 if searcher is None else jobs,
-            max_concurrent_trials=at_once,
+            max_concurrent_trials=trials_at_once(resources),
             reuse_actors=True,
             trial_name_creator=lambda trial: f"{phase}-{Job.of(trial.config).trial:04d}-{Job.of(trial.config).replicate}",
             trial_dirname_creator=lambda trial: f"{phase}-{trial.trial_id}",

@@ -55,10 +55,6 @@ class TrialTask:
         """The grid on which all models are compared."""
         return Grid(self.common_size, "antialiased")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the task as plain values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Score:

@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import cv2
@@ -29,14 +30,13 @@ from study.trial.task import EpochReport, Score, TrialTask
 
 PREDICTED_PIXELS = 16 * 128 * 128  # in one call of the network: bounds the memory of its widest layer
 EXAMPLE_PLACES = (0.0, 8 / 33, 15 / 33, 24 / 33, 1.0)  # z 0, 8, 15, 24 and 33 of BBBC006
-_OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError")
 
 
 def run_trial(task: TrialTask) -> Generator[EpochReport]:
     """Train one configuration and report after every epoch; after the last one also its score.
 
     A checkpoint is left in the trial's folder after each epoch that was reported; a trial that finds one goes on from there, and gives the
-    numbers that it would have given without the interruption. The weights are left beside it at the end.
+    numbers that it would have given without the interruption. At the end the weights stand beside the last checkpoint.
 
     Parameters
     ----------
@@ -58,19 +58,21 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
     keras.backend.clear_session()
     keras.utils.set_random_seed(task.seed)
     model = _compiled(task, store)
+    restore = restorer(model, task)
     done, trained_s = _restore_checkpoint(folder, model)
     for epoch in range(done, task.epochs):
         started = time.perf_counter()
-        metrics = _train_epoch(model, task, store, epoch)
-        metrics["seconds"] = time.perf_counter() - started
-        trained_s += metrics["seconds"]
-        if task.rung_images:
-            metrics |= rung_score(
-                restorer(model, task), store, grid=task.grid, common=task.common,
-                fields=task.judge, images=task.rung_images, seed=task.rung_seed,
-            )  # fmt: skip
+        with _memory_failures(epoch):
+            metrics = _train_epoch(model, task, store, epoch)
+            metrics["seconds"] = time.perf_counter() - started
+            trained_s += metrics["seconds"]
+            if task.rung_images:
+                metrics |= rung_score(
+                    restore, store, grid=task.grid, common=task.common,
+                    fields=task.judge, images=task.rung_images, seed=task.rung_seed,
+                )  # fmt: skip
+            score = _finish(model, restore, task, store) if epoch + 1 == task.epochs else None
         cost = {"parameters": float(model.count_params()), "training_seconds": trained_s}
-        score = _finish(model, task, store) if epoch + 1 == task.epochs else None
         yield EpochReport(epoch + 1, metrics, cost, score)
         if score is None:  # after the report: what was not heard of is done again, and gives the same numbers
             _save_checkpoint(folder, model, epoch + 1, trained_s)
@@ -88,14 +90,14 @@ def limit_threads(threads: int) -> None:
 
 
 def restorer(model: keras.Model, task: TrialTask) -> Restore:
-    """Return the function that restores images of the task's image size with the model's weights."""
+    """Return the function that restores images of the task's image size with the weights that the model then has."""
     size = patch_size_of(task.hyperparameters) if task.inference == "stitched" else task.grid.size
     network = model if size == model.input_shape[1] else build(task.hyperparameters, size=size)
-    if network is not model:
-        network.set_weights(model.get_weights())
     step = max(1, PREDICTED_PIXELS // size**2)
 
     def predict(images: np.ndarray) -> np.ndarray:
+        if network is not model:
+            network.set_weights(model.get_weights())
         parts = [network.predict_on_batch(images[start : start + step]) for start in range(0, len(images), step)]
         return np.concatenate([np.asarray(part, np.float32) for part in parts])
 
@@ -135,20 +137,26 @@ def _train_epoch(model: keras.Model, task: TrialTask, store: Store, epoch: int) 
         patches_per_image=task.patches_per_image, batch_size=task.batch_size, seed=task.seed, epoch=epoch,
     )  # fmt: skip
     rate = float(np.asarray(model.optimizer.learning_rate))
-    try:
-        history = model.fit(batches, epochs=1, shuffle=False, verbose=0)
-    except Exception as error:
-        if type(error).__name__ in _OUT_OF_MEMORY or isinstance(error, MemoryError):
-            raise TrialFailed(f"out of memory in epoch {epoch + 1}: {str(error)[:200]}") from error
-        raise
+    history = model.fit(batches, epochs=1, shuffle=False, verbose=0)
     loss = float(history.history["loss"][-1])
     if not math.isfinite(loss):
         raise TrialFailed(f"diverged: the loss of epoch {epoch + 1} is {loss}")
     return {"loss": loss, "learning_rate": rate}
 
 
-def _finish(model: keras.Model, task: TrialTask, store: Store) -> Score:
-    restore = restorer(model, task)
+@contextlib.contextmanager
+def _memory_failures(epoch: int) -> Iterator[None]:
+    """Turn whatever a backend raises when the memory does not suffice into a failed trial."""
+    try:
+        yield
+    except Exception as error:
+        known = type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError") or "RESOURCE_EXHAUSTED" in str(error)
+        if known or isinstance(error, MemoryError):
+            raise TrialFailed(f"out of memory in epoch {epoch + 1}: {str(error)[:200]}") from error
+        raise
+
+
+def _finish(model: keras.Model, restore: Restore, task: TrialTask, store: Store) -> Score:
     score = score_model(restore, store, grid=task.grid, common=task.common, fields=task.judge, judged_on=task.judged_on)
     folder = Path(task.folder)
     with new_file(folder / "weights.npz") as path:
@@ -157,7 +165,6 @@ def _finish(model: keras.Model, task: TrialTask, store: Store) -> Score:
         described = {"hyperparameters": task.hyperparameters, "store": store.fingerprint, "resize": task.resize}
         path.write_text(json.dumps(described, indent=1), encoding="utf-8")
     _save_examples(folder, restore, task, store)
-    (folder / "checkpoint.npz").unlink(missing_ok=True)
     return score
 
 

@@ -40,9 +40,9 @@ def score(ssim: np.ndarray, judged_on: str) -> dict[str, Any]:
     }
 
 
-def write_study(folder: Path, *, wells: int, gain: float) -> dict[str, np.ndarray]:
+def write_study(folder: Path, *, wells: int, gain: float, scaled_down: bool = False) -> dict[str, np.ndarray]:
     """Write a study in which `trial 0002` is `gain` better than the better baseline; return the test SSIM by field."""
-    config = StudyConfig(name=folder.name, scaled_down=True, dataset=DatasetConfig(simulate=SimulateConfig(wells=wells)))
+    config = StudyConfig(name=folder.name, scaled_down=scaled_down, dataset=DatasetConfig(simulate=SimulateConfig(wells=wells)))
     rng = np.random.default_rng(0)
     difficulty = rng.normal(0, 0.05, 2 * wells)
     used = {}
@@ -52,7 +52,7 @@ def write_study(folder: Path, *, wells: int, gain: float) -> dict[str, np.ndarra
             store={"kind": "bbbc006", "levels": LEVELS, "fingerprint": "abc123", "source": "raw"},
             images={
                 "title": "BBBC006", "simulated": "procedural nuclei", "in_focus_level": 16, "level_title": "z-plane",
-                "level_axis": "z", "well_title": "well", "fields": {"test": 2 * wells}, "wells": {"test": wells},
+                "level_axis": "z", "shown_levels": [0, 33], "well_title": "well", "fields": {"test": 2 * wells}, "wells": {"test": wells},
             },
             environment={"packages": {}, "git": "0123abc", "python": "3.11", "backend": "tensorflow", "command": ["run.py"]},
         )  # fmt: skip
@@ -115,8 +115,9 @@ def test_holm_by_hand() -> None:
 
 
 def test_ranking_curves_and_the_paper(tmp_path: Path) -> None:
-    write_study(tmp_path / "s", wells=9, gain=0.05)
+    write_study(tmp_path / "s", wells=9, gain=0.05, scaled_down=True)
     study = load_study(tmp_path / "s")
+    assert differences(study)[0].verdict.startswith("no verdict: scaled down")
     assert winner(study) == 2
     assert list(ranking(study)["role"]) == ["winner", "baseline", "baseline", "reference"]
     assert list(ranking(study)["seeds"]) == [3, 3, 3, 0]
@@ -135,7 +136,7 @@ def test_ranking_curves_and_the_paper(tmp_path: Path) -> None:
 
 
 def test_the_report_is_one_file_with_all_that_was_asked_for(tmp_path: Path) -> None:
-    write_study(tmp_path / "s", wells=9, gain=0.05)
+    write_study(tmp_path / "s", wells=9, gain=0.05, scaled_down=True)
     study = load_study(tmp_path / "s")
     page = html.unescape(write_report(study).read_text())
     assert all(text in page for text in (*LABELS, "do-nothing (test)", "abc123", "No claim may rest", "opened 1 time", "Table 1"))
@@ -143,7 +144,7 @@ def test_the_report_is_one_file_with_all_that_was_asked_for(tmp_path: Path) -> N
     assert re.findall(r'(?:src|href)="(?!data:)', page) == []
     assert (study.folder / "tables" / "levels.csv").is_file()
     text = outcome_text(study)
-    assert "trial 0002 (winner)" in text
+    assert "trial 0002 (winner of the search)" in text
     assert "z 33" in text
 
 

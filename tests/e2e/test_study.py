@@ -51,7 +51,9 @@ def test_a_study_ends_with_its_outcome_report_and_the_way_to_mlflow(study: tuple
     assert f"report:  {report}" in done.stdout
     assert f"mlflow server --backend-store-uri sqlite:///{storage / 'mlflow.db'}" in done.stdout
     assert re.search(r"search \d/4 \| .* \| best .* gone, ", done.stdout)
-    assert all(text in done.stdout for text in ("do-nothing (test)", "paper's whole image", "paper's split image", "(winner)"))
+    assert all(
+        text in done.stdout for text in ("do-nothing (test)", "paper's whole image", "paper's split image", "(winner of the search)")
+    )
     assert "No claim may rest on these numbers" in done.stdout
     assert load(storage / "studies" / "small" / "config.yaml").search.trials == 2
     assert done.stderr.strip().count("\n") < 5, done.stderr  # what libraries say does not bury what we say

@@ -1,11 +1,14 @@
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from scipy import ndimage
 
 from study.data import bbbc005, bbbc006
+from study.data.marks import simulated_from
 from study.data.simulate import (
     SIGMA_PX_PER_UM,
     add_noise,
@@ -14,7 +17,6 @@ from study.data.simulate import (
     draw_nuclei,
     simulate_bbbc005,
     simulate_bbbc006,
-    simulated_from,
 )
 from study.errors import StudyError
 from study.files import read_image
@@ -26,8 +28,10 @@ def test_names_and_files_are_the_official_ones(raw_folder: Path) -> None:
     image = read_image(planes[0].path)
     assert (image.shape, image.dtype) == ((520, 696), np.uint16)
     assert image.max() <= 4095
-    tag = planes[0].path.read_bytes()
-    assert tag[:2] == b"II"
+    assert planes[0].path.parent.name == "BBBC006_v1_images_z_00"
+    assert re.fullmatch(r"mcf-z-stacks-03212011_a01_s1_w1[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tif", planes[0].path.name)
+    with tifffile.TiffFile(planes[0].path) as tiff:
+        assert tiff.pages[0].compression == tifffile.COMPRESSION.LZW
     names = {plane.path.name for plane in planes if plane.field == "a01_s1"}
     assert len(names) == 34  # the identifier differs from plane to plane
     assert simulated_from(raw_folder) is not None
@@ -112,6 +116,10 @@ def test_bad_requests_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"(?s)small\.png.*\(8, 8\).*torn\.png"):
         simulate_bbbc006(tmp_path / "raw", wells=2, from_sharp=tmp_path / "sharp")
     with pytest.raises(StudyError, match="F1"):
+        simulate_bbbc005(tmp_path / "raw", from_sharp=tmp_path / "sharp")
+    cv2.imwrite(str(tmp_path / "sharp" / "SIMCEPImages_A01_C3_F1_s01_w1.TIF"), np.zeros((520, 696), np.uint8))
+    (tmp_path / "sharp" / "SIMCEPImages_A01_C5_F1_s01_w1.TIF").write_bytes(b"torn")
+    with pytest.raises(StudyError, match=r"(?s)C3_F1.*no such number of cells.*C5_F1.*truncated"):
         simulate_bbbc005(tmp_path / "raw", from_sharp=tmp_path / "sharp")
     assert [path.name for path in tmp_path.iterdir()] == ["sharp"]
     with pytest.raises(StudyError, match="not an empty folder"):

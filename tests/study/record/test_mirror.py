@@ -21,7 +21,14 @@ def write_study(folder: Path, *, uid: str) -> None:
     """Write the ledger of a study with two trials, one finished and one that failed, and a reference."""
     with Ledger(folder) as ledger:
         environment = {"packages": {"keras": "3"}, "git": None}
-        ledger.append("study", uid=uid, name=folder.name, config={"seed": 0}, store={"fingerprint": "f"}, environment=environment)
+        ledger.append(
+            "study",
+            uid=uid,
+            name=folder.name,
+            config={"seed": 0, "scaled_down": True, "training": {"patches_per_image": None}},
+            store={"fingerprint": "f"},
+            environment=environment,
+        )
         score = {"levels": [0, 16, 33], "common": {"ssim": [0.5, 1.0, 0.6], "psnr": [20.0, float("inf"), 21.0]}}
         ledger.append("reference", reference="do-nothing (validation)", judged_on="validation", **score, summary={"ssim": 0.55})
         for trial in range(2):
@@ -45,11 +52,11 @@ def runs_of(uri: str, uid: str) -> dict[str, Run]:
     return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id], f"tags.`refocus.study_uid` = '{uid}'")}
 
 
-def sync(folder: Path, uri: str, **options: Any) -> int:
+def sync(folder: Path, uri: str, *, patience_s: float = 60, **options: Any) -> int:
     mirror = Mirror(folder, uri=uri, experiment="refocus", **options)
     mirror.check()
     mirror.start()
-    return mirror.close()
+    return mirror.close(patience_s=patience_s)
 
 
 def everything(uri: str, uid: str) -> dict[str, Any]:
@@ -77,6 +84,8 @@ def test_runs_parameters_and_curves_are_those_of_the_ledger(tmp_path: Path, uri:
     assert {name: run.info.status for name, run in runs.items()} == {
         "one": "FINISHED", "do-nothing (validation)": "FINISHED", "trial 0": "FINISHED", "trial 1": "FAILED",
     }  # fmt: skip
+    assert runs["trial 1"].data.tags["scaled_down"] == "True"
+    assert "patches_per_image" not in runs["trial 1"].data.tags
     assert runs["trial 1"].data.tags["reason"] == "diverged"
     assert runs["trial 0"].data.params["depth"] == "0"
     content = everything(uri, "one")
@@ -126,15 +135,16 @@ def test_what_a_server_refused_is_sent_again(tmp_path: Path, uri: str, monkeypat
 
     with monkeypatch.context() as patched:
         patched.setattr(MlflowClient, "log_batch", refuse)
-        assert sync(tmp_path / "five", uri) == 12  # every event but none lost
+        assert sync(tmp_path / "five", uri, patience_s=3) == 12  # all events wait
     assert failures
     assert sync(tmp_path / "five", uri) == 0
     assert len(runs_of(uri, "five")) == 4
 
 
 def test_a_server_that_can_not_be_reached_is_named_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match=r"record\.mlflow"):
-        Mirror(tmp_path, uri="sqlite:////proc/nowhere/mlflow.db", experiment="refocus").check()
+    for uri in ("sqlite:////proc/nowhere/mlflow.db", "http://127.0.0.1:9"):
+        with pytest.raises(StudyError, match=r"record\.mlflow"):
+            Mirror(tmp_path, uri=uri, experiment="refocus").check()
 
 
 def test_no_mirror(tmp_path: Path) -> None:

@@ -88,12 +88,19 @@ def test_a_search_one_at_a_time_comes_back_with_its_seed(tmp_path: Path, sampler
 def test_a_scheduler_that_would_have_stopped_a_baseline_does_not() -> None:
     scheduler = make_scheduler(StudyConfig(search=SearchConfig(grace_epochs=1, reduction_factor=2), training=TrainingConfig(epochs=9)))
     decisions = {}
-    for name, baseline, score in (("good", False, 0.9), ("fine", False, 0.8), ("poor", False, 0.1), ("baseline", True, 0.1)):
+    for name, baseline, score in (
+        ("best baseline", True, 0.99),
+        ("fine", False, 0.8),
+        ("good", False, 0.9),
+        ("poor", False, 0.1),
+        ("baseline", True, 0.1),
+    ):
         trial: Any = SimpleNamespace(trial_id=name, config=Job("search", 0, 0, name, baseline, {}).to_config())
         scheduler.on_trial_add(None, trial)
         decisions[name] = scheduler.on_trial_result(None, trial, {"epoch": 1, "objective": score})
     assert decisions["poor"] == TrialScheduler.STOP  # the same score as the baseline's: it would have been stopped
     assert decisions["baseline"] == TrialScheduler.CONTINUE
+    assert decisions["fine"] == decisions["good"] == TrialScheduler.CONTINUE  # baselines do not stand in the rungs
 
 
 def event(kind: str, trial: int, **values: Any) -> dict[str, Any]:
@@ -120,6 +127,11 @@ def test_a_baseline_that_did_not_run_is_a_problem() -> None:
     events = [event("trial", trial, baseline=trial == 0, label="whole") for trial in range(2)]
     done = [event("trial_end", 1, status="finished", reason="")]
     failed = event("trial_end", 0, status="failed", reason="out of memory")
-    assert find_problems([*events, *done, failed]) == ["baseline whole did not run (search, seed 0): out of memory"]
-    assert find_problems([*events, *done, event("trial_end", 0, status="finished", reason="")]) == []
-    assert find_problems([]) == ["no trial ran to its end"]
+    fine = event("trial_end", 0, status="finished", reason="")
+    stopped = event("trial_end", 1, status="stopped", reason="by the scheduler")
+    assert find_problems([*events, *done, failed]) == ["whole did not run to its end (search, seed 0): out of memory"]
+    assert find_problems([*events, *done, fine]) == []
+    assert find_problems([*events, stopped, fine]) == ["no searched trial ran to its end"]
+    assert find_problems([]) == ["no trial ran"]
+    confirmed = [{**row, "phase": "confirm"} for row in (*events, fine, event("trial_end", 1, status="failed", reason="lost"))]
+    assert find_problems([*events, *done, fine, *confirmed]) == ["whole did not run to its end (confirm, seed 0): lost"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from study.errors import TrialFailed
 from study.models.losses import LOSSES
@@ -60,11 +61,22 @@ def test_the_weights_left_behind_restore_as_the_trial_did(make_task: MakeTask, t
     task = make_task()
     list(run_trial(task))
     folder = Path(task.folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["examples.npz", "model.json", "weights.npz"]
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.npz", "examples.npz", "model.json", "weights.npz"]
     with np.load(folder / "examples.npz", allow_pickle=False) as examples:
         restored = load_model(folder).predict_on_batch(examples["defocused"][..., None] / np.float32(255))
         assert np.abs(restored[..., 0] * 255 - examples["restored"]).max() < 1.6
     assert json.loads((folder / "model.json").read_text())["hyperparameters"] == task.hyperparameters
+
+
+def test_a_lack_of_memory_fails_the_trial_wherever_it_is_met(make_task: MakeTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*arguments: object, **options: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    for place in ("rung_score", "score_model", "_train_epoch"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"study.trial.training.{place}", too_large)
+            with pytest.raises(TrialFailed, match="out of memory in epoch 1"):
+                list(run_trial(make_task(epochs=1)))
 
 
 def test_a_loss_that_is_not_finite_fails_the_trial(make_task: MakeTask, monkeypatch: pytest.MonkeyPatch) -> None:
