@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -9,11 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import optuna
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -114,14 +117,47 @@ def test_a_name_that_is_taken_is_refused(study: tuple[Path, subprocess.Completed
 
 
 @pytest.mark.slow
+def test_baseline_only_trains_the_two_and_prints_them_beside_the_paper(raw_folder: Path, tmp_path: Path) -> None:
+    small = [*SMALL[2:6], *SMALL[10:], "--training.epochs", "1", "--training.patches_per_image", "1", "--scaled_down", "true"]
+    done = run("--config", "baseline_only", "--name", "two", "--dataset.root", str(raw_folder), *small, folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = [event for event in read_events(tmp_path / "studies" / "two") if event["event"] == "trial"]
+    assert sorted((event["phase"], event["label"]) for event in trials) == [
+        ("confirm", "paper's split image"),
+        ("confirm", "paper's whole image"),
+    ]
+    text = done.stdout
+    assert "Beside the paper's Table 1" in text
+    assert all(printed in text for printed in ("0.876", "0.802", "30.277", "26.905"))
+    assert all(told in text for told in ("1 epochs instead of 50", "10 fields of 5 wells instead of 768 of 384", "5 planes instead of 34"))
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_replaced_and_no_epoch_is_lost_or_doubled(raw_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(RUN), "--config", "smoke", "--name", "shot", "--dataset.root", str(raw_folder), *SMALL]
+    command += ["--training.epochs", "8", "--search.scheduler", "none", "--storage", str(tmp_path)]
+    ledger = tmp_path / "studies" / "shot" / "ledger.jsonl"
+    with _started(command, tmp_path / "out") as process:
+        _wait_for('"event":"epoch"', ledger)
+        workers = [child for child in psutil.Process(process.pid).children(recursive=True) if "Trainable.train" in child.cmdline()[0]]
+        workers[-1].kill()
+        workers[-1].wait(timeout=30)
+        status = process.wait(timeout=600)
+    assert status == 0, (tmp_path / "out").read_text()
+    epochs: dict[tuple[str, int], list[int]] = {}
+    for event in read_events(tmp_path / "studies" / "shot"):
+        if event["event"] == "epoch":
+            epochs.setdefault((event["phase"], event["trial"]), []).append(event["epoch"])
+    assert len(epochs) == 7
+    assert set(map(tuple, epochs.values())) == {tuple(range(1, 9))}
+
+
+@pytest.mark.slow
 def test_an_interrupted_study_says_so_and_never_opens_the_test_set(raw_folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(RUN), "--config", "smoke", "--name", "cut", "--dataset.root", str(raw_folder), *SMALL]
     command += ["--training.epochs", "500", "--storage", str(tmp_path)]
-    with (tmp_path / "out").open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
-        end = time.monotonic() + 300
-        while '"event":"epoch"' not in _text(tmp_path / "studies" / "cut" / "ledger.jsonl") and time.monotonic() < end:
-            time.sleep(0.5)
+    with _started(command, tmp_path / "out") as process:
+        _wait_for('"event":"epoch"', tmp_path / "studies" / "cut" / "ledger.jsonl")
         process.send_signal(signal.SIGINT)
         status = process.wait(timeout=120)
     text = (tmp_path / "out").read_text()
@@ -133,8 +169,24 @@ def test_an_interrupted_study_says_so_and_never_opens_the_test_set(raw_folder: P
     assert kinds.isdisjoint({"test_opened", "study_end"})
 
 
-def _text(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+@contextlib.contextmanager
+def _started(command: list[str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a program in a session of its own; end it, if it has not ended, when the block does."""
+    with output.open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def _wait_for(text: str, path: Path) -> None:
+    end = time.monotonic() + 300
+    while not path.exists() or text not in path.read_text():
+        assert time.monotonic() < end, f"{text} did not appear in {path}"
+        time.sleep(0.2)
 
 
 def spoil_plane_missing(root: Path) -> list[str]:
