@@ -11,6 +11,7 @@ from scipy import stats
 
 from analysis.load import Study
 from analysis.paper import averages
+from study.record.ledger import CEILING
 
 MIN_WELLS = 8  # with fewer, no interval is worth its name
 FLIPS = 20_000
@@ -74,10 +75,18 @@ def ranking(study: Study) -> pd.DataFrame:
         role = "baseline" if runs["baseline"].iloc[0] else "winner" if trial == best else "candidate"
         means = runs[["ssim", "psnr", "nrmse", "mse", "parameters", "training_seconds"]].mean()
         rows.append({"label": runs["label"].iloc[0], "role": role, "trial": trial, "seeds": len(runs), **means})
-    for _, row in study.references[study.references["judged_on"] == judged_on].iterrows():
+    shown = study.references[(study.references["judged_on"] == judged_on) & ~study.references["label"].str.startswith(CEILING)]
+    for _, row in shown.iterrows():
         rows.append({"label": row["label"], "role": "reference", "trial": -1, "seeds": 0, **row[["ssim", "psnr", "nrmse", "mse"]]})
     table = pd.DataFrame(rows)
     return table.sort_values("ssim", ascending=False, ignore_index=True) if len(table) else table
+
+
+def ceilings(study: Study) -> pd.DataFrame:
+    """Return what a perfect restoration at each image size scores on the common grid: label, ssim, psnr."""
+    judged_on = "test" if final_phase(study) == "confirm" else "validation"
+    rows = study.references[(study.references["judged_on"] == judged_on) & study.references["label"].str.startswith(CEILING)]
+    return rows[["label", "ssim", "psnr"]]
 
 
 def by_level(study: Study, metric: str) -> pd.DataFrame:

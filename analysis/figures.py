@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.load import Study
 from study.files import new_file
-from study.record.ledger import read_events
+from study.record.ledger import CEILING, read_events
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442")
 GREY = "#777777"
@@ -35,7 +35,8 @@ def level_curves(table: pd.DataFrame, *, metric: str, level_axis: str, in_focus:
     for label, row in shown.iterrows():
         values = row.dropna()
         if str(label).startswith("do-nothing"):
-            style: dict[str, Any] = {"color": "black", "linestyle": ":", "linewidth": 2}
+            affine = "affine" in str(label)
+            style: dict[str, Any] = {"color": GREY if affine else "black", "linestyle": ":", "linewidth": 1.5 if affine else 2}
         elif str(label).startswith("paper: "):
             style = {"color": GREY, "linestyle": "--" if "whole" in str(label) else "-.", "linewidth": 1.4}
         else:
@@ -136,7 +137,8 @@ def draw_trial(folder: Path, score: dict[str, Any]) -> list[Path]:
     )
     rows = {trial["label"]: score}
     for event in events:
-        if event["event"] == "reference" and event["judged_on"] in (score["judged_on"], "paper"):
+        shown = event["event"] == "reference" and event["judged_on"] in (score["judged_on"], "paper")
+        if shown and not event["reference"].startswith(CEILING):
             rows[event["reference"]] = event
     table = pd.DataFrame({label: dict(zip(row["levels"], row["common"]["ssim"], strict=True)) for label, row in rows.items()}).T
     name = f"{score['phase']}-{score['trial']:04d}-{score['replicate']}"

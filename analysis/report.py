@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.compare import by_level, collapsed, differences, final_phase, paper_comparison, ranking, what_differs
+from analysis.compare import by_level, ceilings, collapsed, differences, final_phase, paper_comparison, ranking, what_differs
 from analysis.figures import level_curves, load_examples, restorations, save_figure, search_curves
 from analysis.load import Study, anything_finished, load_study
 from analysis.paper import AVERAGES, FIGURE
@@ -157,6 +157,8 @@ def _outcome(study: Study) -> Iterator[str]:
     yield _html_table(shown, classes=list(table["role"]))
     for sentence in _difference_text(study):
         yield f"<p>{escape(sentence)}</p>" if sentence else ""
+    perfect = "; ".join(f"{row['label']}: {row['ssim']:.4f} / {row['psnr']:.1f} dB" for _, row in ceilings(study).iterrows())
+    yield f'<p class="note">What a model can reach at most on the common grid (SSIM / PSNR): {escape(perfect)}.</p>' if perfect else ""
     yield (
         f'<p class="note">{escape(METRICS_NOTE)} The winner is the searched trial that was best on validation; the test set was opened '
         f"{study.openings} time(s).</p>"

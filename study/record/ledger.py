@@ -19,6 +19,7 @@ from study.errors import StudyError
 
 FORMAT = 1
 FILE_NAME = "ledger.jsonl"
+CEILING = "perfect restoration at"  # how the references begin that no model is, and no curve shows
 KEYS = {
     "study": (),  # configuration, environment, store, split
     "trial": ("phase", "trial", "replicate"),  # label, baseline, hyperparameters, seed

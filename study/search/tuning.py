@@ -17,7 +17,7 @@ from study.config import StudyConfig, derive_seed
 from study.data.splits import Split, split_by_well
 from study.data.store import Grid, Store
 from study.errors import StudyError
-from study.record.ledger import FILE_NAME, Ledger, read_events
+from study.record.ledger import CEILING, FILE_NAME, Ledger, read_events
 from study.record.mirror import DrawFigures, Mirror
 from study.search.confirm import choose_candidates, confirm_jobs
 from study.search.jobs import Job, TrialActor
@@ -25,7 +25,8 @@ from study.search.recording import LedgerCallback, Progress, Say
 from study.search.scheduler import make_scheduler
 from study.search.searcher import OptunaSearcher
 from study.search.setting import connect, describe, prepare_store, tracking_uri, trials_at_once, write_config
-from study.trial.evaluation import score_do_nothing
+from study.trial.classical import METHODS
+from study.trial.evaluation import score_ceiling, score_classical
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def run_study(
             ledger.append("study", **describe(config, store, split))
             write_config(config)
             mirror.start()
-            for reference in (*references, *_do_nothing(config, store, split)):
+            for reference in (*references, *(_references(config, store, split.validation, "validation") if split.validation else [])):
                 ledger.append("reference", **reference)
             if config.search.space != "none":
                 _search(config, store, split, ledger, say)
@@ -159,7 +160,8 @@ def _confirm(config: StudyConfig, store: Store, split: Split, ledger: Ledger, sa
         points = {trial: trials[trial] for trial in choose_candidates(events, best=config.confirm.best)}
     opening = sum(event["event"] == "test_opened" for event in events)
     ledger.append("test_opened", opening=opening, candidates=sorted(points), replicates=config.confirm.replicates)
-    ledger.append("reference", **_do_nothing_reference(config, store, split.test, "test"))
+    for reference in _references(config, store, split.test, "test"):
+        ledger.append("reference", **reference)
     jobs = confirm_jobs(config, points, _task_template(config, store), split)
     say(f"confirm: {len(points)} configurations, {config.confirm.replicates} seeds each, on {len(split.test)} test fields")
     _fit(config, ledger, say, phase="confirm", jobs=len(jobs), configs=[job.to_config()["job"] for job in jobs])
@@ -223,19 +225,19 @@ def _task_template(config: StudyConfig, store: Store) -> dict[str, Any]:
     }
 
 
-def _do_nothing(config: StudyConfig, store: Store, split: Split) -> list[dict[str, Any]]:
-    return [_do_nothing_reference(config, store, split.validation, "validation")] if split.validation else []
-
-
-def _do_nothing_reference(config: StudyConfig, store: Store, fields: Sequence[int], judged_on: str) -> dict[str, Any]:
-    score = score_do_nothing(
-        store,
-        grid=Grid(config.sizes.whole[0], config.dataset.resize),
-        common=Grid(config.sizes.common, "antialiased"),
-        fields=fields,
-        judged_on=judged_on,
-    )
-    return {"reference": f"do-nothing ({judged_on})", **score.to_dict()}
+def _references(config: StudyConfig, store: Store, fields: Sequence[int], judged_on: str) -> list[dict[str, Any]]:
+    """Score what learns nothing, and the ceiling of each image size, on one side of the split."""
+    common = Grid(config.sizes.common, "antialiased")
+    scores = {
+        name: score_classical(
+            method, store, grid=Grid(config.sizes.whole[0], config.dataset.resize), common=common, fields=fields, judged_on=judged_on
+        )
+        for name, method in METHODS.items()
+    }
+    for size in config.image_sizes:
+        grid = Grid(size, config.dataset.resize)
+        scores[f"{CEILING} {size} px"] = score_ceiling(store, grid=grid, common=common, fields=fields, judged_on=judged_on)
+    return [{"reference": f"{name} ({judged_on})", **score.to_dict()} for name, score in scores.items()]
 
 
 def _check_sides(store: Store, split: Split, config: StudyConfig) -> None:

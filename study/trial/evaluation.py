@@ -10,6 +10,7 @@ import numpy as np
 from study.data.patches import split_patches, stitch_patches
 from study.data.store import Grid, Store
 from study.trial import metrics
+from study.trial.classical import Method
 from study.trial.task import Score
 
 Restore = Callable[[np.ndarray], np.ndarray]
@@ -108,8 +109,8 @@ def score_model(restore: Restore, store: Store, *, grid: Grid, common: Grid, fie
     return _collect(own, shared, store, fields, judged_on)
 
 
-def score_do_nothing(store: Store, *, grid: Grid, common: Grid, fields: Sequence[int], judged_on: str) -> Score:
-    """Score the defocused images themselves, each normalised by its own range, as if they were restorations."""
+def score_classical(method: Method, store: Store, *, grid: Grid, common: Grid, fields: Sequence[int], judged_on: str) -> Score:
+    """Score a classical method on defocused images that are each normalised by their own range; see `score_model`."""
     own: list[dict[str, np.ndarray]] = []
     shared: list[dict[str, np.ndarray]] = []
     every = np.arange(len(store.levels))
@@ -117,7 +118,22 @@ def score_do_nothing(store: Store, *, grid: Grid, common: Grid, fields: Sequence
         for rows, on, names in ((own, grid, OWN_METRICS), (shared, common, METRICS)):
             images = store.as_float(on, field, every)
             target = np.repeat(images[store.in_focus_index][None], len(every), axis=0)
-            rows.append(measure(target, images, names=names))
+            rows.append(measure(target, method(images, target), names=names))
+    return _collect(own, shared, store, fields, judged_on)
+
+
+def score_ceiling(store: Store, *, grid: Grid, common: Grid, fields: Sequence[int], judged_on: str) -> Score:
+    """Score a perfect restoration at one size on the common grid: what no model of that size can exceed."""
+    own: list[dict[str, np.ndarray]] = []
+    shared: list[dict[str, np.ndarray]] = []
+    for field in fields:
+        target, own_range, common_target, common_range = _targets(store, grid, common, field, 1)
+        for rows, reference, restored, names in (
+            (own, target, target, OWN_METRICS),
+            (shared, common_target, to_common_grid(target, own_range, common_range, common), METRICS),
+        ):
+            measured = measure(reference, restored, names=names)
+            rows.append({name: np.repeat(values, len(store.levels)) for name, values in measured.items()})
     return _collect(own, shared, store, fields, judged_on)
 
 

@@ -100,6 +100,7 @@ def test_optuna_and_mlflow_hold_the_same_trials(study: tuple[Path, subprocess.Co
     assert experiment is not None
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     assert {"small", "do-nothing (test)", "do-nothing (validation)", "paper: whole image", "paper: split image"} <= set(runs)
+    assert {"do-nothing, best affine fit (test)", "perfect restoration at 64 px (test)"} <= set(runs)
     assert all(run.info.status == "FINISHED" for run in runs.values())
     run = runs["paper's whole image (test, seed 0)"]
     history = client.get_metric_history(run.info.run_id, "level/ssim")

@@ -8,7 +8,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from study.data.prepare import resize_image
 from study.data.store import Grid, Store
 from study.files import read_image
-from study.trial.evaluation import model_restorer, rung_score, score_do_nothing, score_model, to_common_grid
+from study.trial.classical import best_affine_fit, do_nothing
+from study.trial.evaluation import model_restorer, rung_score, score_ceiling, score_classical, score_model, to_common_grid
 
 COMMON = Grid(32, "antialiased")
 
@@ -24,7 +25,7 @@ def scaled(image: np.ndarray) -> np.ndarray:
 
 def test_do_nothing_against_scikit_image_from_the_raw_files(store: Store, raw_folder: object) -> None:
     fields = [1, 6]
-    score = score_do_nothing(store, grid=COMMON, common=COMMON, fields=fields, judged_on="test")
+    score = score_classical(do_nothing, store, grid=COMMON, common=COMMON, fields=fields, judged_on="test")
     for index in range(len(store.levels)):
         pairs = [(scaled(raw_at(store, raw_folder, f, store.in_focus_index)), scaled(raw_at(store, raw_folder, f, index))) for f in fields]
         ssim = np.mean([structural_similarity(x.astype(float), y.astype(float), data_range=1.0) for x, y in pairs])
@@ -50,6 +51,26 @@ def test_a_perfect_restoration_is_perfect_on_its_own_grid_and_nearly_so_on_the_c
         np.testing.assert_allclose(score.own["ssim"], 1, atol=1e-6)
         assert min(score.common["psnr"]) > {16: 15, 32: 85, 64: 40}[size]
     assert max(score.own["ssim_range2"]) <= 1 + 1e-6
+
+
+def test_the_ceiling_is_the_score_of_a_perfect_restoration(store: Store) -> None:
+    for size in (16, 64):
+        grid = Grid(size, "antialiased")
+        ceiling = score_ceiling(store, grid=grid, common=COMMON, fields=[4], judged_on="test")
+        score = score_model(perfect(store, grid, 4), store, grid=grid, common=COMMON, fields=[4], judged_on="test")  # type: ignore[arg-type]
+        np.testing.assert_allclose(ceiling.common["ssim"], score.common["ssim"], atol=1e-9)
+        np.testing.assert_allclose(ceiling.common["psnr"], score.common["psnr"], atol=1e-6)
+
+
+def test_best_affine_fit_against_numpys_least_squares() -> None:
+    rng = np.random.default_rng(0)
+    defocused, target = rng.random((3, 9, 8)), rng.random((3, 9, 8))
+    defocused[2] = 0.5  # a flat image has no gain
+    fitted = best_affine_fit(defocused, target)
+    for index in range(2):
+        gain, offset = np.polyfit(defocused[index].ravel(), target[index].ravel(), 1)
+        np.testing.assert_allclose(fitted[index], gain * defocused[index] + offset, atol=1e-6)
+    np.testing.assert_allclose(fitted[2], target[2].mean(), atol=1e-6)
 
 
 def test_common_grid_goes_through_the_stored_intensities() -> None:
