@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from study.config import parse
+from study.command_line import parse
 from study.errors import StudyError
 
 

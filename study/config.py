@@ -1,29 +1,19 @@
-"""The configuration of a study: declared once here, filled from YAML and the command line, checked as a whole.
+"""The configuration of a study: declared once here, and checked as a whole before anything is spent.
 
-A named study is a file in `study/configs`. Every key can be given on the command line with its dotted name, such as
-``--search.trials 20``. Nothing is read, trained or written before `parse` has found the whole configuration sound.
+A named study is a file in `study/configs`; `study.command_line` fills these classes from it and from the command line.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import re
-import sys
-import time
-import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
-
-from study.errors import StudyError, raise_all
-
-CONFIG_FOLDER = Path(__file__).parent / "configs"
+from study.errors import raise_all
 
 
 @dataclass(frozen=True)
@@ -229,53 +219,6 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def configs() -> list[str]:
-    """Return the names of the studies that come with the program."""
-    return sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
-
-
-def parse(arguments: Sequence[str]) -> StudyConfig:
-    """Build a sound configuration from the command line.
-
-    Parameters
-    ----------
-    arguments : sequence of str
-        ``--config NAME|FILE`` (a name from `study/configs` or a YAML file) and any dotted key with its value.
-
-    Raises
-    ------
-    StudyError
-        If a key is unknown (the nearest one is named), a value has the wrong type, or the whole does not fit together.
-    SystemExit
-        After ``--help`` and ``--print_config``.
-    """
-    arguments = _with_config_file(list(arguments))
-    _check_names(arguments)
-    try:
-        namespace = _parser().parse_args(arguments)
-    except (ValueError, TypeError, KeyError) as error:
-        raise StudyError(_reading_problem(error)) from None
-    except Exception as error:  # the parser's own error class; its text names the key
-        if type(error).__name__ != "ArgumentError":
-            raise
-        raise StudyError(_reading_problem(error)) from None
-    config = _build(StudyConfig, namespace)
-    if not config.name:
-        stem = Path(str(namespace.config[-1])).stem if namespace.config else "study"
-        config = dataclasses.replace(config, name=f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
-    validate(config)
-    return config
-
-
-def _reading_problem(error: Exception) -> str:
-    return f"the configuration can not be read: {' '.join(str(error).split())}"
-
-
-def load(path: Path) -> StudyConfig:
-    """Read the resolved configuration that a study left beside its results."""
-    return parse(["--config", str(path)])
-
-
 def validate(config: StudyConfig) -> None:
     """Raise one `StudyError` that names everything that does not fit together in `config`."""
     problems = [*_check_dataset(config), *_check_sizes(config), *_check_budget(config)]
@@ -365,88 +308,3 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
         yield f"search.reduction_factor must be 2 or more; got {config.search.reduction_factor}"
     if config.search.space != "none" and config.search.trials == 0:
         yield "search.trials is 0: to run the baselines alone set search.space to none"
-
-
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="python study/run.py", exit_on_error=False, description="Run a study.", default_env=False)
-    parser.add_argument("--config", action=ActionConfigFile, help=f"a YAML file, or one of: {', '.join(configs())}")
-    parser.add_class_arguments(StudyConfig)
-    return parser
-
-
-def _with_config_file(arguments: list[str]) -> list[str]:
-    """Replace the name of a study that comes with the program by the path of its file."""
-    for index, argument in enumerate(arguments):
-        value = argument.partition("=")[2] if argument.startswith("--config=") else ""
-        if argument == "--config" and index + 1 < len(arguments):
-            value = arguments[index + 1]
-        if not value:
-            continue
-        path = Path(value) if Path(value).is_file() else CONFIG_FOLDER / f"{value}.yaml"
-        if not path.is_file():
-            raise StudyError(f"--config must name a YAML file or one of: {', '.join(configs())}; got {value!r}")
-        if argument == "--config":
-            arguments[index + 1] = str(path)
-        else:
-            arguments[index] = f"--config={path}"
-    return arguments
-
-
-def _known_keys(cls: type, prefix: str = "") -> Iterator[str]:
-    hints = typing.get_type_hints(cls)
-    for item in dataclasses.fields(cls):
-        yield prefix + item.name
-        if dataclasses.is_dataclass(hints[item.name]):
-            yield from _known_keys(typing.cast(type, hints[item.name]), f"{prefix}{item.name}.")
-
-
-def _keys_of(values: Mapping[Any, Any], known: Sequence[str], prefix: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping) and f"{prefix}{key}" in known:
-            yield from _keys_of(value, known, f"{prefix}{key}.")
-
-
-def _check_names(arguments: list[str]) -> None:
-    """Name every unknown key of the file and of the command line, each with the nearest known one."""
-    known = list(_known_keys(StudyConfig))
-    used: list[tuple[str, str]] = []
-    for index, argument in enumerate(arguments):
-        if argument.startswith("--"):
-            used.append((argument[2:].partition("=")[0], "on the command line"))
-        path = argument.partition("=")[2] if argument.startswith("--config=") else ""
-        if argument == "--config" and index + 1 < len(arguments):
-            path = arguments[index + 1]
-        if path:
-            try:
-                values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise StudyError(f"{path} is not YAML: {error}") from None
-            if not isinstance(values, Mapping):
-                raise StudyError(f"{path} must hold keys and values; got {type(values).__name__}")
-            used.extend((key, f"in {path}") for key in _keys_of(values, known))
-    accepted = {*known, "config", "help", "print_config"}
-    problems = []
-    for key, where in used:
-        if key not in accepted:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            leaf = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-            problems.append(f"unknown key {key!r} {where}; the nearest is {(leaf or near)[0]!r}")
-    raise_all(problems, heading="The configuration has unknown keys (`--help` lists the known ones)")
-
-
-def _build(cls: type, values: Namespace | Mapping[str, Any]) -> Any:
-    """Turn the parser's namespaces into the dataclass that they fill."""
-    hints = typing.get_type_hints(cls)
-    arguments = {}
-    for item in dataclasses.fields(cls):
-        value, hint = values[item.name], hints[item.name]
-        nested = isinstance(hint, type) and dataclasses.is_dataclass(hint)
-        if nested and not isinstance(value, Namespace | Mapping):
-            raise StudyError(f"{item.name} must hold keys and values; got {value!r}. Leave it out to have its defaults")
-        arguments[item.name] = _build(hint, value) if nested else value
-    return cls(**arguments)
-
-
-if __name__ == "__main__":
-    sys.exit("this is a library; the program is study/run.py")

@@ -19,7 +19,8 @@ from analysis.figures import draw_trial
 from analysis.load import anything_finished, load_study
 from analysis.paper import reference_curves
 from analysis.report import outcome_text, write_report
-from study.config import StudyConfig, parse
+from study.command_line import parse
+from study.config import StudyConfig
 from study.errors import StudyError
 
 

@@ -50,7 +50,7 @@ def prepare_store(config: StudyConfig, say: Say) -> Store:
 
 
 def write_config(config: StudyConfig) -> None:
-    """Write the configuration as it was resolved beside the results, to be read by `study.config.load` or ``--config``."""
+    """Write the configuration as it was resolved beside the results, to be read by `study.command_line.load` or ``--config``."""
     with new_file(config.folder / "config.yaml") as path:
         path.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8")
 

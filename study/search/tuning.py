@@ -59,7 +59,7 @@ def run_study(
     Parameters
     ----------
     config : StudyConfig
-        A sound configuration, see `study.config.parse`.
+        A sound configuration, see `study.command_line.parse`.
     say : callable
         Prints a line of progress.
     references : sequence of dict

@@ -20,7 +20,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from study.config import load
+from study.command_line import load
 from study.data import bbbc006
 from study.record.ledger import read_events
 from tests.conftest import LEVELS

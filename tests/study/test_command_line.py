@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from study.config import CONFIG_FOLDER, configs, derive_seed, load, parse
+from study.command_line import CONFIG_FOLDER, configs, load, parse
+from study.config import derive_seed
 from study.errors import StudyError
 
 
