@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.audit import Row
 from analysis.load import Study
-from analysis.paper import averages
+from analysis.paper import averages, curve
 from study.record.ledger import CEILING
 
 MIN_WELLS = 8  # with fewer, no interval is worth its name
@@ -143,28 +144,38 @@ def paper_comparison(study: Study) -> pd.DataFrame:
         network, source (ours or paper), mse (text), rmse, nrmse, psnr, ssim, ssim_range2.
     """
     focus = study.header["images"]["in_focus_level"]
-    phase = final_phase(study)
-    levels = study.levels[(study.levels["phase"] == phase) & (study.levels["level"] != focus)]
     rows: list[dict[str, Any]] = []
     for family, printed in averages(study.kind).items():
-        labels = study.trials[
-            study.trials["baseline"] & (study.trials["hyperparameters"].map(lambda point, f=family: point["family"] == f))
-        ]
-        ours = levels[levels["label"].isin(labels["label"])]
+        ours = _own_levels(study, family)
         if len(ours):
-            mean = ours[[f"own_{name}" for name in ("mse", "rmse", "nrmse", "psnr", "ssim", "ssim_range2")]].mean()
-            rows.append({"network": family, "source": "ours", **{name.removeprefix("own_"): value for name, value in mean.items()}})
-        rows.append(
-            {
-                "network": family,
-                "source": "paper",
-                "mse": printed.mse_text,
-                "nrmse": printed.rmse,
-                "psnr": printed.psnr,
-                "ssim": printed.ssim,
-            }
-        )
+            rows.append({"network": family, "source": "ours", **ours.drop(index=focus, errors="ignore").mean()})
+        rows.append({"network": family, "source": "paper", **_printed(printed)})
     return pd.DataFrame(rows)
+
+
+def paper_by_level(study: Study, family: str) -> pd.DataFrame:
+    """Return one of our baselines beside the paper's at every level that either has; columns as in `paper_comparison`."""
+    ours = _own_levels(study, family)
+    printed = {row.level: _printed(row) for row in curve(study.kind, family)}
+    rows: list[dict[str, Any]] = []
+    for level in sorted({*ours.index, *(level for level in printed if level is not None)}):
+        if level in ours.index:
+            rows.append({"level": level, "source": "ours", **ours.loc[level]})
+        if level in printed:
+            rows.append({"level": level, "source": "paper", **printed[level]})
+    return pd.DataFrame(rows)
+
+
+def _own_levels(study: Study, family: str) -> pd.DataFrame:
+    """Return a baseline's metrics at its own size by level (the index), means over seeds of the final phase."""
+    of_family = study.trials["baseline"] & study.trials["hyperparameters"].map(lambda point: point["family"] == family)
+    rows = study.levels[(study.levels["phase"] == final_phase(study)) & study.levels["label"].isin(study.trials[of_family]["label"])]
+    own = rows.groupby("level")[[f"own_{name}" for name in ("mse", "rmse", "nrmse", "psnr", "ssim", "ssim_range2")]].mean()
+    return own.rename(columns=lambda name: name.removeprefix("own_"))
+
+
+def _printed(row: Row) -> dict[str, Any]:
+    return {"mse": row.mse_text, "nrmse": row.rmse, "psnr": row.psnr, "ssim": row.ssim}
 
 
 def what_differs(study: Study) -> list[str]:

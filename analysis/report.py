@@ -11,10 +11,20 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.compare import by_level, ceilings, collapsed, differences, final_phase, paper_comparison, ranking, what_differs
+from analysis.compare import (
+    by_level,
+    ceilings,
+    collapsed,
+    differences,
+    final_phase,
+    paper_by_level,
+    paper_comparison,
+    ranking,
+    what_differs,
+)
 from analysis.figures import level_curves, load_examples, restorations, save_figure, search_curves
 from analysis.load import Study, anything_finished, load_study
-from analysis.paper import AVERAGES, FIGURE
+from analysis.paper import AVERAGES, BY_LEVEL, FIGURE
 from study.errors import StudyError
 from study.files import new_file
 
@@ -207,6 +217,11 @@ def _paper(study: Study) -> Iterator[str]:
     yield f"<h2>Beside the paper’s Table {AVERAGES[study.kind]}</h2>"
     yield "<p>Each network at its own size, as the paper scores it. The paper’s column “RMSE” behaves as NRMSE and stands in that column.</p>"
     yield _html_table(_paper_table(study))
+    for family in ("whole", "split"):
+        table = paper_by_level(study, family)
+        shown = pd.DataFrame({study.header["images"]["level_title"]: table["level"], "": table["source"]}).join(_metric_columns(table))
+        name = f"{family.capitalize()} image at every level, beside Table {BY_LEVEL[study.kind]}"
+        yield f"<details><summary>{name}</summary>{_html_table(shown)}</details>"
     yield (
         "<p>What differs from the paper’s experiment:</p><ul>"
         + "".join(f"<li>{escape(sentence)}</li>" for sentence in what_differs(study))
@@ -253,8 +268,12 @@ def _origin(study: Study) -> Iterator[str]:
 
 def _paper_table(study: Study) -> pd.DataFrame:
     table = paper_comparison(study)
-    shown = pd.DataFrame({"network": table["network"] + " image", "": table["source"]})
-    shown["MSE"] = [value if isinstance(value, str) else f"{value:.4f}" for value in table["mse"]]
+    return pd.DataFrame({"network": table["network"] + " image", "": table["source"]}).join(_metric_columns(table))
+
+
+def _metric_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Return metrics as texts with the paper's three places; its own MSE stays as it was printed."""
+    shown = pd.DataFrame({"MSE": [value if isinstance(value, str) else f"{value:.4f}" for value in table["mse"]]}, index=table.index)
     columns = {"rmse": "RMSE", "nrmse": "NRMSE", "psnr": "PSNR (dB)", "ssim": "SSIM", "ssim_range2": "SSIM (range 2)"}
     for name, title in columns.items():
         shown[title] = _optional(table, name, "{:.3f}")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.compare import _holm, _sign_flip, by_level, differences, paper_comparison, ranking, what_differs, winner
+from analysis.compare import _holm, _sign_flip, by_level, differences, paper_by_level, paper_comparison, ranking, what_differs, winner
 from analysis.load import load_study
 from analysis.paper import reference_curves
 from analysis.report import main, outcome_text, write_report
@@ -130,6 +130,12 @@ def test_ranking_curves_and_the_paper(tmp_path: Path) -> None:
         ("whole", "ours"), ("whole", "paper"), ("split", "ours"), ("split", "paper"),
     ]  # fmt: skip
     assert table["nrmse"][1] == 0.315
+    levels = paper_by_level(study, "whole").set_index(["level", "source"])
+    assert len(levels) == 3 + 33
+    assert levels.loc[(33, "paper"), "ssim"] == 0.686
+    assert levels.loc[(12, "paper"), "mse"] == "< 0.001"
+    ours = study.levels[(study.levels["phase"] == "confirm") & (study.levels["label"] == LABELS[0]) & (study.levels["level"] == 33)]
+    assert levels.loc[(33, "ours"), "ssim"] == pytest.approx(ours["own_ssim"].mean())
     told = " ".join(what_differs(study))
     assert all(text in told for text in ("procedural nuclei", "No claim may rest", "area mean"))
     assert "epochs instead" not in told
