@@ -10,8 +10,9 @@ import pandas as pd
 from scipy import stats
 
 from analysis.audit import Row
-from analysis.load import Study
+from analysis.load import Study, anything_finished
 from analysis.paper import averages, curve
+from study.errors import StudyError
 from study.record.ledger import CEILING
 
 MIN_WELLS = 8  # with fewer, no interval is worth its name
@@ -57,6 +58,25 @@ def winner(study: Study) -> int | None:
         return None
     found = found[(found["phase"] == "search") & ~found["baseline"] & (found["status"] == "finished")]
     return None if found.empty else int(found.sort_values(["ssim", "trial"], ascending=[False, True])["trial"].iloc[0])
+
+
+def best_run(study: Study, *, trial: int | None = None) -> dict[str, Any]:
+    """Return a run whose weights are kept: of the best configuration of the outcome, or of the trial that is asked for.
+
+    Raises
+    ------
+    StudyError
+        If no run of that trial has finished; those that have are named.
+    """
+    done = study.trials[study.trials["status"] == "finished"] if anything_finished(study) else study.trials
+    if trial is None and len(done):
+        outcome = ranking(study)
+        trial = int(outcome[outcome["role"] != "reference"]["trial"].iloc[0])
+    runs = done[done["trial"] == trial] if len(done) else done
+    if runs.empty:
+        held = ", ".join(f"{row['trial']} ({row['label']})" for _, row in done.drop_duplicates("trial").iterrows()) if len(done) else "none"
+        raise StudyError(f"no run of trial {trial} has finished in {study.folder}. Finished trials: {held}")
+    return dict(runs.sort_values(["phase", "replicate"]).iloc[0])  # "confirm" comes before "search": it saw more images
 
 
 def ranking(study: Study) -> pd.DataFrame:

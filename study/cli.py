@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from study.command_line import parse
-from study.errors import StudyError
+from study.errors import StudyError, raise_all
+from study.quiet import quiet_import
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +33,12 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write a study's report.html again from its ledger")
     report.add_argument("study", type=Path, help="the study's folder")
     report.set_defaults(command=_report)
+    restore = commands.add_parser("restore", help="sharpen your own images with a network of a study")
+    restore.add_argument("study", type=Path, help="the study's folder")
+    restore.add_argument("images", type=Path, nargs="+", help="grey images, any size; TIFF or PNG")
+    restore.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where NAME_restored.tif are written")
+    restore.add_argument("--trial", type=int, help="a number of the report's table; the best of the outcome if not given")
+    restore.set_defaults(command=_restore)
     simulate = commands.add_parser("simulate", help="make a small raw folder in the layout of a data set")
     kinds = simulate.add_subparsers(title="data sets", required=True, metavar="KIND")
     human = kinds.add_parser("bbbc006", help="z-stacks of 34 planes: procedural nuclei, or real in-focus images blurred")
@@ -69,6 +76,37 @@ def _report(options: argparse.Namespace) -> int:
     from analysis.report import main as report
 
     return report([str(options.study)])
+
+
+def _restore(options: argparse.Namespace) -> int:
+    import cv2
+
+    from analysis.compare import best_run
+    from analysis.load import load_study
+    from study.files import new_file, read_image
+
+    run = best_run(load_study(options.study), trial=options.trial)
+    images, problems = {}, []
+    for path in options.images:
+        try:
+            image = read_image(path)
+        except StudyError as error:
+            problems.append(f"{path} {error}")
+            continue
+        if image.ndim != 2:
+            problems.append(f"{path} has shape {image.shape}; an image has to be grey, with two axes")
+        images[path] = image
+    raise_all(problems, heading="Some images can not be restored")
+    with quiet_import():
+        from study.trial.restoring import load_restorer
+    restorer = load_restorer(Path(run["folder"]))
+    print(f"{run['label']} ({run['hyperparameters']}), at {restorer.grid.size} px: finer detail is lost")
+    for path, image in images.items():
+        restored = restorer.restore(image)
+        with new_file(options.out / f"{path.stem}_restored.tif") as partial:
+            cv2.imwrite(str(partial), restored.round().astype(image.dtype) if image.dtype.kind == "u" else restored)
+        print(f"{path} -> {options.out / path.stem}_restored.tif")
+    return 0
 
 
 def _simulate_bbbc006(options: argparse.Namespace) -> int:

@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,6 +20,7 @@ from analysis.report import outcome_text, write_report
 from study.command_line import parse
 from study.config import StudyConfig
 from study.errors import StudyError
+from study.quiet import quiet_import
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = parse(sys.argv[1:] if arguments is None else arguments)
         say(f"study {config.name} in {config.folder}")
-        with _quiet_import():  # after the configuration: this takes seconds, a typing error is found at once
+        with quiet_import():  # after the configuration: this takes seconds, a typing error is found at once
             from study.search.tuning import run_study
         result = run_study(config, say=say, references=reference_curves(config.dataset.kind), draw=draw_trial)
         study = load_study(result.folder)
@@ -76,22 +75,6 @@ def _print_mlflow(config: StudyConfig, experiment_id: str | None) -> None:
     print(
         f"         {address}/#/experiments/{experiment_id}/runs?compareRunsMode=CHART&searchFilter={shown}&orderByKey={order}&orderByAsc=false"
     )
-
-
-@contextlib.contextmanager
-def _quiet_import() -> Iterator[None]:
-    """Drop what TensorFlow's libraries write to the standard error while they are loaded; no setting of theirs does."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from study.cli import main
 from study.command_line import load
 from study.data import bbbc006
 from study.record.ledger import read_events
@@ -108,6 +109,22 @@ def test_optuna_and_mlflow_hold_the_same_trials(study: tuple[Path, subprocess.Co
     assert [(metric.step, metric.value) for metric in history] == list(zip(LEVELS, score["common"]["ssim"], strict=True))
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id, "figures")}
     assert names == {"figures/confirm-0000-0-ssim-by-level.png", "figures/confirm-0000-0-restorations.png"}
+
+
+@pytest.mark.slow
+def test_the_best_network_restores_an_image_of_ones_own(
+    study: tuple[Path, subprocess.CompletedProcess[str]], raw_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(study[0] / "studies" / "small")
+    image = next((raw_folder / bbbc006.PLANE_FOLDER.format(level=3)).iterdir())
+    assert main(["restore", folder, str(image), "--out", str(tmp_path)]) == 0
+    restored = cv2.imread(str(tmp_path / f"{image.stem}_restored.tif"), cv2.IMREAD_UNCHANGED)
+    assert (restored.shape, restored.dtype) == ((520, 696), np.uint16)
+    assert main(["restore", folder, str(image), "--out", str(tmp_path), "--trial", "77"]) == 2
+    (tmp_path / "note.txt").write_text("no image")
+    assert main(["restore", folder, str(image), str(tmp_path / "note.txt"), "--out", str(tmp_path / "none")]) == 2
+    assert "note.txt is truncated or no image" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.slow

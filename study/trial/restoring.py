@@ -1,0 +1,52 @@
+"""A trained network on an image that no study has seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from study.data.prepare import normalise, resize_image
+from study.data.store import FULL_SCALE, Grid
+from study.models.autoencoder import build
+from study.trial.training import load_model
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """A network with the preparation that it was trained with.
+
+    Parameters
+    ----------
+    predict : images in [0, 1], "NYXC", of the grid's size -> restorations of the same shape.
+    grid : the size that the network sees images at.
+    """
+
+    predict: Callable[[np.ndarray], np.ndarray]
+    grid: Grid
+
+    def restore(self, image: np.ndarray) -> np.ndarray:
+        """Restore one grey image, shape (Y, X); the result has its shape and its range of intensities, float32.
+
+        The image is brought to the network's size, normalised by its own minimum and maximum, restored, and brought
+        back: detail finer than the network's size is lost, and 0 and 1 of the restoration are given the image's own
+        minimum and maximum, for those of an in-focus image are not known.
+        """
+        scaled, low, high = normalise(resize_image(image, self.grid))
+        restored = np.asarray(self.predict(scaled[None, ..., None].astype(np.float32) / np.float32(FULL_SCALE)))[0, ..., 0]
+        back = cv2.resize(restored.astype(np.float32), (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC)
+        return (np.clip(back, 0, 1) * (high - low) + low).astype(np.float32)
+
+
+def load_restorer(folder: Path) -> Restorer:
+    """Load the network that a trial left in its folder: weights and JSON alone, nothing that could run code."""
+    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    point = described["hyperparameters"]
+    model = load_model(folder)
+    whole = build(point, size=int(point["image_size"]))
+    whole.set_weights(model.get_weights())
+    return Restorer(whole.predict_on_batch, Grid(int(point["image_size"]), described["resize"]))
