@@ -172,7 +172,7 @@ def _save_examples(folder: Path, restore: Restore, task: TrialTask, store: Store
     """Keep one field, defocused and restored at five levels, at the model's own size, for the figures."""
     defocused = store.defocused_indices
     levels = sorted({defocused[round(place * (len(defocused) - 1))] for place in EXAMPLE_PLACES})
-    field = task.judge[0]
+    field = task.judge[len(task.judge) // 2]
     images = store.as_float(task.grid, field, np.array(levels))
     arrays = {
         "defocused": images,
