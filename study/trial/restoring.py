@@ -12,7 +12,6 @@ import numpy as np
 
 from study.data.prepare import normalise, resize_image
 from study.data.store import FULL_SCALE, Grid
-from study.models.autoencoder import build
 from study.trial.training import load_model
 
 
@@ -45,8 +44,5 @@ class Restorer:
 def load_restorer(folder: Path) -> Restorer:
     """Load the network that a trial left in its folder: weights and JSON alone, nothing that could run code."""
     described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    point = described["hyperparameters"]
-    model = load_model(folder)
-    whole = build(point, size=int(point["image_size"]))
-    whole.set_weights(model.get_weights())
-    return Restorer(whole.predict_on_batch, Grid(int(point["image_size"]), described["resize"]))
+    grid = Grid(int(described["hyperparameters"]["image_size"]), described["resize"])
+    return Restorer(load_model(folder, size=grid.size).predict_on_batch, grid)

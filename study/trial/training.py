@@ -104,10 +104,10 @@ def restorer(model: keras.Model, task: TrialTask) -> Restore:
     return model_restorer(predict, patch_size=patch_size_of(task.hyperparameters), inference=task.inference)
 
 
-def load_model(folder: Path) -> keras.Model:
-    """Build the network that a trial left in its folder, with its weights, from plain arrays and JSON alone."""
+def load_model(folder: Path, *, size: int | None = None) -> keras.Model:
+    """Build the network that a trial left in its folder, for images of `size` or its own, from plain arrays and JSON alone."""
     described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    model = build(described["hyperparameters"])
+    model = build(described["hyperparameters"], size=size)
     with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
         model.set_weights([arrays[name] for name in arrays.files])
     return model
