@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.load import Study
 from study.files import new_file
-from study.record.ledger import CEILING, read_events
+from study.record.ledger import CEILING, level_means, read_events
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442")
 GREY = "#777777"
@@ -140,7 +140,9 @@ def draw_trial(folder: Path, score: dict[str, Any]) -> list[Path]:
         shown = event["event"] == "reference" and event["judged_on"] in (score["judged_on"], "paper")
         if shown and not event["reference"].startswith(CEILING):
             rows[event["reference"]] = event
-    table = pd.DataFrame({label: dict(zip(row["levels"], row["common"]["ssim"], strict=True)) for label, row in rows.items()}).T
+    table = pd.DataFrame(
+        {label: dict(zip(row["levels"], level_means(row, "common", "ssim"), strict=True)) for label, row in rows.items()}
+    ).T
     name = f"{score['phase']}-{score['trial']:04d}-{score['replicate']}"
     curve = level_curves(table.sort_index(axis=1), metric="ssim", level_axis=images["level_axis"], in_focus=images["in_focus_level"])
     drawn = [save_figure(curve, folder / "figures" / f"{name}-ssim-by-level.png")]

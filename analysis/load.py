@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from study.record.ledger import read_events
+from study.record.ledger import level_means, read_events
 
 KEY = ["phase", "trial", "replicate"]
 
@@ -30,6 +31,7 @@ class Study:
         the model's own size. References (do-nothing, the paper) have the phase `reference`.
     fields : phase, trial, replicate, label, field, well and metrics, means over the defocused levels.
     references : a row for each reference with its mean metrics.
+    scores : the `score` and `reference` events, each with its label.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class Study:
     levels: pd.DataFrame
     fields: pd.DataFrame
     references: pd.DataFrame
+    scores: list[dict[str, Any]]
 
     @property
     def kind(self) -> str:
@@ -62,7 +65,11 @@ def load_study(folder: Path) -> Study:
     for event in events:
         by_kind.setdefault(event["event"], []).append(event)
     ends = by_kind.get("study_end", [])
-    scored = [*by_kind.get("score", []), *(_as_score(event) for event in by_kind.get("reference", []))]
+    labels = {(event["phase"], event["trial"]): event["label"] for event in by_kind.get("trial", [])}
+    scored = [event | {"label": labels[event["phase"], event["trial"]]} for event in by_kind.get("score", [])]
+    scored += [
+        {"phase": "reference", "trial": -1, "replicate": 0, "label": event["reference"], **event} for event in by_kind.get("reference", [])
+    ]
     return Study(
         folder=folder,
         header=by_kind["study"][0],
@@ -70,8 +77,9 @@ def load_study(folder: Path) -> Study:
         openings=len(by_kind.get("test_opened", [])),
         trials=_trials(by_kind),
         epochs=pd.DataFrame([{**_key(event), "epoch": event["epoch"], **event["metrics"]} for event in by_kind.get("epoch", [])]),
-        levels=_levels(scored, by_kind.get("trial", [])),
-        fields=_fields(scored, by_kind.get("trial", [])),
+        levels=_levels(scored),
+        fields=_fields(scored, by_kind["study"][0]["images"]["in_focus_level"]),
+        scores=scored,
         references=pd.DataFrame(
             [{"label": event["reference"], "judged_on": event["judged_on"], **event["summary"]} for event in by_kind.get("reference", [])]
         ),
@@ -85,14 +93,6 @@ def anything_finished(study: Study) -> bool:
 
 def _key(event: dict[str, Any]) -> dict[str, Any]:
     return {name: event[name] for name in KEY}
-
-
-def _as_score(event: dict[str, Any]) -> dict[str, Any]:
-    return {"phase": "reference", "trial": -1, "replicate": 0, "label": event["reference"], **event}
-
-
-def _labels(trials: list[dict[str, Any]]) -> dict[tuple[str, int], str]:
-    return {(event["phase"], event["trial"]): event["label"] for event in trials}
 
 
 def _trials(by_kind: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
@@ -111,25 +111,28 @@ def _trials(by_kind: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()))
 
 
-def _levels(scored: list[dict[str, Any]], trials: list[dict[str, Any]]) -> pd.DataFrame:
-    labels = _labels(trials)
+def _levels(scored: list[dict[str, Any]]) -> pd.DataFrame:
     rows = []
     for event in scored:
-        label = event.get("label") or labels[event["phase"], event["trial"]]
+        means = {
+            f"{prefix}{name}": level_means(event, table, name)
+            for table, prefix in (("common", ""), ("own", "own_"))
+            for name in event.get(table, {})
+        }
         for index, level in enumerate(event["levels"]):
-            common = {name: values[index] for name, values in event["common"].items()}
-            own = {f"own_{name}": values[index] for name, values in event.get("own", {}).items()}
-            rows.append({**_key(event), "label": label, "judged_on": event["judged_on"], "level": level, **common, **own})
+            values = {name: column[index] for name, column in means.items()}
+            rows.append({**_key(event), "label": event["label"], "judged_on": event["judged_on"], "level": level, **values})
     return pd.DataFrame(rows)
 
 
-def _fields(scored: list[dict[str, Any]], trials: list[dict[str, Any]]) -> pd.DataFrame:
-    labels = _labels(trials)
+def _fields(scored: list[dict[str, Any]], in_focus: int) -> pd.DataFrame:
     rows = []
     for event in scored:
-        label = event.get("label") or labels[event["phase"], event["trial"]]
-        for index, field in enumerate(event.get("fields", [])):
-            metrics = {name: values[index] for name, values in event["by_field"].items()}
+        if not event.get("fields"):
+            continue
+        defocused = [index for index, level in enumerate(event["levels"]) if level != in_focus]
+        means = {name: np.nanmean(np.array(values)[:, defocused], axis=1) for name, values in event["common"].items()}
+        for index, field in enumerate(event["fields"]):
             place = {"judged_on": event["judged_on"], "field": field, "well": event["wells"][index]}
-            rows.append({**_key(event), "label": label, **place, **metrics})
+            rows.append({**_key(event), "label": event["label"], **place, **{name: values[index] for name, values in means.items()}})
     return pd.DataFrame(rows)

@@ -59,9 +59,9 @@ def reference_curves(kind: str) -> list[dict[str, Any]]:
                 "judged_on": "paper",
                 "levels": [row.level for row in rows],
                 "common": {
-                    "ssim": [row.ssim for row in rows],
-                    "psnr": [row.psnr for row in rows],
-                    "nrmse": [row.rmse for row in rows],
+                    "ssim": [[row.ssim for row in rows]],
+                    "psnr": [[row.psnr for row in rows]],
+                    "nrmse": [[row.rmse for row in rows]],
                 },
                 "summary": {"ssim": average.ssim, "psnr": average.psnr, "nrmse": average.rmse},
             }

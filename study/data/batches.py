@@ -27,6 +27,8 @@ class EpochBatches(keras.utils.PyDataset):
         Patches sampled from each image; all if not given.
     batch_size : int
         Pairs in a batch; the last one may be smaller.
+    held_out : sequence of sequences of int, optional
+        For each field of the store the levels (as indices) that are not trained on.
     seed, epoch : int
         Same seed and epoch, same batches: an epoch can be taken up again.
     """
@@ -42,13 +44,13 @@ class EpochBatches(keras.utils.PyDataset):
         batch_size: int,
         seed: int,
         epoch: int,
+        held_out: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         self._images, self._focus = store.images(grid), store.in_focus_index
         self._patch_size, self._batch_size = patch_size, batch_size
         self._plan = _plan_epoch(
-            fields,
-            store.defocused_indices,
+            training_images(store, fields, held_out),
             side=grid.size // patch_size,
             patches_per_image=patches_per_image,
             rng=np.random.default_rng([seed, epoch]),
@@ -74,11 +76,14 @@ def steps_per_epoch(images: int, *, patches: int, batch_size: int) -> int:
     return -(-images * patches // batch_size)
 
 
-def _plan_epoch(
-    fields: Sequence[int], levels: Sequence[int], *, side: int, patches_per_image: int | None, rng: np.random.Generator
-) -> np.ndarray:
+def training_images(store: Store, fields: Sequence[int], held_out: Sequence[Sequence[int]] | None = None) -> np.ndarray:
+    """Return the defocused images of some fields, but for those held out: indices of field and level, shape (N, 2)."""
+    images = [(f, level) for f in fields for level in store.defocused_indices if held_out is None or level not in held_out[f]]
+    return np.array(images, dtype=np.int64).reshape(-1, 2)
+
+
+def _plan_epoch(images: np.ndarray, *, side: int, patches_per_image: int | None, rng: np.random.Generator) -> np.ndarray:
     """Return the epoch's patches in their order: field, level, row and column of the patch, shape (N, 4)."""
-    images = np.array([(field, level) for field in fields for level in levels], dtype=np.int64).reshape(-1, 2)
     count = side * side if patches_per_image is None else min(patches_per_image, side * side)
     if count == side * side:
         chosen = np.broadcast_to(np.arange(count), (len(images), count))

@@ -55,3 +55,28 @@ def split_by_well(wells: Sequence[str], *, test: float, validation: float, seed:
     for index, well in enumerate(wells):
         fields[side.get(well, "train")].append(index)
     return Split(**fields)
+
+
+def hold_out_within_levels(fields: int, levels: int, *, share: float, seed: int) -> list[list[int]]:
+    """Draw a share of the fields at each level on its own, as the paper does: a field is held out at some levels, trained on at others.
+
+    Parameters
+    ----------
+    fields, levels : int
+        How many there are.
+    share : float
+        Of the fields at each level, rounded.
+    seed : int
+        Same seed and numbers, same choice.
+
+    Returns
+    -------
+    list of list of int
+        For each field the levels that it is held out at, as indices, ascending.
+    """
+    rng = np.random.default_rng(seed)
+    held_out: list[list[int]] = [[] for _ in range(fields)]
+    for level in range(levels):
+        for field in rng.permutation(fields)[: max(1, round(share * fields))]:
+            held_out[field].append(level)
+    return held_out

@@ -17,14 +17,14 @@ from typing import Any
 
 from study.errors import StudyError
 
-FORMAT = 1
+FORMAT = 2
 FILE_NAME = "ledger.jsonl"
 CEILING = "perfect restoration at"  # how the references begin that no model is, and no curve shows
 KEYS = {
     "study": (),  # configuration, environment, store, split
     "trial": ("phase", "trial", "replicate"),  # label, baseline, hyperparameters, seed
     "epoch": ("phase", "trial", "replicate", "epoch"),  # metrics, cost
-    "score": ("phase", "trial", "replicate"),  # metrics by level and by field
+    "score": ("phase", "trial", "replicate"),  # metrics of every field at every level
     "trial_end": ("phase", "trial", "replicate"),  # status: finished, stopped, failed; reason
     "reference": ("reference",),  # do-nothing, and the paper's curves
     "test_opened": ("opening",),  # the candidates that the test set was opened for
@@ -101,6 +101,25 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise StudyError(f"{folder} holds no study that can be read: {error.strerror}: {path}") from None
     return [event for event, _ in parse_lines(data, path)]
+
+
+def level_means(score: dict[str, Any], table: str, metric: str) -> list[float]:
+    """Return a score's means over fields at each level; nan where no image of a level was scored.
+
+    Parameters
+    ----------
+    score : dict
+        A `score`, `reference` or `transfer` event.
+    table : str
+        ``common`` (grid) or ``own`` (size).
+    metric : str
+        One of that table's metrics.
+    """
+    means = []
+    for column in zip(*score[table][metric], strict=True):
+        scored = [value for value in column if not math.isnan(value)]
+        means.append(sum(scored) / len(scored) if scored else math.nan)
+    return means
 
 
 def parse_lines(data: bytes, path: Path, *, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:

@@ -23,7 +23,7 @@ from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from study.errors import StudyError
-from study.record.ledger import FILE_NAME, parse_lines
+from study.record.ledger import FILE_NAME, level_means, parse_lines
 
 DrawFigures = Callable[[Path, dict[str, Any]], list[Path]]
 """Study folder and a `score` event -> figures of that trial."""
@@ -220,7 +220,9 @@ class Mirror:
         """Log each metric by level under one key, with step = level, so that the UI draws curves over z."""
         metrics = []
         for name in LEVEL_METRICS:
-            for level, value in zip(event["levels"], event["common"].get(name, []), strict=False):
+            if name not in event["common"]:
+                continue
+            for level, value in zip(event["levels"], level_means(event, "common", name), strict=True):
                 metrics += _metrics({f"level/{name}": value}, event, step=level)
         summary = {f"mean/{name}": value for name, value in event.get("summary", {}).items()}
         self._log(run, metrics + _metrics(summary, event, step=0))

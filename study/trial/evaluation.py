@@ -16,6 +16,7 @@ from study.trial.task import Score
 Restore = Callable[[np.ndarray], np.ndarray]
 METRICS = ("ssim", "psnr", "nrmse", "rmse", "mse")
 OWN_METRICS = (*METRICS, "ssim_range2")
+Measured = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # own size, common grid
 
 
 def measure(reference: np.ndarray, restored: np.ndarray, *, names: Sequence[str] = METRICS) -> dict[str, np.ndarray]:
@@ -82,8 +83,17 @@ def model_restorer(predict: Restore, *, patch_size: int, inference: str) -> Rest
     return restore
 
 
-def score_model(restore: Restore, store: Store, *, grid: Grid, common: Grid, fields: Sequence[int], judged_on: str) -> Score:
-    """Score restorations of all levels of some fields, field by field.
+def score_model(
+    restore: Restore,
+    store: Store,
+    *,
+    grid: Grid,
+    common: Grid,
+    fields: Sequence[int],
+    judged_on: str,
+    held_out: Sequence[Sequence[int]] | None = None,
+) -> Score:
+    """Score restorations of some fields, field by field.
 
     Parameters
     ----------
@@ -97,44 +107,71 @@ def score_model(restore: Restore, store: Store, *, grid: Grid, common: Grid, fie
         Indices of the fields.
     judged_on : str
         ``validation`` or ``test``: what `fields` are.
+    held_out : sequence of sequences of int, optional
+        For each field of the store the levels to score (as indices); every level if not given.
     """
-    own: list[dict[str, np.ndarray]] = []
-    shared: list[dict[str, np.ndarray]] = []
-    every = np.arange(len(store.levels))
-    for field in fields:
-        restored = restore(store.as_float(grid, field, every))
-        target, own_range, common_target, common_range = _targets(store, grid, common, field, len(every))
-        own.append(measure(target, restored, names=OWN_METRICS))
-        shared.append(measure(common_target, to_common_grid(restored, own_range, common_range, common)))
-    return _collect(own, shared, store, fields, judged_on)
+
+    def measure_field(field: int, levels: np.ndarray) -> Measured:
+        restored = restore(store.as_float(grid, field, levels))
+        target, own_range, common_target, common_range = _targets(store, grid, common, field, len(levels))
+        own = measure(target, restored, names=OWN_METRICS)
+        own["cells_bias"] = cells_bias(target, restored)
+        return own, measure(common_target, to_common_grid(restored, own_range, common_range, common))
+
+    return _score(measure_field, store, fields, judged_on, held_out)
 
 
-def score_classical(method: Method, store: Store, *, grid: Grid, common: Grid, fields: Sequence[int], judged_on: str) -> Score:
+def score_classical(
+    method: Method,
+    store: Store,
+    *,
+    grid: Grid,
+    common: Grid,
+    fields: Sequence[int],
+    judged_on: str,
+    held_out: Sequence[Sequence[int]] | None = None,
+) -> Score:
     """Score a classical method on defocused images that are each normalised by their own range; see `score_model`."""
-    own: list[dict[str, np.ndarray]] = []
-    shared: list[dict[str, np.ndarray]] = []
-    every = np.arange(len(store.levels))
-    for field in fields:
-        for rows, on, names in ((own, grid, OWN_METRICS), (shared, common, METRICS)):
-            images = store.as_float(on, field, every)
-            target = np.repeat(images[store.in_focus_index][None], len(every), axis=0)
-            rows.append(measure(target, method(images, target), names=names))
-    return _collect(own, shared, store, fields, judged_on)
+
+    def measure_field(field: int, levels: np.ndarray) -> Measured:
+        measured = []
+        for on, names in ((grid, OWN_METRICS), (common, METRICS)):
+            images = store.as_float(on, field, levels)
+            target = np.repeat(store.as_float(on, field, store.in_focus_index)[None], len(levels), axis=0)
+            restored = method(images, target)
+            measured.append(measure(target, restored, names=names))
+            if on is grid:
+                measured[0]["cells_bias"] = cells_bias(target, restored)
+        return measured[0], measured[1]
+
+    return _score(measure_field, store, fields, judged_on, held_out)
 
 
 def score_ceiling(store: Store, *, grid: Grid, common: Grid, fields: Sequence[int], judged_on: str) -> Score:
     """Score a perfect restoration at one size on the common grid: what no model of that size can exceed."""
-    own: list[dict[str, np.ndarray]] = []
-    shared: list[dict[str, np.ndarray]] = []
-    for field in fields:
+
+    def measure_field(field: int, levels: np.ndarray) -> Measured:
         target, own_range, common_target, common_range = _targets(store, grid, common, field, 1)
-        for rows, reference, restored, names in (
-            (own, target, target, OWN_METRICS),
-            (shared, common_target, to_common_grid(target, own_range, common_range, common), METRICS),
-        ):
-            measured = measure(reference, restored, names=names)
-            rows.append({name: np.repeat(values, len(store.levels)) for name, values in measured.items()})
-    return _collect(own, shared, store, fields, judged_on)
+        own = measure(target, target, names=OWN_METRICS) | {"cells_bias": np.zeros(1)}
+        shared = measure(common_target, to_common_grid(target, own_range, common_range, common))
+        repeat = {name: np.repeat(values, len(levels)) for name, values in own.items()}
+        return repeat, {name: np.repeat(values, len(levels)) for name, values in shared.items()}
+
+    return _score(measure_field, store, fields, judged_on, None)
+
+
+def cells_bias(reference: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    """Return how much brighter restored images are where cells are, in units of [0, 1], shape (N,).
+
+    Cells are where the in-focus image is above its threshold after Otsu (1979), doi:10.1109/TSMC.1979.4310076.
+    """
+    biases = []
+    for target, image in zip(reference, restored, strict=True):
+        levels = np.rint(np.clip(target, 0, 1) * 255).astype(np.uint8)
+        threshold, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+        cells = levels > threshold
+        biases.append(float((image - target)[cells].mean()) if cells.any() else 0.0)
+    return np.array(biases)
 
 
 def rung_score(
@@ -165,22 +202,35 @@ def _targets(store: Store, grid: Grid, common: Grid, field: int, count: int) -> 
     return repeated[0], repeated[1], repeated[2], repeated[3]
 
 
-def _collect(
-    own: list[dict[str, np.ndarray]],
-    shared: list[dict[str, np.ndarray]],
+def _score(
+    measure_field: Callable[[int, np.ndarray], Measured],
     store: Store,
     fields: Sequence[int],
     judged_on: str,
+    held_out: Sequence[Sequence[int]] | None,
 ) -> Score:
+    """Measure each field at its levels and put the values into tables of fields and levels."""
+    count = len(store.levels)
+    own = {name: np.full((len(fields), count), np.nan) for name in (*OWN_METRICS, "cells_bias")}
+    common = {name: np.full((len(fields), count), np.nan) for name in METRICS}
+    for row, field in enumerate(fields):
+        levels = np.arange(count) if held_out is None else np.array(held_out[field], dtype=np.int64)
+        if len(levels):
+            for table, measured in zip((own, common), measure_field(field, levels), strict=True):
+                for name, values in measured.items():
+                    table[name][row, levels] = values
     defocused = store.defocused_indices
-    table = {name: np.stack([row[name] for row in shared]) for name in METRICS}  # (field, level)
     return Score(
         judged_on=judged_on,
         levels=list(store.levels),
-        common={name: values.mean(axis=0).tolist() for name, values in table.items()},
-        own={name: np.mean([row[name] for row in own], axis=0).tolist() for name in OWN_METRICS},
         fields=[store.fields[field] for field in fields],
         wells=[store.wells[field] for field in fields],
-        by_field={name: table[name][:, defocused].mean(axis=1).tolist() for name in METRICS},
-        summary={name: float(table[name][:, defocused].mean()) for name in METRICS},
+        common={name: _rounded(values) for name, values in common.items()},
+        own={name: _rounded(values) for name, values in own.items()},
+        summary={name: float(np.nanmean(values[:, defocused])) for name, values in common.items()},
     )
+
+
+def _rounded(values: np.ndarray) -> list[list[float]]:
+    """Keep seven digits: more than float32 images hold."""
+    return [[float(f"{value:.7g}") for value in row] for row in values.tolist()]

@@ -26,6 +26,8 @@ class TrialTask:
     rung_seed : which ones: the same for all trials of a study.
     seed : of the weights, the order of the batches, and the patches.
     threads : of the processor; the same number gives the same numbers.
+    held_out : for each field of the store the indices of the levels that are not trained on, and alone are scored; without it a
+        field is trained on, or scored, at every level.
     """
 
     hyperparameters: dict[str, Any]
@@ -44,6 +46,7 @@ class TrialTask:
     rung_seed: int
     seed: int
     threads: int
+    held_out: list[list[int]] | None = None
 
     @property
     def grid(self) -> Grid:
@@ -58,26 +61,24 @@ class TrialTask:
 
 @dataclass(frozen=True)
 class Score:
-    """Metrics of restorations on one set of fields.
+    """Metrics of restorations of one set of fields, image by image.
 
     Parameters
     ----------
-    judged_on : validation or test.
+    judged_on : validation, test, or the name of another data set.
     levels : the levels scored, the in-focus one among them.
-    common : metric -> mean over fields at each level, on the common grid.
-    own : the same on the model's own size; with `ssim_range2`, SSIM with a data range of 2.
     fields : the fields scored; `wells` are theirs.
-    by_field : metric -> mean over the defocused levels of each field, on the common grid.
-    summary : metric -> mean over fields and defocused levels, on the common grid.
+    common : metric -> its value for every field (row) and level (column), on the common grid; nan where an image was not scored.
+    own : the same at the model's own size; with `ssim_range2`, SSIM with a data range of 2, and `cells_bias`.
+    summary : metric -> mean over the scored defocused images, on the common grid.
     """
 
     judged_on: str
     levels: list[int]
-    common: dict[str, list[float]]
-    own: dict[str, list[float]]
     fields: list[str]
     wells: list[str]
-    by_field: dict[str, list[float]]
+    common: dict[str, list[list[float]]]
+    own: dict[str, list[list[float]]]
     summary: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import cv2
 import keras
 import numpy as np
 
-from study.data.batches import EpochBatches, steps_per_epoch
+from study.data.batches import EpochBatches, steps_per_epoch, training_images
 from study.data.store import Store
 from study.errors import TrialFailed
 from study.files import new_file
@@ -29,7 +29,7 @@ from study.trial.evaluation import Restore, model_restorer, rung_score, score_mo
 from study.trial.task import EpochReport, Score, TrialTask
 
 PREDICTED_PIXELS = 16 * 128 * 128  # in one call of the network: bounds the memory of its widest layer
-EXAMPLE_PLACES = (0.0, 8 / 33, 15 / 33, 24 / 33, 1.0)  # z 0, 8, 15, 24 and 33 of BBBC006
+EXAMPLE_PLACES = (0.0, 8 / 33, 15 / 33, 24 / 33, 1.0)  # z 0, 8, 15, 24 and 33 of BBBC006; and the level in focus
 
 
 def run_trial(task: TrialTask) -> Generator[EpochReport]:
@@ -117,7 +117,7 @@ def _compiled(task: TrialTask, store: Store) -> keras.Model:
     patch_size = patch_size_of(task.hyperparameters)
     every_patch = (task.grid.size // patch_size) ** 2
     steps = steps_per_epoch(
-        len(task.train) * len(store.defocused_indices),
+        len(training_images(store, task.train, task.held_out)),
         patches=min(task.patches_per_image or every_patch, every_patch),
         batch_size=task.batch_size,
     )
@@ -134,7 +134,7 @@ def _compiled(task: TrialTask, store: Store) -> keras.Model:
 def _train_epoch(model: keras.Model, task: TrialTask, store: Store, epoch: int) -> dict[str, float]:
     batches = EpochBatches(
         store, task.grid, fields=task.train, patch_size=patch_size_of(task.hyperparameters),
-        patches_per_image=task.patches_per_image, batch_size=task.batch_size, seed=task.seed, epoch=epoch,
+        patches_per_image=task.patches_per_image, batch_size=task.batch_size, seed=task.seed, epoch=epoch, held_out=task.held_out,
     )  # fmt: skip
     rate = float(np.asarray(model.optimizer.learning_rate))
     history = model.fit(batches, epochs=1, shuffle=False, verbose=0)
@@ -157,7 +157,9 @@ def _memory_failures(epoch: int) -> Iterator[None]:
 
 
 def _finish(model: keras.Model, restore: Restore, task: TrialTask, store: Store) -> Score:
-    score = score_model(restore, store, grid=task.grid, common=task.common, fields=task.judge, judged_on=task.judged_on)
+    score = score_model(
+        restore, store, grid=task.grid, common=task.common, fields=task.judge, judged_on=task.judged_on, held_out=task.held_out
+    )
     folder = Path(task.folder)
     with new_file(folder / "weights.npz") as path:
         np.savez(path, *model.get_weights())
@@ -169,9 +171,9 @@ def _finish(model: keras.Model, restore: Restore, task: TrialTask, store: Store)
 
 
 def _save_examples(folder: Path, restore: Restore, task: TrialTask, store: Store) -> None:
-    """Keep one field, defocused and restored at five levels, at the model's own size, for the figures."""
-    defocused = store.defocused_indices
-    levels = sorted({defocused[round(place * (len(defocused) - 1))] for place in EXAMPLE_PLACES})
+    """Keep one field, defocused at five levels and in focus, and restored, at the model's own size, for the figures."""
+    last = len(store.levels) - 1
+    levels = sorted({round(place * last) for place in EXAMPLE_PLACES} | {store.in_focus_index})
     field = task.judge[len(task.judge) // 2]
     images = store.as_float(task.grid, field, np.array(levels))
     arrays = {
