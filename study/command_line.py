@@ -20,6 +20,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ig
 from study.config import StudyConfig, validate
 from study.errors import StudyError, raise_all
 
+EXTENDABLE = ("search.trials", "confirm.", "transfer.", "resources.", "record.")
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 
 
@@ -59,6 +60,38 @@ def parse(arguments: Sequence[str]) -> StudyConfig:
         config = dataclasses.replace(config, name=f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
     validate(config)
     return config
+
+
+def parse_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
+    """Build the configuration of a run: of a new study, or (and then the second value is true) of one to go on with.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        As for `parse`; or ``--resume STUDY`` alone; or ``--extend STUDY`` and keys that may change: `EXTENDABLE`.
+    """
+    arguments = list(arguments)
+    mode = arguments[0].lstrip("-").partition("=")[0] if arguments else ""
+    if mode not in ("resume", "extend") or not arguments[0].startswith("--"):
+        for option in ("--resume", "--extend"):
+            if any(argument.partition("=")[0] == option for argument in arguments):
+                raise StudyError(f"{option} comes first: python study/run.py {option} STUDY")
+        return parse(arguments), False
+    value = arguments[0].partition("=")[2] or (arguments[1] if len(arguments) > 1 else "")
+    changes = arguments[1 if "=" in arguments[0] else 2 :]
+    folder = next((path for path in (Path(value), Path("results/studies") / value) if value and (path / "config.yaml").is_file()), None)
+    if folder is None:
+        raise StudyError(f"--{mode} must name the folder of a study; got {value!r}, which holds no config.yaml")
+    folder = folder.resolve()
+    if mode == "resume" and changes:
+        raise StudyError(f"--resume goes on with the study as it was configured; to change it: --extend {folder} {' '.join(changes)}")
+    if mode == "extend" and not changes:
+        raise StudyError(f"--extend needs something to add, such as --search.trials N; to finish the study as it is: --resume {folder}")
+    used = [argument[2:].partition("=")[0] for argument in changes if argument.startswith("--")]
+    fixed = [f"{key} can not change: the trials that are done rest on it" for key in used if not key.startswith(EXTENDABLE)]
+    raise_all(fixed, heading=f"A study is extended by {', '.join(name.rstrip('.') for name in EXTENDABLE)}")
+    place = ["--storage", str(folder.parents[1]), "--name", folder.name]
+    return parse(["--config", str(folder / "config.yaml"), *place, *changes]), True
 
 
 def load(path: Path) -> StudyConfig:

@@ -45,6 +45,8 @@ class DatasetConfig:
     max_fields : use at most so many fields of view, chosen evenly over the wells; all if not given.
     resize : antialiased (area mean when shrinking) or paper (bicubic always).
     test, validation : share of the wells or scenes in each; the rest trains.
+    split : by_well (a field is on one side at every level) or within_levels (the paper's: `test` of the images of each level on
+        its own, so that a field can be on both sides).
     simulate : make the raw folder instead of reading `root`.
     """
 
@@ -56,6 +58,7 @@ class DatasetConfig:
     resize: Literal["antialiased", "paper"] = "antialiased"
     test: float = 0.20
     validation: float = 0.16
+    split: Literal["by_well", "within_levels"] = "by_well"
     simulate: SimulateConfig = field(default_factory=SimulateConfig)
 
 
@@ -125,10 +128,32 @@ class ConfirmConfig:
     ----------
     best : how many of the searched trials are confirmed.
     replicates : seeds of each.
+    leak : also train the paper's whole-image network with the paper's own split, within levels, to measure what it leaks.
     """
 
     best: int = 1
     replicates: int = 3
+    leak: bool = False
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """Another data set on which every confirmed network is scored, on all of its fields, whatever it was trained on.
+
+    Parameters
+    ----------
+    kind : its layout.
+    root : its raw folder; no transfer if not given.
+    channel : w1 or w2.
+    levels : levels to use; all that the folder holds if not given.
+    max_fields : use at most so many fields of view.
+    """
+
+    kind: Literal["bbbc005", "bbbc006"] = "bbbc005"
+    root: str | None = None
+    channel: Literal["w1", "w2"] = "w1"
+    levels: list[int] | None = None
+    max_fields: int | None = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +219,7 @@ class StudyConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
+    transfer: TransferConfig = field(default_factory=TransferConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
@@ -248,6 +274,11 @@ def _check_dataset(config: StudyConfig) -> Iterator[str]:
         yield "dataset.test must be above 0: a study without a test set can not say what its winner is worth"
     if dataset.test + dataset.validation >= 1:
         yield f"dataset.test + dataset.validation must leave wells to train on; got {dataset.test} + {dataset.validation}"
+    if dataset.split == "within_levels" and (config.search.space != "none" or dataset.validation > 0 or config.confirm.leak):
+        yield (
+            "dataset.split: within_levels is there to repeat the paper's own protocol: it needs search.space: none, dataset.validation: 0 "
+            f"and confirm.leak: false; got {config.search.space!r}, {dataset.validation}, {config.confirm.leak}"
+        )
     if config.search.space != "none" and dataset.validation == 0:
         yield "a search needs dataset.validation above 0: trials are compared there, never on the test set"
 
@@ -282,6 +313,7 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
         "training.batch_size": config.training.batch_size,
         "training.patches_per_image": 1 if (n := config.training.patches_per_image) is None else n,
         "dataset.max_fields": 1 if (n := config.dataset.max_fields) is None else n,
+        "transfer.max_fields": 1 if (n := config.transfer.max_fields) is None else n,
         "search.grace_epochs": config.search.grace_epochs,
         "search.rung_images": config.search.rung_images,
         "confirm.replicates": config.confirm.replicates,

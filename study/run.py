@@ -17,7 +17,7 @@ from analysis.figures import draw_trial
 from analysis.load import anything_finished, load_study
 from analysis.paper import reference_curves
 from analysis.report import outcome_text, write_report
-from study.command_line import parse
+from study.command_line import parse_run
 from study.config import StudyConfig
 from study.errors import StudyError
 from study.quiet import quiet_import
@@ -33,18 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     config: StudyConfig | None = None
     try:
-        config = parse(sys.argv[1:] if arguments is None else arguments)
+        config, resume = parse_run(sys.argv[1:] if arguments is None else arguments)
         say(f"study {config.name} in {config.folder}")
         with quiet_import():  # after the configuration: this takes seconds, a typing error is found at once
             from study.search.tuning import run_study
-        result = run_study(config, say=say, references=reference_curves(config.dataset.kind), draw=draw_trial)
+        result = run_study(config, say=say, curves=reference_curves, draw=draw_trial, resume=resume)
         study = load_study(result.folder)
         report = write_report(study) if anything_finished(study) else None
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        where = f"; what was learned until then is in {config.folder}" if config else ""
+        where = (
+            f"; what was learned until then is in {config.folder}\nto go on: python study/run.py --resume {config.folder}" if config else ""
+        )
         print(f"\n{interrupt or 'interrupted'}{where}", file=sys.stderr)
         return 130
     if report is not None:

@@ -27,8 +27,13 @@ KEYS = {
     "score": ("phase", "trial", "replicate"),  # metrics of every field at every level
     "trial_end": ("phase", "trial", "replicate"),  # status: finished, stopped, failed; reason
     "reference": ("reference",),  # do-nothing, and the paper's curves
+    "transfer_set": (),  # the other data set: its store and its images
+    "transfer_reference": ("reference",),  # do-nothing and the paper's curves there
+    "transfer": ("trial", "replicate"),  # a confirmed network's score there
+    "stitching": ("trial", "replicate"),  # the same weights stitched and at once: errors at the seams and elsewhere
     "test_opened": ("opening",),  # the candidates that the test set was opened for
-    "study_end": (),  # status
+    "resumed": ("run",),  # the configuration with which a study goes on, environment
+    "study_end": ("run",),  # status
 }
 """What every kind of event is told from the others by, and (in the comment) what it holds."""
 

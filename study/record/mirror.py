@@ -56,6 +56,7 @@ class Mirror:
         self._thread: threading.Thread | None = None
         self._runs: dict[str, str] = {}
         self._study: dict[str, Any] = {}
+        self._other = ""  # what the transfer is scored on
         self.experiment_id: str | None = None
         self._done = 0  # bytes of the ledger that are mirrored
         self._deadline = math.inf
@@ -152,6 +153,19 @@ class Mirror:
             )
             self._log_score(run, event)
             self._client.set_terminated(run, "FINISHED", _milliseconds(event))
+        elif kind == "transfer_reference":
+            run = self._ensure_run(
+                f"transfer_reference/{event['reference']}", f"{event['reference']} ({self._other})", event,
+                {"kind": "reference", "judged_on": self._other},
+            )  # fmt: skip
+            self._log_score(run, event, prefix="transfer")
+            self._client.set_terminated(run, "FINISHED", _milliseconds(event))
+        elif kind == "transfer_set":
+            self._other = event["images"]["title"]
+        elif kind == "transfer":
+            self._log_score(self._runs[f"confirm/{event['trial']}/{event['replicate']}"], event, prefix="transfer")
+        elif kind == "resumed":
+            self._client.update_run(self._runs["study"], "RUNNING")
         elif kind == "study_end":
             status = "FAILED" if event["status"] == "failed" else "FINISHED"
             self._client.log_batch(self._runs["study"], tags=[RunTag("problems", "; ".join(event["problems"])[:500])])
@@ -172,7 +186,9 @@ class Mirror:
         self._client.log_batch(parent, params=[Param(name, str(value)[:500]) for name, value in params.items()])
 
     def _begin_trial(self, event: dict[str, Any]) -> None:
-        name = event["label"] if event["phase"] == "search" else f"{event['label']} (test, seed {event['replicate']})"
+        name = event["label"]
+        if event["phase"] != "search":
+            name += f" (test, {'split within levels, ' if event['phase'] == 'leak' else ''}seed {event['replicate']})"
         tags = {
             "kind": "baseline" if event["baseline"] else "trial",
             "phase": event["phase"],
@@ -216,15 +232,16 @@ class Mirror:
     def _run_of(self, event: dict[str, Any]) -> str:
         return self._runs[_trial_key(event)]
 
-    def _log_score(self, run: str, event: dict[str, Any]) -> None:
+    def _log_score(self, run: str, event: dict[str, Any], *, prefix: str = "") -> None:
         """Log each metric by level under one key, with step = level, so that the UI draws curves over z."""
+        by_level, mean = (prefix, f"{prefix}_mean") if prefix else ("level", "mean")
         metrics = []
         for name in LEVEL_METRICS:
             if name not in event["common"]:
                 continue
             for level, value in zip(event["levels"], level_means(event, "common", name), strict=True):
-                metrics += _metrics({f"level/{name}": value}, event, step=level)
-        summary = {f"mean/{name}": value for name, value in event.get("summary", {}).items()}
+                metrics += _metrics({f"{by_level}/{name}": value}, event, step=level)
+        summary = {f"{mean}/{name}": value for name, value in event.get("summary", {}).items()}
         self._log(run, metrics + _metrics(summary, event, step=0))
 
     def _log_figures(self, run: str, event: dict[str, Any]) -> None:

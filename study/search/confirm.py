@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from study.config import StudyConfig, derive_seed
+from study.data.splits import Split, hold_out_within_levels
+from study.data.store import Store
 from study.search.jobs import Job
+
+Points = dict[int, dict[str, Any]]
 
 
 def choose_candidates(events: list[dict[str, Any]], *, best: int) -> list[int]:
@@ -25,31 +30,56 @@ def choose_candidates(events: list[dict[str, Any]], *, best: int) -> list[int]:
     return [trial for trial, event in trials.items() if event["baseline"]] + searched[:best]
 
 
-def confirm_jobs(config: StudyConfig, points: dict[int, dict[str, Any]], template: dict[str, Any], split: Any) -> list[Job]:
-    """Return one job for each candidate and replicate.
+def confirm_jobs(config: StudyConfig, points: Points, template: dict[str, Any], split: Split, store: Store) -> list[Job]:
+    """Return one job for each candidate and replicate: trained on train and validation, scored on test.
 
     Parameters
     ----------
     config : StudyConfig
-        The study's.
+        The study's; with ``dataset.split: within_levels`` every field is trained on and judged, at levels of its own.
     points : dict
         Trial -> its `trial` event: label, baseline, hyperparameters.
     template : dict
         A task's values that all trials of the study share.
     split : Split
-        Train and validation are trained on; test is scored.
+        Which fields are on which side.
+    store : Store
+        The prepared images.
     """
-    jobs = []
+    sides: dict[str, Any] = {"train": sorted([*split.train, *split.validation]), "judge": split.test}
+    if config.dataset.split == "within_levels":
+        every = list(range(len(store.fields)))
+        sides = {"train": every, "judge": every, "held_out": _held_out(config, store)}
+    return [_job(config, "confirm", trial, replicate, point, template | sides) for trial, replicate, point in _runs(config, points)]
+
+
+def leak_jobs(config: StudyConfig, points: Points, template: dict[str, Any], split: Split, store: Store) -> list[Job]:
+    """Return the same configurations with the same seeds under the paper's split within levels, judged on images that no split trains on.
+
+    The network of the split by well has seen none of their fields; this one has seen them at other levels.
+    """
+    sides = {"train": list(range(len(store.fields))), "judge": split.test, "held_out": _held_out(config, store)}
+    return [_job(config, "leak", trial, replicate, point, template | sides) for trial, replicate, point in _runs(config, points)]
+
+
+def _runs(config: StudyConfig, points: Points) -> Iterator[tuple[int, int, dict[str, Any]]]:
     for trial, point in points.items():
         for replicate in range(config.confirm.replicates):
-            task = template | {
-                "hyperparameters": point["hyperparameters"],
-                "train": sorted([*split.train, *split.validation]),
-                "judge": split.test,
-                "judged_on": "test",
-                "rung_images": 0,
-                "seed": derive_seed(config.seed, "confirm", trial, replicate),
-                "folder": str(config.folder / "trials" / f"confirm-{trial:04d}-{replicate}"),
-            }
-            jobs.append(Job("confirm", trial, replicate, point["label"], point["baseline"], task))
-    return jobs
+            yield trial, replicate, point
+
+
+def _job(config: StudyConfig, phase: str, trial: int, replicate: int, point: dict[str, Any], template: dict[str, Any]) -> Job:
+    task = template | {
+        "hyperparameters": point["hyperparameters"],
+        "judged_on": "test",
+        "rung_images": 0,
+        "seed": derive_seed(config.seed, "confirm", trial, replicate),
+        "folder": str(config.folder / "trials" / f"{phase}-{trial:04d}-{replicate}"),
+    }
+    return Job(phase, trial, replicate, point["label"], point["baseline"], task)
+
+
+def _held_out(config: StudyConfig, store: Store) -> list[list[int]]:
+    return hold_out_within_levels(
+        len(store.fields), len(store.levels), share=config.dataset.test, seed=derive_seed(config.seed, "within levels")
+    )

@@ -89,7 +89,9 @@ class LedgerCallback(Callback):
         job = Job.of(trial.config)
         if "failure" in result:
             return
-        self._ledger.append("epoch", **job.key, epoch=result["epoch"], metrics=result["metrics"], cost=result["cost"])
+        self._ledger.append(
+            "epoch", **job.key, epoch=result["epoch"], metrics=result["metrics"], cost=result["cost"], objective=result[OBJECTIVE]
+        )
         if result["score"] is not None:
             self._ledger.append("score", **job.key, **result["score"], cost=result["cost"])
         self._progress.epoch_done()

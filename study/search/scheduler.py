@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -9,6 +11,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 
 from study.config import StudyConfig
 from study.search.jobs import OBJECTIVE, Job
+from study.search.past import PastTrial
 
 
 class BaselinesExempt(AsyncHyperBandScheduler):
@@ -30,11 +33,11 @@ class BaselinesExempt(AsyncHyperBandScheduler):
             super().on_trial_complete(tune_controller, trial, result)
 
 
-def make_scheduler(config: StudyConfig) -> TrialScheduler:
-    """Return the scheduler that a configuration names."""
+def make_scheduler(config: StudyConfig, past: Mapping[int, PastTrial]) -> TrialScheduler:
+    """Return the scheduler that a configuration names, with what earlier trials of the search have left in its rungs."""
     if config.search.scheduler == "none":
         return FIFOScheduler()
-    return BaselinesExempt(
+    scheduler = BaselinesExempt(
         time_attr="epoch",
         metric=OBJECTIVE,
         mode="max",
@@ -43,3 +46,8 @@ def make_scheduler(config: StudyConfig) -> TrialScheduler:
         reduction_factor=config.search.reduction_factor,
         stop_last_trials=False,
     )
+    for trial in past.values():
+        if not trial.baseline:
+            for epoch, value in sorted(trial.curve.items()):
+                scheduler._brackets[0].on_result(SimpleNamespace(trial_id=f"past {trial.number}"), epoch, value)
+    return scheduler

@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 from search_spaces.bridge import OptunaHyperParameters
 from study.config import derive_seed
 from study.search.jobs import FINISHED, OBJECTIVE, Job
+from study.search.past import PastTrial
 
 STORAGE_FILE = "optuna.db"
 Space = Callable[[Any], dict[str, Any]]
@@ -45,6 +46,9 @@ class OptunaSearcher(Searcher):
         The sampler is seeded anew for every trial, from the study's seed and the trial's number.
     trials : int
         Searched trials, besides the baselines.
+    past : mapping
+        The trials of an earlier run of the same search, by number: told to a new Optuna study, and the unfinished ones
+        proposed again.
     """
 
     def __init__(
@@ -57,18 +61,19 @@ class OptunaSearcher(Searcher):
         sampler: str,
         seed: int,
         trials: int,
+        past: Mapping[int, PastTrial],
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="max")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space, self._make_job = space, make_job
-        self._names, self._total = list(baselines), len(baselines) + trials
+        self._baselines, self._total = dict(baselines), len(baselines) + trials
         self._sampler, self._seed = sampler, seed
         self._running: dict[str, optuna.Trial] = {}
-        self.study = optuna.create_study(
-            storage=f"sqlite:///{folder / STORAGE_FILE}", study_name=folder.name, direction="maximize", load_if_exists=False
-        )
-        for point in baselines.values():
-            self.study.enqueue_trial(point)
+        self._unfinished: list[tuple[optuna.Trial, dict[str, Any]]] = []
+        (folder / STORAGE_FILE).unlink(missing_ok=True)  # made again from the ledger, which is the truth
+        self.study = optuna.create_study(storage=f"sqlite:///{folder / STORAGE_FILE}", study_name=folder.name, direction="maximize")
+        for number in range(max(past, default=-1) + 1):
+            self._replay(number, past.get(number))
 
     def __getstate__(self) -> dict[str, Any]:
         """Give Tune's snapshot nothing: the state is in the Optuna storage and in the ledger."""
@@ -76,22 +81,52 @@ class OptunaSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the configuration of the next trial, or that there is none."""
-        number = len(self.study.trials) - len(self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)))
-        if number >= self._total:
+        if self._unfinished:
+            trial, point = self._unfinished.pop(0)
+        elif (number := len(self.study.trials)) < self._total:
+            trial, point = self._ask(number)
+        else:
             return str(Searcher.FINISHED)
+        self._running[trial_id] = trial
+        return self._make_job(trial.number, self._name(trial.number), point).to_config()
+
+    def _name(self, number: int) -> str | None:
+        return list(self._baselines)[number] if number < len(self._baselines) else None
+
+    def _ask(self, number: int, point: dict[str, Any] | None = None) -> tuple[optuna.Trial, dict[str, Any]]:
+        """Make Optuna's next trial, at a baseline, at a given point, or where its sampler wants it."""
+        name = self._name(number)
+        point = self._baselines[name] if name else point
+        if point is not None:
+            self.study.enqueue_trial(point)
         self.study.sampler = make_sampler(
-            self._sampler, seed=derive_seed(self._seed, "sampler", number), startup_trials=len(self._names) + 4
+            self._sampler, seed=derive_seed(self._seed, "sampler", number), startup_trials=len(self._baselines) + 4
         )
         trial = self.study.ask()
-        point = self._space(OptunaHyperParameters(trial))
-        label = self._names[trial.number] if trial.number < len(self._names) else None
-        trial.set_user_attr("label", label or "searched")
-        self._running[trial_id] = trial
-        return self._make_job(trial.number, label, point).to_config()
+        trial.set_user_attr("label", name or "searched")
+        return trial, self._space(OptunaHyperParameters(trial))
+
+    def _replay(self, number: int, past: PastTrial | None) -> None:
+        """Tell Optuna of a trial of an earlier run as the ledger has it; one that has not ended will be proposed again."""
+        trial, point = self._ask(number, None if past is None else past.hyperparameters)
+        for epoch, value in sorted(past.curve.items()) if past else ():
+            trial.report(value, epoch)
+        if past is None or not past.status:
+            self._unfinished.append((trial, point))
+        elif past.status == "failed":
+            trial.set_user_attr("reason", past.reason)
+            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        elif past.status == "stopped":
+            self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            self.study.tell(trial, past.curve[max(past.curve)])
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Pass the rung score of an epoch on."""
-        if "failure" not in result:
+        if "failure" in result:
+            return
+        with warnings.catch_warnings():  # an epoch that an earlier run has reported too is the same again
+            warnings.filterwarnings("ignore", message=".*already reported.*")
             self._running[trial_id].report(result[OBJECTIVE], result["epoch"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

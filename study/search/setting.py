@@ -15,7 +15,7 @@ from typing import Any
 import ray
 import yaml
 
-from study.config import ResourcesConfig, StudyConfig, derive_seed
+from study.config import DatasetConfig, ResourcesConfig, StudyConfig, derive_seed
 from study.data.layouts import LAYOUTS
 from study.data.prepare import prepare
 from study.data.simulate import simulate_bbbc005, simulate_bbbc006
@@ -32,15 +32,30 @@ PACKAGES = ("ray", "tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "nu
 
 def prepare_store(config: StudyConfig, say: Say) -> Store:
     """Simulate the raw folder if that is asked for, and open or make its store."""
-    storage, dataset = Path(config.storage).resolve(), config.dataset
-    root = _simulated(config, say) if dataset.root is None else Path(dataset.root)
+    root = _simulated(config, say) if config.dataset.root is None else Path(config.dataset.root)
+    return _prepare(config, config.dataset, root, say)
+
+
+def prepare_transfer(config: StudyConfig, say: Say) -> Store | None:
+    """Open or make the store of the data set that networks are also scored on, prepared as the study's own is; None if none is named."""
+    wanted = config.transfer
+    if wanted.root is None:
+        return None
+    dataset = DatasetConfig(
+        kind=wanted.kind, root=wanted.root, channel=wanted.channel, levels=wanted.levels, max_fields=wanted.max_fields,
+        resize=config.dataset.resize,
+    )  # fmt: skip
+    return _prepare(config, dataset, Path(wanted.root), say)
+
+
+def _prepare(config: StudyConfig, dataset: DatasetConfig, root: Path, say: Say) -> Store:
     grids = [Grid(size, dataset.resize) for size in config.image_sizes] + [Grid(config.sizes.common, "antialiased")]
 
     def progress(done: int, total: int) -> None:
         if done == total or done % max(1, total // 4) == 0:
             say(f"prepared {done}/{total} fields")
 
-    store = prepare(dataset, root, storage / "stores", grids=grids, progress=progress)
+    store = prepare(dataset, root, Path(config.storage).resolve() / "stores", grids=grids, progress=progress)
     wells = len(set(store.wells))
     say(
         f"images: {len(store.fields)} fields of {wells} {store.layout.well_title}s at {len(store.levels)} levels, "
@@ -115,6 +130,15 @@ def describe(config: StudyConfig, store: Store, split: Split) -> dict[str, Any]:
         "uid": uuid.uuid4().hex,
         "name": config.name,
         "config": config.to_dict(),
+        **describe_images(store, split.to_dict()),
+        "split": {side: [store.fields[field] for field in fields] for side, fields in split.to_dict().items()},
+        "environment": describe_environment(),
+    }
+
+
+def describe_images(store: Store, sides: dict[str, list[int]]) -> dict[str, Any]:
+    """Return what a reader must know of prepared images: where they are, and what a level and a well are called."""
+    return {
         "store": {"folder": str(store.folder), "fingerprint": store.fingerprint, **{
             key: store.description[key] for key in ("kind", "source", "channel", "levels", "grids")
         }},
@@ -126,20 +150,23 @@ def describe(config: StudyConfig, store: Store, split: Split) -> dict[str, Any]:
             "level_axis": store.layout.level_axis,
             "shown_levels": [level for level in store.layout.shown_levels if level in store.levels],
             "well_title": store.layout.well_title,
-            "fields": {side: len(fields) for side, fields in split.to_dict().items()},
-            "wells": {side: len({store.wells[field] for field in fields}) for side, fields in split.to_dict().items()},
-        },
-        "split": {side: [store.fields[field] for field in fields] for side, fields in split.to_dict().items()},
-        "environment": {
-            "command": sys.argv,
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "cpus": os.cpu_count(),
-            "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
-            "packages": {name: _version(name) for name in PACKAGES},
-            "git": _git_state(),
+            "fields": {side: len(fields) for side, fields in sides.items()},
+            "wells": {side: len({store.wells[field] for field in fields}) for side, fields in sides.items()},
         },
     }  # fmt: skip
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return what the program runs on: command, versions, commit, processors, backend."""
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git": _git_state(),
+    }
 
 
 def _simulated(config: StudyConfig, say: Say) -> Path:

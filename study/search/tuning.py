@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,35 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
 from search_spaces import SPACES
-from search_spaces.baselines import baselines
+from search_spaces.baselines import WHOLE_IMAGE, baselines
 from study.config import StudyConfig, derive_seed
 from study.data.splits import Split, split_by_well
 from study.data.store import Grid, Store
 from study.errors import StudyError
 from study.record.ledger import CEILING, FILE_NAME, Ledger, read_events
 from study.record.mirror import DrawFigures, Mirror
-from study.search.confirm import choose_candidates, confirm_jobs
+from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
+from study.search.examine import examine_all
 from study.search.jobs import Job, TrialActor
+from study.search.past import past_trials
 from study.search.recording import LedgerCallback, Progress, Say
 from study.search.scheduler import make_scheduler
 from study.search.searcher import OptunaSearcher
-from study.search.setting import connect, describe, prepare_store, tracking_uri, trials_at_once, write_config
+from study.search.setting import (
+    connect,
+    describe,
+    describe_environment,
+    describe_images,
+    prepare_store,
+    prepare_transfer,
+    tracking_uri,
+    trials_at_once,
+    write_config,
+)
 from study.trial.classical import METHODS
 from study.trial.evaluation import score_ceiling, score_classical
+
+Curves = Callable[[str], Sequence[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -47,14 +61,24 @@ class StudyResult:
     experiment_id: str | None
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What every part of a running study needs."""
+
+    config: StudyConfig
+    store: Store
+    split: Split
+    ledger: Ledger
+    say: Say
+
+    def events(self) -> list[dict[str, Any]]:
+        return read_events(self.config.folder)
+
+
 def run_study(
-    config: StudyConfig,
-    *,
-    say: Say,
-    references: Sequence[dict[str, Any]] = (),
-    draw: DrawFigures | None = None,
+    config: StudyConfig, *, say: Say, curves: Curves = lambda kind: [], draw: DrawFigures | None = None, resume: bool = False
 ) -> StudyResult:
-    """Run a whole study.
+    """Run a whole study, or what is left of one.
 
     Parameters
     ----------
@@ -62,39 +86,53 @@ def run_study(
         A sound configuration, see `study.command_line.parse`.
     say : callable
         Prints a line of progress.
-    references : sequence of dict
-        Curves to be recorded beside the trials, such as the paper's: events of the kind `reference`.
+    curves : callable, optional
+        Kind of data set -> curves to be recorded beside the trials, such as the paper's: events of the kind `reference`.
     draw : callable, optional
         Draws the figures that MLflow holds beside a trial.
+    resume : bool
+        Go on with the study of this name: what its ledger holds is not done again.
 
     Raises
     ------
     StudyError
         If it can not start; nothing has been trained then.
     """
-    if (config.folder / FILE_NAME).exists():
-        raise StudyError(f"there is a study in {config.folder} already: choose another --name, or remove that folder to run it anew")
+    _check_folder(config, resume=resume)
     mirror = Mirror(config.folder, uri=tracking_uri(config), experiment=config.record.experiment, draw=draw)
     mirror.check()
     store = prepare_store(config, say)
+    other = prepare_transfer(config, say)
     split = split_by_well(
         store.wells, test=config.dataset.test, validation=config.dataset.validation, seed=derive_seed(config.seed, "split")
     )
     _check_sides(store, split, config)
+    if resume:
+        _check_images(read_events(config.folder), store, other)
     try:
         connect(say)
         trials_at_once(config.resources)
         with Ledger(config.folder) as ledger:
-            ledger.append("study", **describe(config, store, split))
+            run = _Run(config, store, split, ledger, say)
+            number = sum(event["event"] == "resumed" for event in run.events()) + 1 if resume else 0
+            if resume:
+                ledger.append("resumed", run=number, config=config.to_dict(), environment=describe_environment())
+            else:
+                ledger.append("study", **describe(config, store, split))
             write_config(config)
             mirror.start()
-            for reference in (*references, *(_references(config, store, split.validation, "validation") if split.validation else [])):
+            for reference in curves(config.dataset.kind):
                 ledger.append("reference", **reference)
             if config.search.space != "none":
-                _search(config, store, split, ledger, say)
-            _confirm(config, store, split, ledger, say)
-            problems = find_problems(read_events(config.folder))
-            ledger.append("study_end", status="failed" if problems else "finished", problems=problems, record_seconds=ledger.seconds)
+                _record_references(run, split.validation, "validation")
+                _search(run)
+            _confirm(run)
+            if other is not None:
+                _begin_transfer(run, other, curves(other.layout.kind))
+            unanswered = examine_all(config, store, split, other, ledger, say)
+            problems = [*find_problems(run.events()), *unanswered]
+            status = "failed" if problems else "finished"
+            ledger.append("study_end", run=number, status=status, problems=problems, record_seconds=ledger.seconds)
     finally:
         ray.shutdown()
         left = mirror.close()
@@ -119,16 +157,22 @@ def find_problems(events: list[dict[str, Any]]) -> list[str]:
     return problems or ([] if ends else ["no trial ran"])
 
 
-def _search(config: StudyConfig, store: Store, split: Split, ledger: Ledger, say: Say) -> None:
+def _search(run: _Run) -> None:
+    config = run.config
     sizes = _sizes(config)
     points = baselines(**sizes)
-    template = _task_template(config, store)
+    template = _task_template(run)
+    past = past_trials(run.events())
+    total = len(points) + config.search.trials
+    ended = sum(bool(trial.status) for trial in past.values())
+    if ended >= total:
+        return
 
     def make_job(number: int, baseline: str | None, point: dict[str, Any]) -> Job:
         task = template | {
             "hyperparameters": point,
-            "train": split.train,
-            "judge": split.validation,
+            "train": run.split.train,
+            "judge": run.split.validation,
             "judged_on": "validation",
             "rung_images": config.search.rung_images,
             "seed": derive_seed(config.seed, "trial", number),
@@ -139,55 +183,79 @@ def _search(config: StudyConfig, store: Store, split: Split, ledger: Ledger, say
     searcher = OptunaSearcher(
         lambda hp: SPACES[config.search.space](hp, **sizes),
         baselines=points, make_job=make_job, folder=config.folder, sampler=config.search.searcher,
-        seed=config.seed, trials=config.search.trials,
+        seed=config.seed, trials=config.search.trials, past=past,
     )  # fmt: skip
-    total = len(points) + config.search.trials
-    say(
+    run.say(
         f"search: {config.search.trials} trials in {config.search.space!r} and {len(points)} baselines, {config.training.epochs} epochs each"
+        + (f"; {ended} are done" if ended else "")
     )
-    _fit(config, ledger, say, phase="search", jobs=total, searcher=searcher, scheduler=make_scheduler(config))
+    _fit(run, phase="search", ended=ended, total=total, searcher=searcher, scheduler=make_scheduler(config, past))
 
 
-def _confirm(config: StudyConfig, store: Store, split: Split, ledger: Ledger, say: Say) -> None:
-    events = read_events(config.folder)
+def _confirm(run: _Run) -> None:
+    """Train the best and the baselines on all but the test set and score them there; then what measures the paper's own split."""
+    config, events = run.config, run.events()
     if config.search.space == "none":
         named = baselines(**_sizes(config))
         points = {
             number: {"label": label, "baseline": True, "hyperparameters": point} for number, (label, point) in enumerate(named.items())
         }
     else:
-        trials = {event["trial"]: event for event in events if event["event"] == "trial"}
+        trials = {event["trial"]: event for event in events if event["event"] == "trial" and event["phase"] == "search"}
         points = {trial: trials[trial] for trial in choose_candidates(events, best=config.confirm.best)}
+    template = _task_template(run)
+    jobs = confirm_jobs(config, points, template, run.split, run.store)
+    whole = {trial: point for trial, point in points.items() if point["label"] == WHOLE_IMAGE and config.confirm.leak}
+    _judge(run, "confirm", jobs, f"{len(points)} configurations, {config.confirm.replicates} seeds each")
+    leaking = leak_jobs(config, whole, template, run.split, run.store)
+    _judge(run, "leak", leaking, f"{WHOLE_IMAGE} with the paper's split within levels, {config.confirm.replicates} seeds")
+
+
+def _judge(run: _Run, phase: str, jobs: list[Job], text: str) -> None:
+    """Open the test set, once for all jobs of a phase that are not done, and run them."""
+    events = run.events()
+    done = {(event["trial"], event["replicate"]) for event in events if event["event"] == "trial_end" and event["phase"] == phase}
+    left = [job for job in jobs if (job.trial, job.replicate) not in done]
+    if not left:
+        return
     opening = sum(event["event"] == "test_opened" for event in events)
-    ledger.append("test_opened", opening=opening, candidates=sorted(points), replicates=config.confirm.replicates)
-    for reference in _references(config, store, split.test, "test"):
-        ledger.append("reference", **reference)
-    jobs = confirm_jobs(config, points, _task_template(config, store), split)
-    say(f"confirm: {len(points)} configurations, {config.confirm.replicates} seeds each, on {len(split.test)} test fields")
-    _fit(config, ledger, say, phase="confirm", jobs=len(jobs), configs=[job.to_config()["job"] for job in jobs])
+    run.ledger.append("test_opened", opening=opening, phase=phase, candidates=sorted({job.trial for job in left}))
+    _record_references(run, left[0].task["judge"], "test", held_out=left[0].task.get("held_out") if phase == "confirm" else None)
+    run.say(f"{phase}: {text}, on {len(left[0].task['judge'])} test fields" + (f"; {len(done)} are done" if done else ""))
+    _fit(run, phase=phase, ended=len(done), total=len(done) + len(left), configs=[job.to_config()["job"] for job in left])
+
+
+def _begin_transfer(run: _Run, other: Store, curves: Sequence[dict[str, Any]]) -> None:
+    every = list(range(len(other.fields)))
+    run.ledger.append("transfer_set", **describe_images(other, {"test": every}))
+    held = {event["reference"] for event in run.events() if event["event"] == "transfer_reference"}
+    for reference in curves:
+        run.ledger.append("transfer_reference", **reference)
+    for reference in _references(run.config, other, every, "test", skip=held):
+        run.ledger.append("transfer_reference", **reference)
 
 
 def _fit(
-    config: StudyConfig,
-    ledger: Ledger,
-    say: Say,
+    run: _Run,
     *,
     phase: str,
-    jobs: int,
+    ended: int,
+    total: int,
     searcher: OptunaSearcher | None = None,
     scheduler: TrialScheduler | None = None,
     configs: list[dict[str, Any]] | None = None,
 ) -> None:
-    """Run jobs on the cluster: those that a searcher proposes, or a fixed list."""
+    """Run jobs on the cluster, those that a searcher proposes or a fixed list; `ended` of `total` have ended before."""
+    config = run.config
     resources = config.resources
-    progress = Progress(say, phase=phase, jobs=jobs, epochs=config.training.epochs)
+    progress = Progress(run.say, phase=phase, jobs=total - ended, epochs=config.training.epochs)
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
         param_space=None if configs is None else {"job": tune.grid_search(configs)},
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
-            num_samples=1 if searcher is None else jobs,
+            num_samples=1 if searcher is None else total - ended,
             max_concurrent_trials=trials_at_once(resources),
             reuse_actors=True,
             trial_name_creator=lambda trial: f"{phase}-{Job.of(trial.config).trial:04d}-{Job.of(trial.config).replicate}",
@@ -196,24 +264,25 @@ def _fit(
         run_config=tune.RunConfig(
             name=phase,
             storage_path=str(config.folder / "tune"),
-            callbacks=[LedgerCallback(ledger, progress)],
+            callbacks=[LedgerCallback(run.ledger, progress)],
             failure_config=tune.FailureConfig(max_failures=resources.max_retries),
             verbose=0,
         ),
     )
     tuner.fit()
-    ended = sum(event["event"] == "trial_end" and event["phase"] == phase for event in read_events(config.folder))
-    if ended < jobs:
-        raise KeyboardInterrupt(f"{phase} was interrupted after {ended} of {jobs} trials")  # Tune itself returns as if all were done
+    ended = sum(event["event"] == "trial_end" and event["phase"] == phase for event in run.events())
+    if ended < total:
+        raise KeyboardInterrupt(f"{phase} was interrupted after {ended} of {total} trials")  # Tune itself returns as if all were done
 
 
 def _sizes(config: StudyConfig) -> dict[str, Any]:
     return {"whole_sizes": config.sizes.whole, "split_size": config.sizes.split, "patch_sizes": config.sizes.patches}
 
 
-def _task_template(config: StudyConfig, store: Store) -> dict[str, Any]:
+def _task_template(run: _Run) -> dict[str, Any]:
+    config = run.config
     return {
-        "store": str(store.folder),
+        "store": str(run.store.folder),
         "resize": config.dataset.resize,
         "common_size": config.sizes.common,
         "epochs": config.training.epochs,
@@ -225,19 +294,53 @@ def _task_template(config: StudyConfig, store: Store) -> dict[str, Any]:
     }
 
 
-def _references(config: StudyConfig, store: Store, fields: Sequence[int], judged_on: str) -> list[dict[str, Any]]:
-    """Score what learns nothing, and the ceiling of each image size, on one side of the split."""
+def _record_references(run: _Run, fields: Sequence[int], judged_on: str, *, held_out: list[list[int]] | None = None) -> None:
+    held = {event["reference"] for event in run.events() if event["event"] == "reference"}
+    for reference in _references(run.config, run.store, fields, judged_on, skip=held, held_out=held_out):
+        run.ledger.append("reference", **reference)
+
+
+def _references(
+    config: StudyConfig,
+    store: Store,
+    fields: Sequence[int],
+    judged_on: str,
+    *,
+    skip: Collection[str],
+    held_out: list[list[int]] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Score what learns nothing, and the ceiling of each image size, on some fields; but for the names to skip."""
     common = Grid(config.sizes.common, "antialiased")
-    scores = {
-        name: score_classical(
-            method, store, grid=Grid(config.sizes.whole[0], config.dataset.resize), common=common, fields=fields, judged_on=judged_on
-        )
-        for name, method in METHODS.items()
-    }
+    on: dict[str, Any] = {"common": common, "fields": fields, "judged_on": judged_on}
+    for name, method in METHODS.items():
+        if (label := f"{name} ({judged_on})") not in skip:
+            grid = Grid(config.sizes.whole[0], config.dataset.resize)
+            yield {"reference": label, **score_classical(method, store, grid=grid, held_out=held_out, **on).to_dict()}
     for size in config.image_sizes:
-        grid = Grid(size, config.dataset.resize)
-        scores[f"{CEILING} {size} px"] = score_ceiling(store, grid=grid, common=common, fields=fields, judged_on=judged_on)
-    return [{"reference": f"{name} ({judged_on})", **score.to_dict()} for name, score in scores.items()]
+        if (label := f"{CEILING} {size} px ({judged_on})") not in skip:
+            yield {"reference": label, **score_ceiling(store, grid=Grid(size, config.dataset.resize), **on).to_dict()}
+
+
+def _check_folder(config: StudyConfig, *, resume: bool) -> None:
+    held = (config.folder / FILE_NAME).exists()
+    if held and not resume:
+        raise StudyError(
+            f"there is a study in {config.folder} already. To go on with it: python study/run.py --resume {config.folder}. To add to it: "
+            f"--extend {config.folder} --search.trials N. To run another: choose another --name"
+        )
+    if resume and not held:
+        raise StudyError(f"no study can be taken up in {config.folder}: it holds no {FILE_NAME}")
+
+
+def _check_images(events: list[dict[str, Any]], store: Store, other: Store | None) -> None:
+    """Raise a `StudyError` if the images are not those that the ledger's numbers were made with."""
+    for kind, now in (("study", store), ("transfer_set", other)):
+        held = next((event["store"] for event in events if event["event"] == kind), None)
+        if held and now is not None and held["fingerprint"] != now.fingerprint:
+            raise StudyError(
+                f"the images in {now.description['source']} are not those that this study was begun with ({held['source']}): the store's "
+                f"fingerprint is {now.fingerprint[:12]}, the ledger's {held['fingerprint'][:12]}. Bring them back, or run a study of another name"
+            )
 
 
 def _check_sides(store: Store, split: Split, config: StudyConfig) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from study.data.prepare import normalise, resize_image
 from study.data.store import FULL_SCALE, Grid
-from study.trial.training import load_model
+from study.trial.training import load_model, read_description
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,6 @@ class Restorer:
 
 def load_restorer(folder: Path) -> Restorer:
     """Load the network that a trial left in its folder: weights and JSON alone, nothing that could run code."""
-    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    described = read_description(folder)
     grid = Grid(int(described["hyperparameters"]["image_size"]), described["resize"])
     return Restorer(load_model(folder, size=grid.size).predict_on_batch, grid)

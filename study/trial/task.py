@@ -102,3 +102,30 @@ class EpochReport:
     metrics: dict[str, float]
     cost: dict[str, float]
     score: Score | None = None
+
+
+@dataclass(frozen=True)
+class Examination:
+    """One question about one trained network.
+
+    Parameters
+    ----------
+    question : transfer or stitching.
+    folder : what the trial left.
+    store : the prepared images to ask it with.
+    fields, levels : which of them (indices); a transfer takes every level.
+    common_size : side of the common grid.
+    inference : whole or stitched, for a transfer.
+    judged_on : name of the images.
+    threads : of the processor.
+    """
+
+    question: str
+    folder: str
+    store: str
+    fields: list[int]
+    levels: list[int]
+    common_size: int
+    inference: str
+    judged_on: str
+    threads: int

@@ -13,16 +13,17 @@ import os
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import keras
 import numpy as np
 
 from study.data.batches import EpochBatches, steps_per_epoch, training_images
-from study.data.store import Store
+from study.data.store import Grid, Store
 from study.errors import TrialFailed
 from study.files import new_file
-from study.models.autoencoder import build, patch_size_of
+from study.models.autoencoder import Hyperparameters, build, patch_size_of
 from study.models.losses import LOSSES
 from study.models.schedules import PaperSchedule
 from study.trial.evaluation import Restore, model_restorer, rung_score, score_model
@@ -58,7 +59,7 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
     keras.backend.clear_session()
     keras.utils.set_random_seed(task.seed)
     model = _compiled(task, store)
-    restore = restorer(model, task)
+    restore = restorer(model, task.hyperparameters, inference=task.inference)
     done, trained_s = _restore_checkpoint(folder, model)
     for epoch in range(done, task.epochs):
         started = time.perf_counter()
@@ -89,10 +90,21 @@ def limit_threads(threads: int) -> None:
     cv2.setNumThreads(threads)
 
 
-def restorer(model: keras.Model, task: TrialTask) -> Restore:
-    """Return the function that restores images of the task's image size with the weights that the model then has."""
-    size = patch_size_of(task.hyperparameters) if task.inference == "stitched" else task.grid.size
-    network = model if size == model.input_shape[1] else build(task.hyperparameters, size=size)
+def restorer(model: keras.Model, hyperparameters: Hyperparameters, *, inference: str) -> Restore:
+    """Return the function that restores images of the network's image size with the weights that the model then has.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built from `hyperparameters`.
+    hyperparameters : mapping
+        A point of a search space.
+    inference : str
+        ``whole`` (the whole image at once) or ``stitched`` (patch by patch).
+    """
+    patch_size = patch_size_of(hyperparameters)
+    size = patch_size if inference == "stitched" else int(hyperparameters["image_size"])
+    network = model if size == model.input_shape[1] else build(hyperparameters, size=size)
     step = max(1, PREDICTED_PIXELS // size**2)
 
     def predict(images: np.ndarray) -> np.ndarray:
@@ -101,16 +113,21 @@ def restorer(model: keras.Model, task: TrialTask) -> Restore:
         parts = [network.predict_on_batch(images[start : start + step]) for start in range(0, len(images), step)]
         return np.concatenate([np.asarray(part, np.float32) for part in parts])
 
-    return model_restorer(predict, patch_size=patch_size_of(task.hyperparameters), inference=task.inference)
+    return model_restorer(predict, patch_size=patch_size, inference=inference)
 
 
 def load_model(folder: Path, *, size: int | None = None) -> keras.Model:
     """Build the network that a trial left in its folder, for images of `size` or its own, from plain arrays and JSON alone."""
-    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    model = build(described["hyperparameters"], size=size)
+    model = build(read_description(folder)["hyperparameters"], size=size)
     with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
         model.set_weights([arrays[name] for name in arrays.files])
     return model
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read what a trial left beside its weights: ``hyperparameters``, ``resize``, and the fingerprint of its ``store``."""
+    described: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    return described
 
 
 def _compiled(task: TrialTask, store: Store) -> keras.Model:
@@ -166,24 +183,25 @@ def _finish(model: keras.Model, restore: Restore, task: TrialTask, store: Store)
     with new_file(folder / "model.json") as path:
         described = {"hyperparameters": task.hyperparameters, "store": store.fingerprint, "resize": task.resize}
         path.write_text(json.dumps(described, indent=1), encoding="utf-8")
-    _save_examples(folder, restore, task, store)
+    save_examples(folder / "examples.npz", restore, store, task.grid, field=task.judge[len(task.judge) // 2])
     return score
 
 
-def _save_examples(folder: Path, restore: Restore, task: TrialTask, store: Store) -> None:
+def save_examples(path: Path, restore: Restore, store: Store, grid: Grid, *, field: int) -> None:
     """Keep one field, defocused at five levels and in focus, and restored, at the model's own size, for the figures."""
     last = len(store.levels) - 1
     levels = sorted({round(place * last) for place in EXAMPLE_PLACES} | {store.in_focus_index})
-    field = task.judge[len(task.judge) // 2]
-    images = store.as_float(task.grid, field, np.array(levels))
+    images = store.as_float(grid, field, np.array(levels))
     arrays = {
         "defocused": images,
         "restored": restore(images),
-        "in_focus": store.as_float(task.grid, field, store.in_focus_index),
+        "in_focus": store.as_float(grid, field, store.in_focus_index),
     }
     stored = {name: np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8) for name, array in arrays.items()}
-    with new_file(folder / "examples.npz") as path:
-        np.savez_compressed(path, **stored, levels=np.array([store.levels[level] for level in levels]), field=np.array(store.fields[field]))
+    with new_file(path) as partial:
+        np.savez_compressed(
+            partial, **stored, levels=np.array([store.levels[level] for level in levels]), field=np.array(store.fields[field])
+        )
 
 
 def _save_checkpoint(folder: Path, model: keras.Model, epoch: int, trained_s: float) -> None:

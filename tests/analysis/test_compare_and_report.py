@@ -20,23 +20,23 @@ from study.errors import StudyError
 from study.record.ledger import Ledger
 
 LEVELS = [0, 16, 33]
+OTHERS = {"psnr": [20.0, float("inf"), 30.0], "nrmse": [0.3, 0.0, 0.2], "mse": [0.1, 0.0, 0.2]}
 POINTS = [{"family": "whole", "depth": 2}, {"family": "split", "depth": 3}, {"family": "whole", "depth": 4}]
 LABELS = ["paper's whole image", "paper's split image", "trial 0002"]
 
 
 def score(ssim: np.ndarray, judged_on: str) -> dict[str, Any]:
     """A score whose SSIM by field is given; by level it is 0.1 below at z 0 and 0.1 above at z 33."""
-    mean = float(ssim.mean())
-    levels = [mean - 0.1, 1.0, mean + 0.1]
+    by_image = {name: np.tile(row, (len(ssim), 1)).tolist() for name, row in OTHERS.items()}
+    by_image["ssim"] = [[value - 0.1, 1.0, value + 0.1] for value in ssim.tolist()]
     return {
         "judged_on": judged_on,
         "levels": LEVELS,
-        "common": {"ssim": levels, "psnr": [20.0, float("inf"), 30.0], "nrmse": [0.3, 0.0, 0.2], "mse": [0.1, 0.0, 0.2]},
-        "own": dict.fromkeys(("ssim", "psnr", "nrmse", "rmse", "mse", "ssim_range2"), levels),
+        "common": by_image,
+        "own": by_image | dict.fromkeys(("rmse", "ssim_range2", "cells_bias"), by_image["ssim"]),
         "fields": [f"f{index}" for index in range(len(ssim))],
         "wells": [f"w{index // 2}" for index in range(len(ssim))],
-        "by_field": {"ssim": ssim.tolist()},
-        "summary": {"ssim": mean, "psnr": 25.0, "nrmse": 0.25, "mse": 0.15},
+        "summary": {"ssim": float(ssim.mean()), "psnr": 25.0, "nrmse": 0.25, "mse": 0.15},
     }
 
 

@@ -29,7 +29,7 @@ def write_study(folder: Path, *, uid: str) -> None:
             store={"fingerprint": "f"},
             environment=environment,
         )
-        score = {"levels": [0, 16, 33], "common": {"ssim": [0.5, 1.0, 0.6], "psnr": [20.0, float("inf"), 21.0]}}
+        score = {"levels": [0, 16, 33], "common": {"ssim": [[0.4, 1.0, 0.6], [0.6, 1.0, 0.6]], "psnr": [[20.0, float("inf"), 21.0]]}}
         ledger.append("reference", reference="do-nothing (validation)", judged_on="validation", **score, summary={"ssim": 0.55})
         for trial in range(2):
             key = {"phase": "search", "trial": trial, "replicate": 0}

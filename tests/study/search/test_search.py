@@ -12,10 +12,11 @@ from ray.tune.schedulers import TrialScheduler
 
 from search_spaces import SPACES
 from search_spaces.baselines import baselines
-from study.config import SearchConfig, StudyConfig, TrainingConfig
+from study.config import DatasetConfig, SearchConfig, StudyConfig, TrainingConfig
 from study.data.splits import Split
-from study.search.confirm import choose_candidates, confirm_jobs
+from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
 from study.search.jobs import Job
+from study.search.past import PastTrial, past_trials
 from study.search.scheduler import make_scheduler
 from study.search.searcher import OptunaSearcher
 from study.search.tuning import find_problems
@@ -23,8 +24,10 @@ from study.search.tuning import find_problems
 SIZES: dict[str, Any] = {"whole_sizes": [128], "split_size": 768, "patch_sizes": [128, 64]}
 
 
-def make_searcher(folder: Path, *, trials: int = 4, seed: int = 0, sampler: str = "tpe") -> OptunaSearcher:
-    folder.mkdir()
+def make_searcher(
+    folder: Path, *, trials: int = 4, seed: int = 0, sampler: str = "tpe", past: dict[int, PastTrial] | None = None
+) -> OptunaSearcher:
+    folder.mkdir(exist_ok=True)
     return OptunaSearcher(
         lambda hp: SPACES["paper"](hp, **SIZES),
         baselines=baselines(**SIZES),
@@ -33,6 +36,7 @@ def make_searcher(folder: Path, *, trials: int = 4, seed: int = 0, sampler: str 
         sampler=sampler,
         seed=seed,
         trials=trials,
+        past=past or {},
     )
 
 
@@ -85,8 +89,11 @@ def test_a_search_one_at_a_time_comes_back_with_its_seed(tmp_path: Path, sampler
     assert run("c", 1) != first
 
 
+ASHA = StudyConfig(search=SearchConfig(grace_epochs=1, reduction_factor=2), training=TrainingConfig(epochs=9))
+
+
 def test_a_scheduler_that_would_have_stopped_a_baseline_does_not() -> None:
-    scheduler = make_scheduler(StudyConfig(search=SearchConfig(grace_epochs=1, reduction_factor=2), training=TrainingConfig(epochs=9)))
+    scheduler = make_scheduler(ASHA, {})
     decisions = {}
     for name, baseline, score in (
         ("best baseline", True, 0.99),
@@ -103,6 +110,39 @@ def test_a_scheduler_that_would_have_stopped_a_baseline_does_not() -> None:
     assert decisions["fine"] == decisions["good"] == TrialScheduler.CONTINUE  # baselines do not stand in the rungs
 
 
+def test_a_resumed_scheduler_knows_the_rungs_of_the_earlier_run() -> None:
+    past = {number: PastTrial(number, number == 0, {}, {1: value}) for number, value in enumerate((0.99, 0.8, 0.9))}
+    trial: Any = SimpleNamespace(trial_id="new", config=Job("search", 3, 0, "new", False, {}).to_config())
+    for earlier, decision in ((past, TrialScheduler.STOP), ({}, TrialScheduler.CONTINUE)):
+        scheduler = make_scheduler(ASHA, earlier)
+        scheduler.on_trial_add(None, trial)
+        assert scheduler.on_trial_result(None, trial, {"epoch": 1, "objective": 0.1}) == decision
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+def test_a_resumed_search_tells_optuna_the_same_and_takes_up_what_had_not_ended(tmp_path: Path) -> None:
+    first = make_searcher(tmp_path / "study", trials=6)
+    jobs = [Job.of(first.suggest(name)) for name in "abcdef"]  # type: ignore[arg-type]
+    statuses = ["finished", "finished", "stopped", "failed", "", None]  # the last one was proposed, and never begun
+    events: list[dict[str, Any]] = []
+    for job, status in zip(jobs, statuses, strict=True):
+        if status is not None:
+            events.append(event("trial", job.trial, baseline=job.baseline, hyperparameters=job.task["hyperparameters"]))
+            events.append(event("epoch", job.trial, epoch=1, objective=0.1 * job.trial))
+        if status:
+            events.append(event("trial_end", job.trial, status=status, reason="diverged" if status == "failed" else ""))
+    again = make_searcher(tmp_path / "study", trials=6, past=past_trials(events))
+    states = [trial.state.name for trial in again.study.trials]
+    assert states == ["COMPLETE", "COMPLETE", "PRUNED", "FAIL", "RUNNING"]
+    assert [trial.params for trial in again.study.trials] == [trial.params for trial in first.study.trials[:5]]
+    assert again.study.trials[2].intermediate_values == {1: pytest.approx(0.2)}
+    assert again.study.trials[3].user_attrs["reason"] == "diverged"
+    proposed = [Job.of(again.suggest(name)) for name in "vwxy"]  # type: ignore[arg-type]
+    assert [job.trial for job in proposed] == [4, 5, 6, 7]
+    assert proposed[0].task == jobs[4].task
+    assert again.suggest("z") == "FINISHED"
+
+
 def event(kind: str, trial: int, **values: Any) -> dict[str, Any]:
     return {"event": kind, "phase": "search", "trial": trial, "replicate": 0, **values}
 
@@ -117,10 +157,17 @@ def test_candidates_are_the_baselines_and_the_best_on_validation() -> None:
 def test_confirmation_trains_on_all_but_the_test_set_with_a_seed_for_each_replicate() -> None:
     points = {0: {"label": "a", "baseline": True, "hyperparameters": {}}, 3: {"label": "b", "baseline": False, "hyperparameters": {}}}
     split = Split(train=[4, 1], validation=[2], test=[0, 3])
-    jobs = confirm_jobs(StudyConfig(name="x"), points, {"epochs": 1}, split)
+    store: Any = SimpleNamespace(fields=list("abcde"), levels=[0, 16, 33])
+    jobs = confirm_jobs(StudyConfig(name="x"), points, {"epochs": 1}, split, store)
     assert [(job.trial, job.replicate) for job in jobs] == [(0, 0), (0, 1), (0, 2), (3, 0), (3, 1), (3, 2)]
     assert all(job.task["train"] == [1, 2, 4] and job.task["judge"] == [0, 3] and job.task["judged_on"] == "test" for job in jobs)
     assert len({job.task["seed"] for job in jobs}) == 6
+    leaking = leak_jobs(StudyConfig(name="x"), points, {"epochs": 1}, split, store)
+    assert [job.task["seed"] for job in leaking] == [job.task["seed"] for job in jobs]
+    assert all(job.task["train"] == [0, 1, 2, 3, 4] and job.task["judge"] == [0, 3] for job in leaking)
+    assert len({str(job.task["held_out"]) for job in leaking}) == 1
+    literal = confirm_jobs(StudyConfig(name="x", dataset=DatasetConfig(split="within_levels")), points, {}, split, store)
+    assert all(job.task["train"] == job.task["judge"] == [0, 1, 2, 3, 4] for job in literal)
 
 
 def test_a_baseline_that_did_not_run_is_a_problem() -> None:
