@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.audit import Row
 from analysis.load import Study, anything_finished
-from analysis.paper import averages, curve
 from study.errors import StudyError
 from study.record.ledger import CEILING
 
@@ -21,28 +19,102 @@ PAPER = {"epochs": 50, "batch_size": 16, "resize": "paper", "wells": 384, "field
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A candidate's mean SSIM on the test set less the better baseline's.
+class Estimate:
+    """A mean or a difference of two, with what is known of its certainty.
 
     Parameters
     ----------
-    candidate, baseline : labels.
-    mean : the difference, over wells and seeds.
-    low, high : its 95 % interval; nan where there is none.
-    p : of a sign-flip test over wells, corrected after Holm for the number of candidates; nan where there is none.
+    mean : over wells, images of a well, and seeds.
+    low, high : its 95 % interval; nan where there are too few wells for one.
+    p : of a sign-flip test over wells that it is 0; nan where there is no interval.
     wells, seeds : how many of each.
-    verdict : in words.
     """
 
-    candidate: str
-    baseline: str
     mean: float
     low: float
     high: float
     p: float
     wells: int
     seeds: int
+
+    @property
+    def above(self) -> bool:
+        """Whether the whole interval lies above 0."""
+        return self.low > 0
+
+    @property
+    def below(self) -> bool:
+        """Whether the whole interval lies below 0."""
+        return self.high < 0
+
+
+@dataclass(frozen=True)
+class Difference(Estimate):
+    """A candidate's mean SSIM on the test set less the better baseline's; p is corrected after Holm for the number of candidates.
+
+    Parameters
+    ----------
+    candidate, baseline : labels.
+    verdict : in words.
+    """
+
+    candidate: str
+    baseline: str
     verdict: str
+
+
+def estimate(ours: pd.DataFrame, theirs: pd.DataFrame | None = None, *, metric: str = "ssim") -> Estimate:
+    """Estimate the mean of a metric over wells and seeds, or the difference of two such means, paired by well.
+
+    The standard error adds the variance between wells (of the paired differences) and between seeds (of each of the two),
+    with Welch-Satterthwaite degrees of freedom; p is by flipping the signs of the wells' means.
+
+    Parameters
+    ----------
+    ours, theirs : pandas.DataFrame
+        Rows of `Study.images`: well, replicate and the metric.
+    metric : str
+        The column.
+    """
+    sides = [rows for rows in (ours, theirs) if rows is not None]
+    tables = [rows.pivot_table(index="well", columns="replicate", values=metric) for rows in sides]
+    trained = [table for rows, table in zip(sides, tables, strict=True) if "phase" not in rows or (rows["phase"] != "reference").any()]
+    by_well = tables[0].mean(axis=1) - (tables[1].mean(axis=1) if len(tables) > 1 else 0.0)
+    values = by_well.dropna().to_numpy()
+    seeds = min((table.shape[1] for table in trained), default=0)  # do-nothing has none
+    mean, wells = float(values.mean()) if len(values) else np.nan, len(values)
+    if wells < MIN_WELLS or not np.isfinite(values).all():
+        return Estimate(mean, np.nan, np.nan, np.nan, wells, seeds)
+    parts = [(values.var(ddof=1) / wells, wells - 1)]
+    for table in tables:
+        if table.shape[1] > 1:
+            parts.append((table.mean(axis=0).var(ddof=1) / table.shape[1], table.shape[1] - 1))
+    variance = sum(part for part, _ in parts)
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts) if variance > 0 else wells - 1
+    reach = float(stats.t.ppf(0.975, freedom) * np.sqrt(variance))
+    return Estimate(mean, mean - reach, mean + reach, _sign_flip(values), wells, seeds)
+
+
+def final_images(study: Study, label: str | None = None, *, defocused: bool = True) -> pd.DataFrame:
+    """Return the rows of `Study.images` that the outcome rests on: the final phase's, and the references on the same images.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    label : str, optional
+        Of one configuration or reference; all if not given.
+    defocused : bool
+        Leave the in-focus level out.
+    """
+    phase, images = final_phase(study), study.images
+    judged_on = "test" if phase == "confirm" else "validation"
+    kept = (images["phase"] == phase) | ((images["phase"] == "reference") & (images["judged_on"] == judged_on))
+    if label is not None:
+        kept &= images["label"] == label
+    if defocused:
+        kept &= images["level"] != study.in_focus
+    return images[kept]
 
 
 def final_phase(study: Study) -> str:
@@ -117,9 +189,9 @@ def by_level(study: Study, metric: str) -> pd.DataFrame:
     """
     phase = final_phase(study)
     judged_on = "test" if phase == "confirm" else "validation"
-    kept = study.levels[
-        (study.levels["phase"] == phase) | ((study.levels["phase"] == "reference") & study.levels["judged_on"].isin([judged_on, "paper"]))
-    ]
+    images = study.images
+    kept = images[(images["phase"] == phase) | ((images["phase"] == "reference") & images["judged_on"].isin([judged_on, "paper"]))]
+    kept = kept[~kept["label"].str.startswith(CEILING)]
     table = kept.pivot_table(index="label", columns="level", values=metric, aggfunc="mean")
     order = [*ranking(study)["label"], *(label for label in table.index if label.startswith("paper: "))]
     return table.reindex([label for label in order if label in table.index])
@@ -134,68 +206,28 @@ def collapsed(study: Study) -> list[str]:
 
 
 def differences(study: Study) -> list[Difference]:
-    """Compare every confirmed candidate with the better baseline: paired by field, over wells and seeds.
-
-    The standard error adds the variance between wells (of the paired differences) and between seeds (of each of the two),
-    with Welch-Satterthwaite degrees of freedom; p is by flipping the signs of the wells' mean differences.
-    """
+    """Compare every confirmed candidate with the better baseline, on the same images; see `estimate`."""
     if final_phase(study) != "confirm":
         return []
-    fields = study.fields[study.fields["phase"] == "confirm"]
+    images = study.images[(study.images["phase"] == "confirm") & (study.images["level"] != study.in_focus)]
     baselines = study.trials[study.trials["baseline"]]["label"].unique()
-    means = fields.groupby("label")["ssim"].mean()
+    means = images.groupby("label")["ssim"].mean()
     present = [label for label in baselines if label in means]
     candidates = [label for label in means.index if label not in set(baselines)]
     if not present or not candidates:
         return []
     baseline = str(means[present].idxmax())
-    found = [_difference(fields, candidate, baseline) for candidate in candidates]
-    corrected = _holm([difference.p for difference in found])
+    rows = {label: images[images["label"] == label] for label in (baseline, *candidates)}
+    found = {candidate: estimate(rows[candidate], rows[baseline]) for candidate in candidates}
+    corrected = _holm([estimated.p for estimated in found.values()])
     scaled_down = bool(study.header["config"]["scaled_down"])
-    return [_judge(difference, p, scaled_down=scaled_down) for difference, p in zip(found, corrected, strict=True)]
-
-
-def paper_comparison(study: Study) -> pd.DataFrame:
-    """Return our baselines, each at its own size, beside the paper's averages (its "RMSE" beside our NRMSE).
-
-    Returns
-    -------
-    pandas.DataFrame
-        network, source (ours or paper), mse (text), rmse, nrmse, psnr, ssim, ssim_range2.
-    """
-    focus = study.header["images"]["in_focus_level"]
-    rows: list[dict[str, Any]] = []
-    for family, printed in averages(study.kind).items():
-        ours = _own_levels(study, family)
-        if len(ours):
-            rows.append({"network": family, "source": "ours", **ours.drop(index=focus, errors="ignore").mean()})
-        rows.append({"network": family, "source": "paper", **_printed(printed)})
-    return pd.DataFrame(rows)
-
-
-def paper_by_level(study: Study, family: str) -> pd.DataFrame:
-    """Return one of our baselines beside the paper's at every level that either has; columns as in `paper_comparison`."""
-    ours = _own_levels(study, family)
-    printed = {row.level: _printed(row) for row in curve(study.kind, family)}
-    rows: list[dict[str, Any]] = []
-    for level in sorted({*ours.index, *(level for level in printed if level is not None)}):
-        if level in ours.index:
-            rows.append({"level": level, "source": "ours", **ours.loc[level]})
-        if level in printed:
-            rows.append({"level": level, "source": "paper", **printed[level]})
-    return pd.DataFrame(rows)
-
-
-def _own_levels(study: Study, family: str) -> pd.DataFrame:
-    """Return a baseline's metrics at its own size by level (the index), means over seeds of the final phase."""
-    of_family = study.trials["baseline"] & study.trials["hyperparameters"].map(lambda point: point["family"] == family)
-    rows = study.levels[(study.levels["phase"] == final_phase(study)) & study.levels["label"].isin(study.trials[of_family]["label"])]
-    own = rows.groupby("level")[[f"own_{name}" for name in ("mse", "rmse", "nrmse", "psnr", "ssim", "ssim_range2")]].mean()
-    return own.rename(columns=lambda name: name.removeprefix("own_"))
-
-
-def _printed(row: Row) -> dict[str, Any]:
-    return {"mse": row.mse_text, "nrmse": row.rmse, "psnr": row.psnr, "ssim": row.ssim}
+    return [
+        Difference(
+            **{**asdict(estimated), "p": p}, candidate=candidate, baseline=baseline,
+            verdict=judge(estimated, p, scaled_down=scaled_down),
+        )
+        for (candidate, estimated), p in zip(found.items(), corrected, strict=True)
+    ]  # fmt: skip
 
 
 def what_differs(study: Study) -> list[str]:
@@ -242,24 +274,6 @@ def what_differs(study: Study) -> list[str]:
     return found
 
 
-def _difference(fields: pd.DataFrame, candidate: str, baseline: str) -> Difference:
-    ours, theirs = (
-        fields[fields["label"] == label].pivot_table(index="well", columns="replicate", values="ssim") for label in (candidate, baseline)
-    )
-    by_well = (ours.mean(axis=1) - theirs.mean(axis=1)).to_numpy()
-    mean, wells, seeds = float(by_well.mean()), len(by_well), min(ours.shape[1], theirs.shape[1])
-    if wells < MIN_WELLS:
-        return Difference(candidate, baseline, mean, np.nan, np.nan, np.nan, wells, seeds, "")
-    parts = [(by_well.var(ddof=1) / wells, wells - 1)]
-    for table in (ours, theirs):
-        if table.shape[1] > 1:
-            parts.append((table.mean(axis=0).var(ddof=1) / table.shape[1], table.shape[1] - 1))
-    variance = sum(part for part, _ in parts)
-    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts) if variance > 0 else wells - 1
-    reach = float(stats.t.ppf(0.975, freedom) * np.sqrt(variance))
-    return Difference(candidate, baseline, mean, mean - reach, mean + reach, _sign_flip(by_well), wells, seeds, "")
-
-
 def _sign_flip(values: np.ndarray) -> float:
     """Return the two-sided p that the mean of `values` is 0, by flipping signs: all of them, or a fixed sample."""
     if len(values) <= 14:
@@ -279,17 +293,15 @@ def _holm(values: list[float]) -> list[float]:
     return corrected
 
 
-def _judge(difference: Difference, p: float, *, scaled_down: bool) -> Difference:
+def judge(estimated: Estimate, p: float, *, scaled_down: bool) -> str:
+    """Return the verdict on a candidate's difference from the better baseline, in words."""
     if scaled_down:
-        verdict = "no verdict: scaled down, the baselines are smaller than the paper's"
-    elif difference.wells < MIN_WELLS:
-        verdict = f"no verdict: {difference.wells} wells or scenes in the test set; {MIN_WELLS} are needed"
-    elif difference.low > 0 and p < 0.05:
+        return "no verdict: scaled down, the baselines are smaller than the paper's"
+    if estimated.wells < MIN_WELLS:
+        return f"no verdict: {estimated.wells} wells or scenes in the test set; {MIN_WELLS} are needed"
+    verdict = "not separable from the better baseline"
+    if estimated.above and p < 0.05:
         verdict = "better than the better baseline"
-    elif difference.high < 0 and p < 0.05:
+    elif estimated.below and p < 0.05:
         verdict = "worse than the better baseline"
-    else:
-        verdict = "not separable from the better baseline"
-    if difference.seeds < 2 and not verdict.startswith("no verdict"):
-        verdict += " (one seed: chance between trainings is not counted)"
-    return Difference(**{**difference.__dict__, "p": p, "verdict": verdict})
+    return verdict if estimated.seeds > 1 else f"{verdict} (one seed: chance between trainings is not counted)"

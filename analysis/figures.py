@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from analysis.load import Study
 from study.files import new_file
 from study.record.ledger import CEILING, level_means, read_events
 
+Example = tuple[str, dict[str, np.ndarray]]  # a label, and what `load_examples` returns
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442")
 GREY = "#777777"
 DPI = 130
@@ -31,22 +32,48 @@ def level_curves(table: pd.DataFrame, *, metric: str, level_axis: str, in_focus:
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.subplots()
     shown = table.drop(columns=[in_focus], errors="ignore")
-    colours = itertools.cycle(COLOURS)
-    for label, row in shown.iterrows():
+    for (label, row), style in zip(shown.iterrows(), line_styles(shown.index), strict=True):
         values = row.dropna()
-        if str(label).startswith("do-nothing"):
-            affine = "affine" in str(label)
-            style: dict[str, Any] = {"color": GREY if affine else "black", "linestyle": ":", "linewidth": 1.5 if affine else 2}
-        elif str(label).startswith("paper: "):
-            style = {"color": GREY, "linestyle": "--" if "whole" in str(label) else "-.", "linewidth": 1.4}
-        else:
-            style = {"color": next(colours), "linewidth": 1.8, "marker": "o", "markersize": 3}
         axes.plot([int(level) for level in values.index], values.to_numpy(float), label=str(label), **style)
     if in_focus in table.columns:
         axes.axvline(in_focus, color=GREY, linewidth=0.8)
         axes.annotate("in focus", (in_focus, 1.0), xycoords=("data", "axes fraction"), fontsize=8, color=GREY, ha="center", va="bottom")
     axes.set_xlabel(level_axis)
     axes.set_ylabel(METRIC_AXES[metric])
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside right upper", fontsize=9, frameon=False)
+    return figure
+
+
+def line_styles(labels: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Yield each label's line: networks in colours, the paper's dashed and grey, do-nothing dotted."""
+    colours = itertools.cycle(COLOURS)
+    for label in map(str, labels):
+        if label.startswith("do-nothing"):
+            affine = "affine" in label
+            yield {"color": GREY if affine else "black", "linestyle": ":", "linewidth": 1.5 if affine else 2}
+        elif label.startswith("paper: "):
+            yield {"color": GREY, "linestyle": "--" if "whole" in label else "-.", "linewidth": 1.4}
+        else:
+            yield {"color": next(colours), "linewidth": 1.8, "marker": "o", "markersize": 3}
+
+
+def seam_profiles(profiles: dict[str, list[float]], *, border_px: int) -> Figure:
+    """Draw the mean absolute error by the distance to the nearest seam between patches, stitched and whole."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for (mode, values), colour in zip(sorted(profiles.items()), COLOURS, strict=False):
+        axes.plot(
+            range(len(values)),
+            values,
+            color=colour,
+            linewidth=1.8,
+            label="stitched patches" if mode == "stitched" else "whole image at once",
+        )
+    axes.axvspan(0, border_px, color=GREY, alpha=0.12, linewidth=0)
+    axes.annotate("border", (border_px / 2, 1.0), xycoords=("data", "axes fraction"), fontsize=8, color=GREY, ha="center", va="bottom")
+    axes.set_xlabel("distance to the nearest seam (px)")
+    axes.set_ylabel("mean absolute error")
     axes.grid(alpha=0.25)
     figure.legend(loc="outside right upper", fontsize=9, frameon=False)
     return figure
@@ -75,8 +102,8 @@ def search_curves(study: Study) -> Figure | None:
     return figure
 
 
-def restorations(examples: Sequence[tuple[str, dict[str, np.ndarray]]], *, level_title: str) -> Figure:
-    """Draw one field at several levels: a row for what was seen, a row for each model, and the in-focus image.
+def restorations(examples: Sequence[Example], *, level_title: str, levels: Sequence[int] | None = None) -> Figure:
+    """Draw one field, a row for each level: as it was seen, restored by each model, and in focus.
 
     Parameters
     ----------
@@ -84,28 +111,38 @@ def restorations(examples: Sequence[tuple[str, dict[str, np.ndarray]]], *, level
         Each with `defocused` and `restored`, shape (L, Y, X), `in_focus`, shape (Y, X), and `levels`, shape (L,).
     level_title : str
         What a level is called.
+    levels : sequence of int, optional
+        Those to draw; all of the first example's if not given.
     """
-    first = examples[0][1]
-    levels = first["levels"]
-    rows = [("defocused", first["defocused"])] + [(label, arrays["restored"]) for label, arrays in examples]
-    rows.append(("in focus", np.repeat(first["in_focus"][None], len(levels), axis=0)))
-    figure = Figure(figsize=(1.9 * len(levels) + 1.2, 1.95 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), len(levels), squeeze=False)
-    for row, (label, images) in enumerate(rows):
-        for column, image in enumerate(images):
-            axes = grid[row][column]
-            axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axes.set_xticks([])
-            axes.set_yticks([])
-            if row == 0:
-                axes.set_title(f"{level_title} {levels[column]}", fontsize=9)
-        grid[row][0].set_ylabel(label, fontsize=9)
+    shown = [int(level) for level in (examples[0][1]["levels"] if levels is None else levels)]
+    rows = [panels(examples, level) for level in shown]
+    figure = Figure(figsize=(2.0 * len(rows[0]) + 0.3, 2.05 * len(shown) + 0.25), layout="constrained")
+    for axes, level, images in zip(figure.subplots(len(shown), len(rows[0]), squeeze=False), shown, rows, strict=True):
+        for one, (title, image) in zip(axes, images, strict=True):
+            one.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            one.set_xticks([])
+            one.set_yticks([])
+            if level == shown[0]:
+                one.set_title(title, fontsize=9)
+        axes[0].set_ylabel(f"{level_title} {level}", fontsize=9)
     return figure
 
 
-def load_examples(folder: Path) -> dict[str, np.ndarray] | None:
+def panels(examples: Sequence[Example], level: int) -> list[tuple[str, np.ndarray]]:
+    """Return what is to be seen of one field at one level: defocused (also with its best affine fit), restored, in focus."""
+    first = max((arrays for _, arrays in examples), key=lambda arrays: arrays["in_focus"].shape[0])  # seen at the largest size
+    at = [int(one) for one in first["levels"]].index(level)
+    seen, focus = first["defocused"][at].astype(float), first["in_focus"].astype(float)
+    spread = np.square(seen - seen.mean()).mean()
+    gain = ((seen - seen.mean()) * (focus - focus.mean())).mean() / spread if spread > 0 else 0.0
+    fitted = np.clip(np.rint(gain * (seen - seen.mean()) + focus.mean()), 0, 255).astype(np.uint8)
+    restored = [(label, arrays["restored"][at]) for label, arrays in examples]
+    return [("defocused", first["defocused"][at]), ("best affine fit", fitted), *restored, ("in focus", first["in_focus"])]
+
+
+def load_examples(folder: Path, name: str = "examples.npz") -> dict[str, np.ndarray] | None:
     """Return the example restorations that a trial left in its folder; None if it left none."""
-    path = Path(folder) / "examples.npz"
+    path = Path(folder) / name
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as arrays:

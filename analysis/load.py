@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.record.ledger import level_means, read_events
+from study.record.ledger import read_events
 
+Event = dict[str, Any]
 KEY = ["phase", "trial", "replicate"]
 
 
@@ -21,17 +23,18 @@ class Study:
     Parameters
     ----------
     folder : the study's folder.
-    header : its first event: name, config, store, images, split, environment.
+    header : its first event: name, config (with what it was extended by), store, images, split, environment.
     problems : why it is not complete; None if it has not ended.
     openings : how often the test set was opened.
     trials : a row for each run of a configuration: phase, trial, replicate, label, baseline, hyperparameters, status,
         reason, epochs trained, parameters, training_seconds and, if it was scored, the mean metrics on the common grid.
     epochs : phase, trial, replicate, epoch and its metrics.
-    levels : phase, trial, replicate, label, judged_on, level; metrics on the common grid, and with `own_` before them at
-        the model's own size. References (do-nothing, the paper) have the phase `reference`.
-    fields : phase, trial, replicate, label, field, well and metrics, means over the defocused levels.
+    images : a row for every restored image: phase, trial, replicate, label, judged_on, field, well, level; metrics on the common
+        grid, and with `own_` before them at the model's own size. References (do-nothing, the paper) have the phase `reference`;
+        the paper's rows are means of many images. `row` is the ledger's line that the numbers stand in.
     references : a row for each reference with its mean metrics.
-    scores : the `score` and `reference` events, each with its label.
+    stitching : the `stitching` events, each with its `row`.
+    transfer : the confirmed networks and references on another data set, as a study of its own; None if there is none.
     """
 
     folder: Path
@@ -40,15 +43,20 @@ class Study:
     openings: int
     trials: pd.DataFrame
     epochs: pd.DataFrame
-    levels: pd.DataFrame
-    fields: pd.DataFrame
+    images: pd.DataFrame
     references: pd.DataFrame
-    scores: list[dict[str, Any]]
+    stitching: list[dict[str, Any]]
+    transfer: Study | None
 
     @property
     def kind(self) -> str:
         """The data set's name: bbbc005 or bbbc006."""
         return str(self.header["store"]["kind"])
+
+    @property
+    def in_focus(self) -> int:
+        """The level that is the target of a restoration."""
+        return int(self.header["images"]["in_focus_level"])
 
 
 def load_study(folder: Path) -> Study:
@@ -60,29 +68,51 @@ def load_study(folder: Path) -> Study:
         If there is no ledger in it, or the ledger is corrupt.
     """
     folder = Path(folder)
-    events = read_events(folder)
-    by_kind: dict[str, list[dict[str, Any]]] = {}
-    for event in events:
-        by_kind.setdefault(event["event"], []).append(event)
-    ends = by_kind.get("study_end", [])
+    by_kind: dict[str, list[Event]] = {}
+    for row, event in enumerate(read_events(folder), start=1):
+        by_kind.setdefault(event["event"], []).append(event | {"row": row})
+    header = by_kind["study"][0]
+    if "resumed" in by_kind:
+        header = header | {"config": by_kind["resumed"][-1]["config"]}
+    ends, begun = by_kind.get("study_end", []), by_kind.get("resumed", [])
+    ended = bool(ends) and (not begun or ends[-1]["run"] >= begun[-1]["run"])
     labels = {(event["phase"], event["trial"]): event["label"] for event in by_kind.get("trial", [])}
-    scored = [event | {"label": labels[event["phase"], event["trial"]]} for event in by_kind.get("score", [])]
-    scored += [
-        {"phase": "reference", "trial": -1, "replicate": 0, "label": event["reference"], **event} for event in by_kind.get("reference", [])
-    ]
-    return Study(
+    scores = [event | {"label": labels[event["phase"], event["trial"]]} for event in by_kind.get("score", [])]
+    study = Study(
         folder=folder,
-        header=by_kind["study"][0],
-        problems=ends[-1]["problems"] if ends else None,
+        header=header,
+        problems=ends[-1]["problems"] if ended else None,
         openings=len(by_kind.get("test_opened", [])),
         trials=_trials(by_kind),
         epochs=pd.DataFrame([{**_key(event), "epoch": event["epoch"], **event["metrics"]} for event in by_kind.get("epoch", [])]),
-        levels=_levels(scored),
-        fields=_fields(scored, by_kind["study"][0]["images"]["in_focus_level"]),
-        scores=scored,
-        references=pd.DataFrame(
-            [{"label": event["reference"], "judged_on": event["judged_on"], **event["summary"]} for event in by_kind.get("reference", [])]
-        ),
+        images=_images([*scores, *map(_as_score, by_kind.get("reference", []))]),
+        references=_references(by_kind.get("reference", [])),
+        stitching=by_kind.get("stitching", []),
+        transfer=None,
+    )
+    return dataclasses.replace(study, transfer=_transfer(study, by_kind))
+
+
+def _transfer(study: Study, by_kind: dict[str, list[Event]]) -> Study | None:
+    """Return the scores on another data set as a study whose confirmed runs were judged there."""
+    if not by_kind.get("transfer"):
+        return None
+    other = by_kind["transfer_set"][0]
+    scores = [event | {"phase": "confirm", "judged_on": "test"} for event in by_kind["transfer"]]
+    means = {(event["trial"], event["replicate"]): event["summary"] for event in scores}
+    trials = study.trials[study.trials["phase"] == "confirm"].copy()
+    for index, run in trials.iterrows():
+        for name, value in means.get((run["trial"], run["replicate"]), {}).items():
+            trials.loc[index, name] = value
+    references = by_kind.get("transfer_reference", [])
+    return dataclasses.replace(
+        study,
+        header=study.header | {"store": other["store"], "images": other["images"], "trained_on": study.header["images"]},
+        trials=trials,
+        epochs=study.epochs.iloc[:0],
+        images=_images([*scores, *map(_as_score, references)]),
+        references=_references(references),
+        stitching=[],
     )
 
 
@@ -99,7 +129,7 @@ def _trials(by_kind: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for event in by_kind.get("trial", []):
         rows[tuple(_key(event).values())] = {
-            **_key(event), "label": event["label"], "baseline": event["baseline"], "seed": event["seed"],
+            **_key(event), "label": event["label"], "baseline": event["baseline"], "seed": event["seed"], "row": event["row"],
             "hyperparameters": event["hyperparameters"], "folder": event["folder"], "status": "unfinished", "reason": "", "epoch": 0,
         }  # fmt: skip
     for event in by_kind.get("epoch", []):
@@ -111,28 +141,25 @@ def _trials(by_kind: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()))
 
 
-def _levels(scored: list[dict[str, Any]]) -> pd.DataFrame:
-    rows = []
-    for event in scored:
-        means = {
-            f"{prefix}{name}": level_means(event, table, name)
-            for table, prefix in (("common", ""), ("own", "own_"))
-            for name in event.get(table, {})
-        }
-        for index, level in enumerate(event["levels"]):
-            values = {name: column[index] for name, column in means.items()}
-            rows.append({**_key(event), "label": event["label"], "judged_on": event["judged_on"], "level": level, **values})
-    return pd.DataFrame(rows)
+def _as_score(event: Event) -> Event:
+    return {"phase": "reference", "trial": -1, "replicate": 0, "label": event["reference"], **event}
 
 
-def _fields(scored: list[dict[str, Any]], in_focus: int) -> pd.DataFrame:
-    rows = []
-    for event in scored:
-        if not event.get("fields"):
-            continue
-        defocused = [index for index, level in enumerate(event["levels"]) if level != in_focus]
-        means = {name: np.nanmean(np.array(values)[:, defocused], axis=1) for name, values in event["common"].items()}
-        for index, field in enumerate(event["fields"]):
-            place = {"judged_on": event["judged_on"], "field": field, "well": event["wells"][index]}
-            rows.append({**_key(event), "label": event["label"], **place, **{name: values[index] for name, values in means.items()}})
-    return pd.DataFrame(rows)
+def _references(events: list[Event]) -> pd.DataFrame:
+    return pd.DataFrame([{"label": event["reference"], "judged_on": event["judged_on"], **event["summary"]} for event in events])
+
+
+def _images(scores: list[Event]) -> pd.DataFrame:
+    frames = []
+    for event in scores:
+        levels, fields = event["levels"], event.get("fields", [""])
+        columns: dict[str, Any] = {
+            **_key(event), "label": event["label"], "judged_on": event["judged_on"], "row": event["row"],
+            "field": np.repeat(fields, len(levels)), "well": np.repeat(event.get("wells", [""]), len(levels)),
+            "level": np.tile(levels, len(fields)),
+        }  # fmt: skip
+        for table, prefix in (("common", ""), ("own", "own_")):
+            columns |= {f"{prefix}{name}": np.ravel(np.array(values, float)) for name, values in event.get(table, {}).items()}
+        frame = pd.DataFrame(columns)
+        frames.append(frame[frame["ssim"].notna()])
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

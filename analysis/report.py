@@ -2,50 +2,40 @@
 
 from __future__ import annotations
 
-import base64
 import sys
 from collections.abc import Iterator, Sequence
-from html import escape
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
+from analysis import html, interactive
 from analysis.compare import (
     by_level,
     ceilings,
     collapsed,
     differences,
     final_phase,
-    paper_by_level,
-    paper_comparison,
     ranking,
     what_differs,
 )
-from analysis.figures import level_curves, load_examples, restorations, save_figure, search_curves
+from analysis.figures import level_curves, search_curves
 from analysis.load import Study, anything_finished, load_study
-from analysis.paper import AVERAGES, BY_LEVEL, FIGURE
+from analysis.paper import FIGURE
+from analysis.paper_report import average_text, paper_sections, result_tables
 from study.errors import StudyError
 from study.files import new_file
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 0.8rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th:first-child, td:first-child, td.text { text-align: left; } td.text { white-space: normal; min-width: 14rem; }
-tr.winner td { font-weight: 600; } tr.reference td { color: #555; font-style: italic; }
-.wide { overflow-x: auto; } img { max-width: 100%; } .warning { background: #fff3cd; padding: 0.6rem 1rem; }
-code { background: #f3f3f3; padding: 0 0.2rem; } figcaption, .note { color: #555; font-size: 0.9rem; } figure { margin: 1rem 0; }
-"""
-PROSE = ("hyperparameters", "reason")
 METRICS_NOTE = (
     "SSIM: 7 x 7 uniform window, sample covariance, data range 1 (scikit-image's default definition). PSNR: data range 1. NRMSE: root "
     "mean squared error over the root mean square of the in-focus image."
 )
+SECTIONS = {"outcome": "Outcome", "levels": "By level", "paper": "Beside the paper", "search": "Search", "origin": "Origin"}
 
 
 def write_report(study: Study) -> Path:
     """Write report.html, figures/*.png and tables/*.csv into the study's folder; return the report's path.
+
+    The same ledger gives the same bytes.
 
     Parameters
     ----------
@@ -60,15 +50,12 @@ def write_report(study: Study) -> Path:
     if not anything_finished(study):
         raise StudyError(f"no trial of {study.folder} has finished: there is nothing to report yet")
     _write_tables(study)
-    parts = [*_head(study), *_outcome(study), *_levels(study), *_restorations(study), *_paper(study), *_search(study), *_origin(study)]
-    title = f"Study {study.header['name']}"
-    page = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style></head>\n'
-        f"<body><h1>{escape(title)}</h1>\n" + "\n".join(parts) + "\n</body></html>\n"
-    )
+    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in SECTIONS.items())
+    parts = [*_head(study), f"<nav>{links}</nav>", *_outcome(study), *_levels(study)]
+    parts += [*paper_sections(study), *_search(study), *_origin(study)]
     path = study.folder / "report.html"
     with new_file(path) as partial:
-        partial.write_text(page, encoding="utf-8")
+        partial.write_text(html.page(f"Study {study.header['name']}", parts), encoding="utf-8")
     return path
 
 
@@ -97,8 +84,7 @@ def outcome_text(study: Study) -> str:
     if study.header["config"]["scaled_down"]:
         lines.append("Scaled down: the baselines are smaller than the paper's. No claim may rest on these numbers.")
     if not any(row["role"] == "winner" for _, row in table.iterrows()):
-        lines += ["", f"Beside the paper's Table {AVERAGES[study.kind]} (each network at its own size):"]
-        lines += [_paper_table(study).to_string(index=False), *(f"- {sentence}" for sentence in what_differs(study))]
+        lines += ["", average_text(study), *(f"- {sentence}" for sentence in what_differs(study))]
     return "\n".join(lines)
 
 
@@ -140,13 +126,14 @@ def _setting(study: Study) -> str:
 
 
 def _head(study: Study) -> Iterator[str]:
-    config = study.header["config"]
-    if config["scaled_down"]:
-        yield '<p class="warning">Scaled down to try the program: images and baselines are smaller than the paper’s. No claim may rest on these numbers.</p>'
+    if study.header["config"]["scaled_down"]:
+        yield html.paragraph(
+            "Scaled down to try the program: images and baselines are smaller than the paper’s. No claim may rest on these numbers.",
+            "warning",
+        )
     for problem in study.problems if study.problems is not None else ["the study has not ended"]:
-        yield f'<p class="warning">Not complete: {escape(problem)}</p>'
-    for caution in _cautions(study):
-        yield f"<p>{escape(caution)}</p>"
+        yield html.paragraph(f"Not complete: {problem}", "warning")
+    yield from map(html.paragraph, _cautions(study))
 
 
 def _outcome(study: Study) -> Iterator[str]:
@@ -163,15 +150,20 @@ def _outcome(study: Study) -> Iterator[str]:
             "hyperparameters": [_hyperparameters(study, trial) for trial in table["trial"]],
         }
     )
-    yield f"<h2>Outcome</h2><p>{escape(_setting(study))}.</p>"
-    yield _html_table(shown, classes=list(table["role"]))
-    for sentence in _difference_text(study):
-        yield f"<p>{escape(sentence)}</p>" if sentence else ""
-    perfect = "; ".join(f"{row['label']}: {row['ssim']:.4f} / {row['psnr']:.1f} dB" for _, row in ceilings(study).iterrows())
-    yield f'<p class="note">What a model can reach at most on the common grid (SSIM / PSNR): {escape(perfect)}.</p>' if perfect else ""
-    yield (
-        f'<p class="note">{escape(METRICS_NOTE)} The winner is the searched trial that was best on validation; the test set was opened '
-        f"{study.openings} time(s).</p>"
+    yield html.heading("Outcome", "outcome") + html.paragraph(f"{_setting(study)}.")
+    yield html.table(shown, classes=list(table["role"])) + html.source(study)
+    yield from map(html.paragraph, _difference_text(study))
+    perfect = ceilings(study)
+    if len(perfect):
+        yield html.paragraph("The ceiling of each image size: what a perfect restoration of that size scores on the common grid.")
+        yield html.table(
+            pd.DataFrame(
+                {"": perfect["label"], "SSIM": perfect["ssim"].map("{:.4f}".format), "PSNR (dB)": perfect["psnr"].map("{:.1f}".format)}
+            )
+        )
+    yield html.paragraph(
+        f"{METRICS_NOTE} The winner is the searched trial that was best on validation; the test set was opened {study.openings} time(s).",
+        "note",
     )
 
 
@@ -185,48 +177,21 @@ def _difference_text(study: Study) -> list[str]:
 
 def _levels(study: Study) -> Iterator[str]:
     images = study.header["images"]
-    yield f"<h2>By {escape(images['level_title'])}</h2>"
+    yield html.heading(f"By {images['level_title']}", "levels")
+    drawn = {"level_axis": images["level_axis"], "in_focus": images["in_focus_level"]}
     for metric in ("ssim", "psnr"):
         table = by_level(study, metric)
-        figure = level_curves(table, metric=metric, level_axis=images["level_axis"], in_focus=images["in_focus_level"])
-        caption = f"{metric.upper()} by level; dashed: the paper’s curve ({FIGURE[study.kind]}), scored at each model’s own size on its own images."
-        yield _figure(study, figure, f"{metric}-by-level", caption)
+        figure = level_curves(table, metric=metric, **drawn)
+        moving = interactive.curves(table, name=f"{metric}-by-level", metric=metric, **drawn)
+        caption = (
+            f"{FIGURE[study.kind]} of the paper made again: {metric.upper()} by level, on the common grid. Grey: the paper’s curves, scored at "
+            "each model’s own size on its own images."
+        )
+        yield html.figure(study, figure, f"{metric}-by-level", caption, interactive=moving)
+    yield html.source(study)
     for metric, text in (("ssim", "{:.3f}"), ("psnr", "{:.2f}")):
-        table = by_level(study, metric)
-        shown = table.map(lambda value, t=text: "" if pd.isna(value) else t.format(value)).reset_index()
-        yield f"<details><summary>{metric.upper()} at every level</summary>{_html_table(shown.rename(columns={'label': metric.upper()}))}</details>"
-
-
-def _restorations(study: Study) -> Iterator[str]:
-    phase, table = final_phase(study), ranking(study)
-    chosen = []
-    for _, row in table[table["role"].isin(["winner", "baseline"])].iterrows():
-        runs = study.trials[(study.trials["phase"] == phase) & (study.trials["trial"] == row["trial"]) & (study.trials["replicate"] == 0)]
-        examples = load_examples(Path(runs["folder"].iloc[0])) if len(runs) else None
-        if examples is not None:
-            chosen.append((f"{row['label']}", examples))
-    if chosen:
-        largest = max(chosen, key=lambda pair: pair[1]["in_focus"].shape[0])
-        chosen.sort(key=lambda pair: pair[0] != largest[0])
-        figure = restorations(chosen, level_title=study.header["images"]["level_title"])
-        caption = f"Field {largest[1]['field']}: defocused, restored by each (at its own size), in focus. First seed."
-        yield "<h2>Restorations</h2>" + _figure(study, figure, "restorations", caption)
-
-
-def _paper(study: Study) -> Iterator[str]:
-    yield f"<h2>Beside the paper’s Table {AVERAGES[study.kind]}</h2>"
-    yield "<p>Each network at its own size, as the paper scores it. The paper’s column “RMSE” behaves as NRMSE and stands in that column.</p>"
-    yield _html_table(_paper_table(study))
-    for family in ("whole", "split"):
-        table = paper_by_level(study, family)
-        shown = pd.DataFrame({study.header["images"]["level_title"]: table["level"], "": table["source"]}).join(_metric_columns(table))
-        name = f"{family.capitalize()} image at every level, beside Table {BY_LEVEL[study.kind]}"
-        yield f"<details><summary>{name}</summary>{_html_table(shown)}</details>"
-    yield (
-        "<p>What differs from the paper’s experiment:</p><ul>"
-        + "".join(f"<li>{escape(sentence)}</li>" for sentence in what_differs(study))
-        + "</ul>"
-    )
+        shown = by_level(study, metric).map(lambda value, t=text: "" if pd.isna(value) else t.format(value)).reset_index()
+        yield html.fold(f"{metric.upper()} at every level", html.table(shown.rename(columns={"label": metric.upper()})))
 
 
 def _search(study: Study) -> Iterator[str]:
@@ -234,9 +199,8 @@ def _search(study: Study) -> Iterator[str]:
     figure = search_curves(study)
     if trials.empty or figure is None:
         return
-    yield "<h2>Search</h2>" + _figure(
-        study, figure, "search", "Score after each epoch, on a sample of validation images that is the same for all."
-    )
+    caption = "Score after each epoch, on a sample of validation images that is the same for all."
+    yield html.heading("Search", "search") + html.figure(study, figure, "search", caption)
     shown = pd.DataFrame(
         {
             "trial": trials["label"],
@@ -249,39 +213,28 @@ def _search(study: Study) -> Iterator[str]:
             "reason": trials["reason"],
         }
     )
-    yield _html_table(shown)
+    yield html.table(shown) + html.source_rows(study, f"{trials['row'].min()} to {trials['row'].max()} (trials)")
 
 
 def _origin(study: Study) -> Iterator[str]:
-    environment, store, images = study.header["environment"], study.header["store"], study.header["images"]
+    environment = study.header["environment"]
     packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
-    made = f"simulated: {images['simulated']}" if images["simulated"] else "as published"
-    yield (
-        "<h2>Where the numbers come from</h2><ul>"
-        f"<li>Images: {escape(images['title'])}, {escape(str(store['source']))} ({escape(made)}); store fingerprint <code>{store['fingerprint']}</code>.</li>"
-        f"<li>Fields: {images['fields']}; {escape(images['well_title'])}s: {images['wells']}.</li>"
-        f"<li>Ledger: <code>{escape(str(study.folder / 'ledger.jsonl'))}</code>, study <code>{study.header['uid']}</code>.</li>"
-        f"<li>Program: {escape(str(environment['git']))}; Python {environment['python']}; {escape(packages)}; backend {environment['backend']}.</li>"
-        f"<li>Command: <code>{escape(' '.join(environment['command']))}</code></li></ul>"
-    )
-
-
-def _paper_table(study: Study) -> pd.DataFrame:
-    table = paper_comparison(study)
-    return pd.DataFrame({"network": table["network"] + " image", "": table["source"]}).join(_metric_columns(table))
-
-
-def _metric_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Return metrics as texts with the paper's three places; its own MSE stays as it was printed."""
-    shown = pd.DataFrame({"MSE": [value if isinstance(value, str) else f"{value:.4f}" for value in table["mse"]]}, index=table.index)
-    columns = {"rmse": "RMSE", "nrmse": "NRMSE", "psnr": "PSNR (dB)", "ssim": "SSIM", "ssim_range2": "SSIM (range 2)"}
-    for name, title in columns.items():
-        shown[title] = _optional(table, name, "{:.3f}")
-    return shown
+    yield html.heading("Where the numbers come from", "origin")
+    facts = []
+    for part in (study, study.transfer):
+        if part is not None:
+            store, images = part.header["store"], part.header["images"]
+            made = f"simulated: {images['simulated']}" if images["simulated"] else "as published"
+            facts.append(f"Images: {images['title']}, {store['source']} ({made}); store fingerprint {store['fingerprint']}.")
+            facts.append(f"Fields: {images['fields']}; {images['well_title']}s: {images['wells']}.")
+    facts.append(f"Ledger: {study.folder / 'ledger.jsonl'}, study {study.header['uid']}. Its rows are counted from 1.")
+    facts.append(f"Program: {environment['git']}; Python {environment['python']}; {packages}; backend {environment['backend']}.")
+    facts.append(f"Command: {' '.join(environment['command'])}")
+    yield html.bullets(facts)
 
 
 def _write_tables(study: Study) -> None:
-    tables = {"outcome": ranking(study), "levels": study.levels, "fields": study.fields, "trials": study.trials, "epochs": study.epochs}
+    tables = {"outcome": ranking(study), "images": study.images, "trials": study.trials, "epochs": study.epochs, **result_tables(study)}
     for name, table in tables.items():
         with new_file(study.folder / "tables" / f"{name}.csv") as path:
             table.to_csv(path, index=False)
@@ -304,22 +257,6 @@ def _optional(table: pd.DataFrame, column: str, text: str) -> pd.Series:
     if column not in table:
         return pd.Series("", index=table.index)
     return table[column].map(lambda value: "" if pd.isna(value) else text.format(value))
-
-
-def _html_table(table: pd.DataFrame, *, classes: Sequence[str] = ()) -> str:
-    head = "".join(f"<th>{escape(str(name))}</th>" for name in table.columns)
-    rows = []
-    for number, (_, row) in enumerate(table.iterrows()):
-        kind = f' class="{classes[number]}"' if classes else ""
-        cells = ((str(value), ' class="text"' if name in PROSE else "") for name, value in row.items())
-        rows.append(f"<tr{kind}>" + "".join(f"<td{style}>{escape(value)}</td>" for value, style in cells) + "</tr>")
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-
-
-def _figure(study: Study, figure: Figure, name: str, caption: str) -> str:
-    path = save_figure(figure, study.folder / "figures" / f"{name}.png")
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
 
 
 if __name__ == "__main__":

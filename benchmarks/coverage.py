@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pandas as pd
 
-from analysis.compare import _difference, _judge
+from analysis.compare import estimate, judge
 
 SETTINGS = [(13, 3), (29, 2), (29, 3), (77, 3)]  # wells, seeds
 GAINS = (0.0, 0.004, 0.02)
@@ -48,9 +48,10 @@ def main() -> None:
             rng = np.random.default_rng([wells, seeds, int(gain * 1000)])
             held = called = 0
             for _ in range(options.repeats):
-                difference = _difference(made_up(wells, seeds, gain, rng), "candidate", "baseline")
-                held += difference.low <= gain <= difference.high
-                called += _judge(difference, difference.p, scaled_down=False).verdict.split()[0] in ("better", "worse")
+                images = made_up(wells, seeds, gain, rng)
+                found = estimate(images[images["label"] == "candidate"], images[images["label"] == "baseline"])
+                held += found.low <= gain <= found.high
+                called += judge(found, found.p, scaled_down=False).split()[0] in ("better", "worse")
             row = {"wells": wells, "seeds": seeds, "gain": gain, "held": held / options.repeats, "called": called / options.repeats}
             results.append(row)
             print(f"{wells:5} {seeds:5} {gain:6.3f} {row['held']:18.1%} {row['called']:17.1%}", flush=True)

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.data.batches import EpochBatches, steps_per_epoch
+from study.data.batches import EpochBatches, steps_per_epoch, training_images
 from study.data.patches import split_patches, stitch_patches
-from study.data.splits import split_by_well
+from study.data.splits import hold_out_within_levels, split_by_well
 from study.data.store import Grid, Store
 from study.errors import StudyError
 
@@ -73,6 +73,18 @@ def test_an_epoch_holds_every_defocused_image_of_the_fields_once_beside_its_targ
     assert {image.tobytes() for image in x[..., 0]} == set(expected)
     for image, target in zip(x[..., 0], y[..., 0], strict=True):
         np.testing.assert_array_equal(expected[image.tobytes()], target)
+
+
+def test_the_papers_split_within_levels_holds_a_fifth_of_each_level_out_and_trains_on_the_rest(store: Store) -> None:
+    held_out = hold_out_within_levels(768, 34, share=0.2, seed=0)
+    assert [sum(level in levels for levels in held_out) for level in range(34)] == [154] * 34
+    assert sum(0 < len(levels) < 34 for levels in held_out) > 760  # nearly every field is on both sides
+    assert held_out == hold_out_within_levels(768, 34, share=0.2, seed=0) != hold_out_within_levels(768, 34, share=0.2, seed=1)
+    held_out = hold_out_within_levels(len(store.fields), len(store.levels), share=0.2, seed=0)
+    pairs = {(int(field), int(level)) for field, level in training_images(store, range(len(store.fields)), held_out)}
+    every = {(field, level) for field in range(len(store.fields)) for level in store.defocused_indices}
+    assert pairs == {(field, level) for field, level in every if level not in held_out[field]}
+    assert len(pairs) < len(every)
 
 
 def test_batches_come_back_by_seed_and_epoch(store: Store) -> None:

@@ -1,0 +1,78 @@
+"""Table or images -> an interactive figure, as HTML that the report holds whole. Colours as in `analysis.figures`."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from analysis.figures import METRIC_AXES, line_styles, panels
+
+SIDE_PX = 256  # of an image in the report: larger ones are shown smaller
+DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
+MARGIN = {"l": 60, "r": 20, "t": 30, "b": 50}
+
+
+def curves(table: pd.DataFrame, *, name: str, metric: str, level_axis: str, in_focus: int) -> str:
+    """Draw what `analysis.figures.level_curves` draws; values are shown under the pointer, lines are switched in the legend."""
+    figure = go.Figure()
+    shown = table.drop(columns=[in_focus], errors="ignore")
+    for (label, row), style in zip(shown.iterrows(), line_styles(shown.index), strict=True):
+        values = row.dropna()
+        line = {"color": style["color"], "dash": DASHES[style.get("linestyle", "-")], "width": style["linewidth"]}
+        figure.add_trace(go.Scatter(x=[int(level) for level in values.index], y=values.tolist(), name=str(label), line=line))
+    if in_focus in table.columns:
+        figure.add_vline(x=in_focus, line_width=1, line_color="#777777", annotation_text="in focus", annotation_position="top")
+    figure.update_layout(
+        template="plotly_white", height=420, margin=MARGIN, xaxis_title=level_axis, yaxis_title=METRIC_AXES[metric], hovermode="x unified"
+    )
+    return _html(figure, name)
+
+
+def restorations(examples: Sequence[tuple[str, dict[str, np.ndarray]]], *, name: str, level_title: str) -> str:
+    """Draw one field as it was seen, restored by each network, and in focus, with a slider over the levels."""
+    levels = [int(level) for level in examples[0][1]["levels"]]
+    by_level = [panels(examples, level) for level in levels]
+    titles = [title for title, _ in by_level[0]]
+    figure = make_subplots(rows=1, cols=len(titles), subplot_titles=titles, horizontal_spacing=0.01)
+    for column, (_, image) in enumerate(by_level[0], start=1):
+        figure.add_trace(_image(image), row=1, col=column)
+    figure.frames = [
+        go.Frame(name=str(level), data=[_image(image) for _, image in shown], traces=list(range(len(titles))))
+        for level, shown in zip(levels, by_level, strict=True)
+    ]
+    steps = [
+        {"label": str(level), "method": "animate", "args": [[str(level)], {"mode": "immediate", "frame": {"redraw": True}}]}
+        for level in levels
+    ]
+    figure.update_layout(
+        sliders=[{"steps": steps, "currentvalue": {"prefix": f"{level_title} "}, "pad": {"t": 10}}],
+        height=360, margin={**MARGIN, "l": 10, "b": 10}, template="plotly_white",
+    )  # fmt: skip
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    for column in range(2, len(titles) + 1):  # zoomed together
+        figure.update_xaxes(matches="x", col=column)
+        figure.update_yaxes(matches="y", col=column)
+    figure.update_annotations(font_size=11)
+    return _html(figure, name)
+
+
+def _image(image: np.ndarray) -> go.Image:
+    size = (SIDE_PX, SIDE_PX)
+    method = cv2.INTER_AREA if image.shape[0] > SIDE_PX else cv2.INTER_NEAREST
+    encoded = cv2.imencode(".png", cv2.resize(image, size, interpolation=method))[1].tobytes()
+    return go.Image(source=f"data:image/png;base64,{base64.b64encode(encoded).decode()}", hoverinfo="skip")
+
+
+def _html(figure: go.Figure, name: str) -> str:
+    return str(
+        figure.to_html(
+            full_html=False, include_plotlyjs=False, div_id=name, auto_play=False, config={"displaylogo": False, "responsive": True}
+        )
+    )

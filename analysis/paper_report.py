@@ -1,0 +1,261 @@
+"""The part of a report that is held beside the paper: its tables, figures, questions and claims, each next to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis import html, interactive
+from analysis.claims import answers, claims, interval_text, leak, leak_text, stitching_table
+from analysis.compare import by_level, estimate, final_phase, ranking, what_differs
+from analysis.figures import Example, level_curves, load_examples, restorations, seam_profiles
+from analysis.load import Study
+from analysis.paper import AVERAGES, BY_LEVEL, FIGURE
+from analysis.tables import PRINTED, average_table, in_focus_table, level_table, not_comparable
+
+TITLES = {
+    "mse": "MSE",
+    "nrmse": "NRMSE (the paper’s “RMSE”)",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+    "rmse": "RMSE",
+    "ssim_range2": "SSIM, data range 2",
+}
+MARKS = {"same": "=", "better": "+", "worse": "−"}
+TABLES_NOTE = (
+    "Each model at its own size, as the paper scores it; do-nothing at the whole-image network’s. In brackets: 95 % interval over wells and "
+    "seeds. The paper’s column “RMSE” behaves as a normalised one (its audit says why) and stands beside NRMSE; RMSE is the root of MSE. SSIM has "
+    "data range 1; older releases of scikit-image took 2 for floats, so that is here too. A printed number stands for all that round to it. "
+    "Verdicts: same, better, worse (ours, where the interval leaves out what is printed), or why they can not be compared."
+)
+
+
+def paper_sections(study: Study) -> Iterator[str]:
+    """Yield the sections, as HTML."""
+    yield html.heading("Beside the paper", "paper")
+    yield "<p>What differs from the paper’s experiment:</p>" + html.bullets(what_differs(study))
+    yield from _questions(study)
+    yield from _tables(study)
+    yield from _pictures(study, figures=("4", "5", "6") if study.kind == "bbbc006" else ("9",))
+    yield from _in_focus(study)
+    yield from _stitching(study)
+    yield from _leak(study)
+    if study.transfer is not None:
+        yield from _transfer(study.transfer)
+
+
+def result_tables(study: Study) -> dict[str, pd.DataFrame]:
+    """Return the tables that stand beside the paper's, by the name of their file."""
+    found = {
+        f"paper_table_{AVERAGES[study.kind]}": average_table(study),
+        f"paper_table_{BY_LEVEL[study.kind]}": level_table(study),
+        "in_focus": in_focus_table(study),
+        "claims": pd.DataFrame(claims(study)),
+    }
+    if len(rows := stitching_table(study)):
+        found["stitching"] = rows
+    if study.transfer is not None:
+        other = study.transfer
+        found |= {f"paper_table_{AVERAGES[other.kind]}": average_table(other), f"paper_table_{BY_LEVEL[other.kind]}": level_table(other)}
+        found |= {"transfer_images": other.images, "transfer_in_focus": in_focus_table(other)}
+    return found
+
+
+def average_text(study: Study) -> str:
+    """Return the table of averages for a terminal."""
+    shown = _average_rows(study)
+    heading = f"Beside the paper's Table {AVERAGES[study.kind]} (each network at its own size):"
+    return f"{heading}\n{shown.to_string(index=False)}"
+
+
+def _questions(study: Study) -> Iterator[str]:
+    yield "<h3>The research questions</h3>"
+    for question, sentences in answers(study):
+        yield html.paragraph(question) + html.bullets(sentences)
+    found = claims(study)
+    shown = pd.DataFrame(
+        {"the paper": [one.claim for one in found], "here": [one.agrees for one in found], "found here": [one.found for one in found]}
+    )
+    yield "<h3>The paper’s claims</h3>" + html.table(shown) + html.source(study)
+
+
+def _tables(study: Study) -> Iterator[str]:
+    yield f"<h3>Table {AVERAGES[study.kind]}: averages</h3>" + html.paragraph(TABLES_NOTE, "note")
+    rows = _average_rows(study)
+    yield html.table(rows, classes=["verdict" if source == "verdict" else "" for source in rows[""]]) + html.source(study)
+    yield f"<h3>Table {BY_LEVEL[study.kind]}: by {study.header['images']['level_title']}</h3>"
+    reason = not_comparable(study)
+    legend = (
+        f"Every cell: not comparable: {reason}." if reason else "= same, + better, − worse than printed; blank: the paper has no such cell."
+    )
+    yield html.paragraph(f"Ours, with the interval in the CSV file, then the paper’s. {legend}", "note")
+    table = level_table(study)
+    for label in table["label"].unique():
+        yield html.fold(label, html.table(_level_rows(study, table[table["label"] == label])) + html.source(study, [label]))
+
+
+def _average_rows(study: Study) -> pd.DataFrame:
+    """Return the table of averages as texts: for each model a row of ours and, where there is one, of the paper's and of verdicts."""
+    table, rows = average_table(study), []
+    for label in table["label"].unique():
+        cells = table[table["label"] == label].set_index("metric")
+        rows.append({"network": label, "": "ours", **{TITLES[metric]: _with_interval(cells.loc[metric], metric) for metric in TITLES}})
+        if cells["paper"].any():
+            printed = {TITLES[metric]: cells.loc[metric, "paper"] for metric in TITLES}
+            rows.append({"network": "", "": "paper", **printed})
+            rows.append({"network": "", "": "verdict", **{TITLES[metric]: cells.loc[metric, "verdict"] for metric in TITLES}})
+    return pd.DataFrame(rows)
+
+
+def _level_rows(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    title, rows = study.header["images"]["level_title"], []
+    for level in sorted(table["level"].unique()):
+        cells = table[table["level"] == level].set_index("metric")
+        row = {title: str(level)}
+        for metric in PRINTED:
+            cell = cells.loc[metric]
+            row |= {
+                TITLES[metric]: f"{cell['ours']:.3f}",
+                f"paper’s {PRINTED[metric]}": cell["paper"],
+                f"{PRINTED[metric]}?": _mark(cell["verdict"]),
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _mark(verdict: str) -> str:
+    return MARKS.get(verdict, "n. c." if verdict.startswith("not") else "n. v." if verdict else "")
+
+
+def _with_interval(cell: pd.Series, metric: str) -> str:
+    digits = 2 if metric == "psnr" else 4 if metric == "mse" else 3
+    interval = "" if pd.isna(cell["low"]) else f" [{cell['low']:.{digits}f}, {cell['high']:.{digits}f}]"
+    return f"{cell['ours']:.{digits}f}{interval}"
+
+
+def _pictures(study: Study, *, figures: tuple[str, ...], file: str = "examples.npz") -> Iterator[str]:
+    examples = _examples(study, file)
+    if not examples:
+        return
+    title, field = study.header["images"]["level_title"], str(examples[0][1]["field"])
+    levels = [int(level) for level in examples[0][1]["levels"]]
+    name = "restorations" if file == "examples.npz" else "transfer-restorations"
+    caption = (
+        f"Field {field}: defocused (what do-nothing gives), with its best affine fit, restored by each network (first seed), in focus."
+    )
+    moving = interactive.restorations(examples, name=name, level_title=title)
+    yield "<h3>Restorations</h3>" + html.figure(study, restorations(examples, level_title=title), name, caption, interactive=moving)
+    defocused = [level for level in levels if level != study.in_focus]
+    middle = defocused[len(defocused) // 3]
+    shown = {
+        "4": ([middle], "one field"),
+        "5": ([levels[0], study.in_focus, levels[-1]], "the same field"),
+        "6": ([levels[-1]], "the last plane"),
+        "9": ([defocused[len(defocused) // 2]], "a synthetic image"),
+    }
+    for number in figures:
+        chosen, what = shown[number]
+        text = f"Figure {number} of the paper made again: {what} at {title} {', '.join(map(str, chosen))}."
+        yield html.figure(study, restorations(examples, level_title=title, levels=chosen), f"figure-{number}", text)
+
+
+def _examples(study: Study, file: str) -> list[Example]:
+    """Return the examples that the outcome's networks left: baselines first, then the winner."""
+    phase, chosen = final_phase(study), []
+    table = ranking(study)
+    for role in ("baseline", "winner"):
+        for trial in sorted(table[table["role"] == role]["trial"]):
+            runs = study.trials[(study.trials["phase"] == phase) & (study.trials["trial"] == trial) & (study.trials["replicate"] == 0)]
+            found = load_examples(Path(runs["folder"].iloc[0]), file) if len(runs) else None
+            if found is not None:
+                chosen.append((str(runs["label"].iloc[0]), found))
+    return chosen
+
+
+def _in_focus(study: Study) -> Iterator[str]:
+    table = in_focus_table(study)
+    if table.empty:
+        return
+    rows = []
+    for label in table["label"].unique():
+        cells = table[table["label"] == label].set_index("metric")
+        rows.append({"": label, **{TITLES[metric]: _with_interval(cells.loc[metric], metric) for metric in ("ssim", "psnr", "nrmse")}})
+    title = study.header["images"]["level_title"]
+    yield f"<h3>Harm done to an image that is in focus already ({title} {study.in_focus})</h3>"
+    yield html.paragraph(
+        "Restorations of the in-focus image itself, on the common grid. Do-nothing is perfect here: all below it is harm.", "note"
+    )
+    yield html.table(pd.DataFrame(rows)) + html.source(study)
+
+
+def _stitching(study: Study) -> Iterator[str]:
+    rows = stitching_table(study)
+    if rows.empty:
+        return
+    yield "<h3>The bordering effect of stitching</h3>"
+    levels = ", ".join(str(level) for level in study.stitching[0]["levels"])
+    yield html.paragraph(
+        f"The same weights, patch by patch and on the whole image at once, at {study.header['images']['level_title']} {levels}: mean absolute error "
+        f"within {rows['border_px'].iloc[0]} px of a seam between patches and elsewhere, at the network’s own size.",
+        "note",
+    )
+    shown = []
+    for label, runs in rows.groupby("label"):
+        for mode in ("stitched", "whole"):
+            means = {part: float(runs[f"{part}_{mode}"].mean()) for part in ("border", "inside", "ssim", "psnr")}
+            shown.append(
+                {"": label, "inference": mode, "error at seams": f"{means['border']:.5f}", "error elsewhere": f"{means['inside']:.5f}",
+                 "SSIM": f"{means['ssim']:.4f}", "PSNR (dB)": f"{means['psnr']:.2f}"}
+            )  # fmt: skip
+        excess = estimate(runs, metric="excess")
+        shown.append({"": "", "inference": "excess at seams", "error at seams": interval_text(excess, digits=5)})
+        profile = {
+            mode: np.mean([event["profile"][mode] for event in study.stitching if event["label"] == label], axis=0).tolist()
+            for mode in ("stitched", "whole")
+        }
+        caption = f"{label}: error by distance to the nearest seam."
+        name = f"seams-{int(runs['row'].iloc[0])}"
+        yield html.figure(study, seam_profiles(profile, border_px=int(runs["border_px"].iloc[0])), name, caption)
+    yield html.table(pd.DataFrame(shown).fillna(""))
+    named = ", ".join(f"{event['row']} ({event['label']}, seed {event['replicate']})" for event in study.stitching)
+    yield html.source_rows(study, named)
+
+
+def _leak(study: Study) -> Iterator[str]:
+    found = leak(study)
+    if found is None:
+        return
+    rows = [
+        {
+            "": metric.upper(),
+            "split within levels": f"{within:.4f}",
+            "split by well": f"{by_well:.4f}",
+            "difference": interval_text(difference, digits=4),
+        }
+        for metric, (within, by_well, difference) in found.rows.items()
+    ]
+    yield "<h3>What the paper’s split leaks</h3>" + html.paragraph(leak_text(found)) + html.table(pd.DataFrame(rows))
+    leaking = study.images[study.images["phase"] == "leak"].groupby("replicate")["row"].first()
+    yield html.source_rows(study, ", ".join(f"{row} (within levels, seed {seed})" for seed, row in leaking.items()))
+    yield html.source(study, [found.label])
+
+
+def _transfer(other: Study) -> Iterator[str]:
+    images = other.header["images"]
+    yield html.heading(f"The same networks on {images['title']}", "transfer")
+    yield html.paragraph(
+        f"{images['fields']['test']} fields of {images['wells']['test']} {images['well_title']}s that no network was trained on."
+    )
+    drawn = {"level_axis": images["level_axis"], "in_focus": images["in_focus_level"]}
+    for metric in ("ssim", "psnr"):
+        table = by_level(other, metric)
+        caption = f"{FIGURE[other.kind]} of the paper made again: {metric.upper()} by level, on the common grid. Grey: the paper’s curves."
+        name = f"transfer-{metric}-by-level"
+        still, moving = level_curves(table, metric=metric, **drawn), interactive.curves(table, name=name, metric=metric, **drawn)
+        yield html.figure(other, still, name, caption, interactive=moving)
+    yield from _tables(other)
+    yield from _pictures(other, figures=("9",) if other.kind == "bbbc005" else (), file="transfer_examples.npz")
+    yield from _in_focus(other)
