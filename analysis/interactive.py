@@ -25,7 +25,8 @@ def curves(table: pd.DataFrame, *, name: str, metric: str, level_axis: str, in_f
     for (label, row), style in zip(shown.iterrows(), line_styles(shown.index), strict=True):
         values = row.dropna()
         line = {"color": style["color"], "dash": DASHES[style.get("linestyle", "-")], "width": style["linewidth"]}
-        figure.add_trace(go.Scatter(x=[int(level) for level in values.index], y=values.tolist(), name=str(label), line=line))
+        mode = "lines+markers" if "marker" in style else "lines"
+        figure.add_trace(go.Scatter(x=[int(level) for level in values.index], y=values.tolist(), name=str(label), line=line, mode=mode))
     if in_focus in table.columns:
         figure.add_vline(x=in_focus, line_width=1, line_color="#777777", annotation_text="in focus", annotation_position="top")
     figure.update_layout(

@@ -212,10 +212,9 @@ def _stitching(study: Study) -> Iterator[str]:
             )  # fmt: skip
         excess = estimate(runs, metric="excess")
         shown.append({"": "", "inference": "excess at seams", "error at seams": interval_text(excess, digits=5)})
-        profile = {
-            mode: np.mean([event["profile"][mode] for event in study.stitching if event["label"] == label], axis=0).tolist()
-            for mode in ("stitched", "whole")
-        }
+        asked = [event for event in study.stitching if event["label"] == label]
+        half = asked[0]["patch_size"] // 2
+        profile = {mode: np.mean([event["profile"][mode] for event in asked], axis=0)[:half].tolist() for mode in ("stitched", "whole")}
         caption = f"{label}: error by distance to the nearest seam."
         name = f"seams-{int(runs['row'].iloc[0])}"
         yield html.figure(study, seam_profiles(profile, border_px=int(runs["border_px"].iloc[0])), name, caption)

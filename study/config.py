@@ -71,12 +71,15 @@ class SizesConfig:
     whole : image sizes that the whole-image family may take.
     split : image size of the split-image family.
     patches : patch sizes that the split-image family may take; each divides `split`.
+    crops : sizes of the crops that the free family (space beyond) is trained on; each divides every size of `whole`. Whole images if
+        none is given. It is scored on whole images.
     common : the grid on which all models and do-nothing are compared.
     """
 
     whole: list[int] = field(default_factory=lambda: [128])
     split: int = 768
     patches: list[int] = field(default_factory=lambda: [128])
+    crops: list[int] = field(default_factory=list)
     common: int = 128
 
 
@@ -111,7 +114,7 @@ class SearchConfig:
     rung_images : validation images scored after each epoch, the same for all trials.
     """
 
-    space: Literal["paper", "none"] = "paper"
+    space: Literal["paper", "beyond", "none"] = "paper"
     trials: int = 8
     searcher: Literal["tpe", "random"] = "tpe"
     scheduler: Literal["asha", "none"] = "asha"
@@ -285,7 +288,7 @@ def _check_dataset(config: StudyConfig) -> Iterator[str]:
 
 def _check_sizes(config: StudyConfig) -> Iterator[str]:
     sizes, dividing = config.sizes, []
-    for size in [*sizes.whole, sizes.split, *sizes.patches, sizes.common]:
+    for size in [*sizes.whole, sizes.split, *sizes.patches, *sizes.crops, sizes.common]:
         if size < 8 or size % 8:
             yield f"image and patch sizes are multiples of 8 (the paper's networks halve an image 3 times); got {size}"
     if sizes.split > 0:
@@ -296,6 +299,9 @@ def _check_sizes(config: StudyConfig) -> Iterator[str]:
                 f"sizes.patches must divide sizes.split; got patch size {patch}, image size {sizes.split}. "
                 f"Patch sizes that fit: {', '.join(map(str, dividing))}"
             )
+    for crop in sizes.crops:
+        if apart := [size for size in sizes.whole if size % max(crop, 1)]:
+            yield f"sizes.crops must divide every size of sizes.whole; {crop} does not divide {', '.join(map(str, apart))}"
     if not sizes.whole or not sizes.patches:
         yield f"sizes.whole and sizes.patches need one size at least; got {sizes.whole} and {sizes.patches}"
     paper = (sizes.whole[:1], sizes.split, sizes.patches[:1]) == ([128], 768, [128])

@@ -27,6 +27,8 @@ class EpochBatches(keras.utils.PyDataset):
         Patches sampled from each image; all if not given.
     batch_size : int
         Pairs in a batch; the last one may be smaller.
+    augment : bool
+        Turn and mirror each pair by one of the eight symmetries of a square, drawn anew.
     held_out : sequence of sequences of int, optional
         For each field of the store the levels (as indices) that are not trained on.
     seed, epoch : int
@@ -44,6 +46,7 @@ class EpochBatches(keras.utils.PyDataset):
         batch_size: int,
         seed: int,
         epoch: int,
+        augment: bool = False,
         held_out: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
@@ -55,6 +58,8 @@ class EpochBatches(keras.utils.PyDataset):
             patches_per_image=patches_per_image,
             rng=np.random.default_rng([seed, epoch]),
         )
+        symmetries = np.random.default_rng([seed, epoch, 1]).integers(0, 8, len(self._plan))
+        self._symmetries = symmetries if augment else np.zeros_like(symmetries)
 
     def __len__(self) -> int:
         return -(-len(self._plan) // self._batch_size)
@@ -63,12 +68,19 @@ class EpochBatches(keras.utils.PyDataset):
         rows = self._plan[index * self._batch_size : (index + 1) * self._batch_size]
         size = self._patch_size
         pair = np.empty((2, len(rows), size, size), np.float32)
-        for position, (field, level, row, column) in enumerate(rows):
+        symmetries = self._symmetries[index * self._batch_size : (index + 1) * self._batch_size]
+        for position, ((field, level, row, column), symmetry) in enumerate(zip(rows, symmetries, strict=True)):
             window = slice(row * size, (row + 1) * size), slice(column * size, (column + 1) * size)
-            pair[0, position] = self._images[field, level][window]
-            pair[1, position] = self._images[field, self._focus][window]
+            pair[0, position] = turn(self._images[field, level][window], symmetry)
+            pair[1, position] = turn(self._images[field, self._focus][window], symmetry)
         pair /= np.float32(FULL_SCALE)
         return pair[0, ..., None], pair[1, ..., None]
+
+
+def turn(image: np.ndarray, symmetry: int) -> np.ndarray:
+    """Turn an image by ``symmetry % 4`` quarters, and mirror it from 4 on: the eight symmetries of a square."""
+    turned = np.rot90(image, symmetry % 4)
+    return turned[:, ::-1] if symmetry >= 4 else turned
 
 
 def steps_per_epoch(images: int, *, patches: int, batch_size: int) -> int:

@@ -1,4 +1,4 @@
-"""Hyperparameters -> network: the paper's two families at any depth and number of filters."""
+"""Hyperparameters -> network: the paper's two families at any depth and number of filters, and the free one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import keras
 from keras import layers
 
 from study.errors import StudyError
+from study.models.free import free
 
 Hyperparameters = Mapping[str, Any]
+PAPERS_GROWTH = {"whole": 2, "split": 1}  # filters double at each halving, or stay
 
 
 def build(hyperparameters: Hyperparameters, *, size: int | None = None) -> keras.Model:
@@ -19,8 +21,8 @@ def build(hyperparameters: Hyperparameters, *, size: int | None = None) -> keras
     Parameters
     ----------
     hyperparameters : mapping
-        ``family`` (whole or split), ``depth`` (how often the image is halved), ``filters`` (of the first layer),
-        ``image_size`` and, for split, ``patch_size``.
+        ``family`` (whole, split or free), ``depth`` (how often the image is halved), ``filters`` (of the first layer), ``growth``
+        (of the filters at each halving), ``image_size`` and, for split, ``patch_size``; for free see `search_spaces.beyond`.
     size : int, optional
         Side of the input; what the network is trained on if not given. The weights do not depend on it.
 
@@ -39,18 +41,23 @@ def build(hyperparameters: Hyperparameters, *, size: int | None = None) -> keras
     if size % 2**depth:
         raise StudyError(f"depth {depth} halves an image {depth} times: its size must be a multiple of {2**depth}; got {size}")
     inputs = keras.Input((size, size, 1))
-    outputs = FAMILIES[hyperparameters["family"]](inputs, depth, int(hyperparameters["filters"]))
+    outputs = FAMILIES[hyperparameters["family"]](inputs, hyperparameters)
     return keras.Model(inputs, outputs, name=f"{hyperparameters['family']}_image_autoencoder")
 
 
 def patch_size_of(hyperparameters: Hyperparameters) -> int:
-    """Return the side of what the network is trained on: the patch, or the whole image where there is none."""
-    return int(hyperparameters.get("patch_size", hyperparameters["image_size"]))
+    """Return the side of what the network is trained on: the patch or crop, or the whole image where there is none."""
+    return int(hyperparameters.get("patch_size", hyperparameters.get("crop_size", hyperparameters["image_size"])))
 
 
-def _whole(inputs: Any, depth: int, filters: int) -> Any:
-    """Filters double at each halving; transposed convolutions bring the size back; batch normalisation between pairs."""
-    widths = [filters * 2**level for level in range(depth)]
+def _widths(point: Hyperparameters) -> list[int]:
+    growth = int(point.get("growth", PAPERS_GROWTH[point["family"]]))
+    return [int(point["filters"]) * growth**level for level in range(int(point["depth"]))]
+
+
+def _whole(inputs: Any, point: Hyperparameters) -> Any:
+    """Transposed convolutions bring the size back; batch normalisation between pairs. The paper's filters double (growth 2)."""
+    widths = _widths(point)
     tensor = inputs
     for level, width in enumerate(widths):
         tensor = layers.BatchNormalization()(tensor) if level else tensor
@@ -62,17 +69,18 @@ def _whole(inputs: Any, depth: int, filters: int) -> Any:
     return layers.Conv2D(1, 3, padding="same", activation="sigmoid")(tensor)
 
 
-def _split(inputs: Any, depth: int, filters: int) -> Any:
-    """All layers have the same filters; the outermost activations are sigmoid, the inner ones relu."""
-    activations = ["sigmoid", *["relu"] * (depth - 1)]
+def _split(inputs: Any, point: Hyperparameters) -> Any:
+    """The outermost activations are sigmoid, the inner ones relu. The paper's layers have the same filters (growth 1)."""
+    widths = _widths(point)
+    activations = ["sigmoid", *["relu"] * (len(widths) - 1)]
     tensor = inputs
-    for activation in activations:
-        tensor = layers.Conv2D(filters, 3, padding="same", activation=activation)(tensor)
+    for width, activation in zip(widths, activations, strict=True):
+        tensor = layers.Conv2D(width, 3, padding="same", activation=activation)(tensor)
         tensor = layers.MaxPooling2D(2)(tensor)
-    for activation in reversed(activations):
-        tensor = layers.Conv2D(filters, 3, padding="same", activation=activation)(tensor)
+    for width, activation in zip(reversed(widths), reversed(activations), strict=True):
+        tensor = layers.Conv2D(width, 3, padding="same", activation=activation)(tensor)
         tensor = layers.UpSampling2D(2)(tensor)
     return layers.Conv2D(1, 3, padding="same", activation="sigmoid")(tensor)
 
 
-FAMILIES: dict[str, Callable[[Any, int, int], Any]] = {"whole": _whole, "split": _split}
+FAMILIES: dict[str, Callable[[Any, Hyperparameters], Any]] = {"whole": _whole, "split": _split, "free": free}

@@ -7,8 +7,8 @@ code computes it: five Gaussians at full resolution, all exponents 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def l2(reference: Any, restored: Any) -> Any:
     return ops.mean(ops.square(reference - restored), axis=(1, 2, 3))
 
 
-def msssim_l1(reference: Any, restored: Any) -> Any:
+def msssim_l1(reference: Any, restored: Any, *, alpha: float = ALPHA) -> Any:
     """Return ``alpha * (1 - MS-SSIM) + (1 - alpha) * L1``, for square images whose side is 29 px at least.
 
     MS-SSIM is computed at every pixel and averaged. The images are continued by reflection, for which the
@@ -51,7 +51,7 @@ def msssim_l1(reference: Any, restored: Any) -> Any:
     wide_x, wide_y = mean_x[-1] + level_x, mean_y[-1] + level_y
     luminance = (2 * wide_x * wide_y + C1) / (wide_x**2 + wide_y**2 + C1)
     ms_ssim = ops.mean(luminance * ops.prod(contrast, axis=0), axis=(1, 2))
-    return ALPHA * (1 - ms_ssim) + (1 - ALPHA) * l1(reference, restored)
+    return alpha * (1 - ms_ssim) + (1 - alpha) * l1(reference, restored)
 
 
 def _filter(moments: Any, filters: Any) -> Any:
@@ -80,6 +80,13 @@ def gaussian_matrices(size: int) -> np.ndarray:
             reflected = np.where(position < size, position, 2 * size - 1 - position)
             np.add.at(matrix, (np.arange(size), reflected), weight)
     return matrices.astype(np.float32)
+
+
+def loss_of(hyperparameters: Mapping[str, Any]) -> Loss:
+    """Return the loss that a point of a search space names: ``loss`` and, for MS-SSIM + L1, ``alpha`` (0.84 if it is not searched)."""
+    if hyperparameters["loss"] == "msssim_l1":
+        return partial(msssim_l1, alpha=float(hyperparameters.get("alpha", ALPHA)))
+    return LOSSES[hyperparameters["loss"]]
 
 
 LOSSES: dict[str, Loss] = {"l1": l1, "l2": l2, "msssim_l1": msssim_l1}

@@ -13,6 +13,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from search_spaces import SPACES
 from search_spaces.baselines import WHOLE_IMAGE, baselines
+from search_spaces.sizes import Sizes
 from study.config import StudyConfig, derive_seed
 from study.data.splits import Split, split_by_well
 from study.data.store import Grid, Store
@@ -130,6 +131,8 @@ def run_study(
             if other is not None:
                 _begin_transfer(run, other, curves(other.layout.kind))
             unanswered = examine_all(config, store, split, other, ledger, say)
+            if config.confirm.leak:
+                _leak(run)
             problems = [*find_problems(run.events()), *unanswered]
             status = "failed" if problems else "finished"
             ledger.append("study_end", run=number, status=status, problems=problems, record_seconds=ledger.seconds)
@@ -160,7 +163,7 @@ def find_problems(events: list[dict[str, Any]]) -> list[str]:
 def _search(run: _Run) -> None:
     config = run.config
     sizes = _sizes(config)
-    points = baselines(**sizes)
+    points = baselines(sizes)
     template = _task_template(run)
     past = past_trials(run.events())
     total = len(points) + config.search.trials
@@ -181,7 +184,7 @@ def _search(run: _Run) -> None:
         return Job("search", number, 0, baseline or f"trial {number:04d}", baseline is not None, task)
 
     searcher = OptunaSearcher(
-        lambda hp: SPACES[config.search.space](hp, **sizes),
+        lambda hp: SPACES[config.search.space](hp, sizes),
         baselines=points, make_job=make_job, folder=config.folder, sampler=config.search.searcher,
         seed=config.seed, trials=config.search.trials, past=past,
     )  # fmt: skip
@@ -193,22 +196,26 @@ def _search(run: _Run) -> None:
 
 
 def _confirm(run: _Run) -> None:
-    """Train the best and the baselines on all but the test set and score them there; then what measures the paper's own split."""
+    """Train the best and the baselines on all but the test set, and score them there."""
     config, events = run.config, run.events()
     if config.search.space == "none":
-        named = baselines(**_sizes(config))
+        named = baselines(_sizes(config))
         points = {
             number: {"label": label, "baseline": True, "hyperparameters": point} for number, (label, point) in enumerate(named.items())
         }
     else:
         trials = {event["trial"]: event for event in events if event["event"] == "trial" and event["phase"] == "search"}
         points = {trial: trials[trial] for trial in choose_candidates(events, best=config.confirm.best)}
-    template = _task_template(run)
-    jobs = confirm_jobs(config, points, template, run.split, run.store)
-    whole = {trial: point for trial, point in points.items() if point["label"] == WHOLE_IMAGE and config.confirm.leak}
+    jobs = confirm_jobs(config, points, _task_template(run), run.split, run.store)
     _judge(run, "confirm", jobs, f"{len(points)} configurations, {config.confirm.replicates} seeds each")
-    leaking = leak_jobs(config, whole, template, run.split, run.store)
-    _judge(run, "leak", leaking, f"{WHOLE_IMAGE} with the paper's split within levels, {config.confirm.replicates} seeds")
+
+
+def _leak(run: _Run) -> None:
+    """Train the confirmed whole-image baseline again under the paper's split within levels, to measure what that leaks."""
+    confirmed = [event for event in run.events() if event["event"] == "trial" and event["phase"] == "confirm"]
+    whole = {event["trial"]: event for event in confirmed if event["label"] == WHOLE_IMAGE}
+    jobs = leak_jobs(run.config, whole, _task_template(run), run.split, run.store)
+    _judge(run, "leak", jobs, f"{WHOLE_IMAGE} with the paper's split within levels, {run.config.confirm.replicates} seeds")
 
 
 def _judge(run: _Run, phase: str, jobs: list[Job], text: str) -> None:
@@ -275,8 +282,8 @@ def _fit(
         raise KeyboardInterrupt(f"{phase} was interrupted after {ended} of {total} trials")  # Tune itself returns as if all were done
 
 
-def _sizes(config: StudyConfig) -> dict[str, Any]:
-    return {"whole_sizes": config.sizes.whole, "split_size": config.sizes.split, "patch_sizes": config.sizes.patches}
+def _sizes(config: StudyConfig) -> Sizes:
+    return Sizes(config.sizes.whole, config.sizes.split, config.sizes.patches, config.sizes.crops)
 
 
 def _task_template(run: _Run) -> dict[str, Any]:

@@ -24,11 +24,12 @@ from study.data.store import Grid, Store
 from study.errors import TrialFailed
 from study.files import new_file
 from study.models.autoencoder import Hyperparameters, build, patch_size_of
-from study.models.losses import LOSSES
-from study.models.schedules import PaperSchedule
+from study.models.losses import loss_of
+from study.models.schedules import schedule_of
 from study.trial.evaluation import Restore, model_restorer, rung_score, score_model
 from study.trial.task import EpochReport, Score, TrialTask
 
+EMA_MOMENTUM = 0.99  # the mean weights look back over some hundred steps
 PREDICTED_PIXELS = 16 * 128 * 128  # in one call of the network: bounds the memory of its widest layer
 EXAMPLE_PLACES = (0.0, 8 / 33, 15 / 33, 24 / 33, 1.0)  # z 0, 8, 15, 24 and 33 of BBBC006; and the level in focus
 
@@ -64,7 +65,7 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
     for epoch in range(done, task.epochs):
         started = time.perf_counter()
         with _memory_failures(epoch):
-            metrics = _train_epoch(model, task, store, epoch)
+            metrics, own = _train_epoch(model, task, store, epoch)
             metrics["seconds"] = time.perf_counter() - started
             trained_s += metrics["seconds"]
             if task.rung_images:
@@ -73,6 +74,8 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
                     fields=task.judge, images=task.rung_images, seed=task.rung_seed,
                 )  # fmt: skip
             score = _finish(model, restore, task, store) if epoch + 1 == task.epochs else None
+            for variable, value in zip(model.trainable_variables, own, strict=False):
+                variable.assign(value)
         cost = {"parameters": float(model.count_params()), "training_seconds": trained_s}
         yield EpochReport(epoch + 1, metrics, cost, score)
         if score is None:  # after the report: what was not heard of is done again, and gives the same numbers
@@ -136,29 +139,50 @@ def _compiled(task: TrialTask, store: Store) -> keras.Model:
     steps = steps_per_epoch(
         len(training_images(store, task.train, task.held_out)),
         patches=min(task.patches_per_image or every_patch, every_patch),
-        batch_size=task.batch_size,
+        batch_size=_batch_size(task),
     )
-    model = build(task.hyperparameters)
+    point = task.hyperparameters
+    model = build(point)
     model.compile(
-        optimizer=keras.optimizers.Adam(PaperSchedule(steps_per_epoch=steps)),
-        loss=LOSSES[task.hyperparameters["loss"]],
+        optimizer=keras.optimizers.Adam(
+            schedule_of(point, steps_per_epoch=steps, epochs=task.epochs),
+            weight_decay=point.get("weight_decay") or None,
+            use_ema=bool(point.get("ema", False)),
+            ema_momentum=EMA_MOMENTUM,
+        ),
+        loss=loss_of(point),
         jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,  # XLA is slower on a processor
     )
     model.optimizer.build(model.trainable_variables)
     return model
 
 
-def _train_epoch(model: keras.Model, task: TrialTask, store: Store, epoch: int) -> dict[str, float]:
+def _batch_size(task: TrialTask) -> int:
+    return int(task.hyperparameters.get("batch_size", task.batch_size))
+
+
+def _train_epoch(model: keras.Model, task: TrialTask, store: Store, epoch: int) -> tuple[dict[str, float], list[np.ndarray]]:
+    """Train one epoch; return its metrics and, where a mean of the weights is to be judged, the weights to go on with.
+
+    Keras gives a model that keeps a moving mean (``ema``) that mean at the end of `fit`; training goes on with its own weights.
+    """
     batches = EpochBatches(
         store, task.grid, fields=task.train, patch_size=patch_size_of(task.hyperparameters),
-        patches_per_image=task.patches_per_image, batch_size=task.batch_size, seed=task.seed, epoch=epoch, held_out=task.held_out,
+        patches_per_image=task.patches_per_image, batch_size=_batch_size(task), seed=task.seed, epoch=epoch,
+        augment=bool(task.hyperparameters.get("augment", False)), held_out=task.held_out,
     )  # fmt: skip
     rate = float(np.asarray(model.optimizer.learning_rate))
-    history = model.fit(batches, epochs=1, shuffle=False, verbose=0)
+    own: list[np.ndarray] = []
+
+    def keep(*_: Any) -> None:
+        own.extend(np.asarray(variable).copy() for variable in model.trainable_variables)
+
+    keeping = [keras.callbacks.LambdaCallback(on_epoch_end=keep)] if model.optimizer.use_ema else []
+    history = model.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=keeping)
     loss = float(history.history["loss"][-1])
     if not math.isfinite(loss):
         raise TrialFailed(f"diverged: the loss of epoch {epoch + 1} is {loss}")
-    return {"loss": loss, "learning_rate": rate}
+    return {"loss": loss, "learning_rate": rate}, own
 
 
 @contextlib.contextmanager

@@ -22,7 +22,8 @@ from mlflow import MlflowClient
 
 from study.cli import main
 from study.command_line import load
-from study.data import bbbc006
+from study.data import bbbc005, bbbc006
+from study.data.simulate import simulate_bbbc005
 from study.record.ledger import level_means, read_events
 from tests.conftest import LEVELS
 
@@ -34,9 +35,7 @@ SMALL = [
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "PYTHONPATH", "PYTHONWARNINGS")}
-    command = [sys.executable, str(RUN), *arguments, "--storage", str(folder)]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    return _run_in(folder, *arguments, "--storage", str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -171,20 +170,71 @@ def test_a_worker_that_is_killed_is_replaced_and_no_epoch_is_lost_or_doubled(raw
 
 
 @pytest.mark.slow
-def test_an_interrupted_study_says_so_and_never_opens_the_test_set(raw_folder: Path, tmp_path: Path) -> None:
+def test_an_interrupted_study_says_so_and_goes_on_where_it_was(raw_folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(RUN), "--config", "smoke", "--name", "cut", "--dataset.root", str(raw_folder), *SMALL]
-    command += ["--training.epochs", "500", "--storage", str(tmp_path)]
+    command += ["--training.epochs", "12", "--search.scheduler", "none", "--storage", str(tmp_path)]
+    folder = tmp_path / "studies" / "cut"
     with _started(command, tmp_path / "out") as process:
-        _wait_for('"event":"epoch"', tmp_path / "studies" / "cut" / "ledger.jsonl")
+        _wait_for('"event":"trial_end"', folder / "ledger.jsonl")
         process.send_signal(signal.SIGINT)
         status = process.wait(timeout=120)
     text = (tmp_path / "out").read_text()
     assert status == 130, text
     assert "was interrupted after" in text
+    assert f"python study/run.py --resume {folder}" in text
     assert "Traceback" not in text
-    kinds = {event["event"] for event in read_events(tmp_path / "studies" / "cut")}
+    before = read_events(folder)
+    kinds = {event["event"] for event in before}
     assert "epoch" in kinds
     assert kinds.isdisjoint({"test_opened", "study_end"})
+
+    done = _run_in(tmp_path, "--resume", str(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = read_events(folder)
+    assert after[: len(before)] == before
+    epochs = [(e["phase"], e["trial"], e["replicate"], e["epoch"]) for e in after if e["event"] == "epoch"]
+    assert len(epochs) == len(set(epochs)) == 7 * 12  # four searched, three confirmed: each epoch once
+    ended = [(e["phase"], e["trial"], e["replicate"]) for e in after if e["event"] == "trial_end"]
+    assert len(ended) == len(set(ended)) == 7
+    again = _run_in(tmp_path, "--resume", str(folder))  # nothing is left to do
+    assert again.returncode == 0, again.stdout + again.stderr
+    trained = {"trial", "epoch", "score", "trial_end", "test_opened"}
+    assert not trained & {event["event"] for event in read_events(folder)[len(after) :]}
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_a_finished_study_is_extended_by_trials_by_another_data_set_and_by_the_leak(
+    raw_folder: Path, realdata: Path, tmp_path: Path
+) -> None:
+    done = run("--config", "smoke", "--name", "more", "--dataset.root", str(raw_folder), *SMALL, folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "studies" / "more"
+    before = read_events(folder)
+    other = tmp_path / "raw5"
+    simulate_bbbc005(other, from_sharp=realdata / "bbbc005", scenes=10)
+    added = ["--search.trials", "3", "--transfer.root", str(other), "--confirm.leak", "true"]
+    done = _run_in(tmp_path, "--extend", str(folder), *added)
+    assert done.returncode == 0, done.stdout + done.stderr
+    events = read_events(folder)[len(before) :]
+    assert [e["trial"] for e in events if e["event"] == "trial" and e["phase"] == "search"] == [4]
+    assert [e["trial"] for e in events if e["event"] == "trial" and e["phase"] == "leak"] == [0]
+    confirmed = {(e["trial"], e["replicate"]) for e in read_events(folder) if e["event"] == "score" and e["phase"] == "confirm"}
+    asked = {(e["trial"], e["replicate"]): e for e in events if e["event"] == "transfer"}
+    assert set(asked) == confirmed
+    assert all(event["levels"] == list(bbbc005.BLURS) and len(event["fields"]) == 10 for event in asked.values())
+    assert [e["trial"] for e in events if e["event"] == "stitching"]
+    page = (folder / "report.html").read_text()
+    assert all(text in page for text in ("Table 5: by blur level F", "split leaks", "bordering effect"))
+    refused = _run_in(tmp_path, "--extend", str(folder), "--training.epochs", "9")
+    assert refused.returncode == 2
+    assert "training.epochs can not change" in refused.stderr
+
+
+def _run_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "PYTHONPATH", "PYTHONWARNINGS")}
+    command = [sys.executable, str(RUN), *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False)
 
 
 @contextlib.contextmanager

@@ -3,26 +3,57 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import keras
+import keras_tuner
+import numpy as np
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras_tuner import HyperParameters
 
 from search_spaces import SPACES
 from search_spaces.baselines import baselines
 from search_spaces.bridge import OptunaHyperParameters
-from study.models.autoencoder import build
+from search_spaces.sizes import Sizes
+from study.models.autoencoder import build, patch_size_of
+from study.models.losses import loss_of
+from study.models.schedules import schedule_of
 
-SIZES: dict[str, Any] = {"whole_sizes": [128, 64], "split_size": 768, "patch_sizes": [128, 64, 256]}
-SMALL: dict[str, Any] = {"whole_sizes": [32], "split_size": 64, "patch_sizes": [32]}
+SIZES = Sizes(whole=[128, 64], split=768, patches=[128, 64, 256], crops=[64, 32])
+SMALL = Sizes(whole=[32], split=64, patches=[32], crops=[32])
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def through_optuna(space: Any, fixed: dict[str, Any], sizes: dict[str, Any]) -> dict[str, Any]:
-    return space(OptunaHyperParameters(optuna.trial.FixedTrial(fixed)), **sizes)
+def through_optuna(space: Any, fixed: dict[str, Any], sizes: Sizes) -> dict[str, Any]:
+    return space(OptunaHyperParameters(optuna.trial.FixedTrial(fixed)), sizes)
+
+
+def drawn_by_optuna(space: Any, sizes: Sizes, count: int) -> Iterator[dict[str, Any]]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(count):
+        yield space(OptunaHyperParameters(study.ask()), sizes)
+
+
+def drawn_by_keras_tuner(space: Any, sizes: Sizes, count: int) -> Iterator[dict[str, Any]]:
+    """Points of KerasTuner's own random search, as its oracle proposes them."""
+    oracle = keras_tuner.oracles.RandomSearchOracle(objective=keras_tuner.Objective("loss", "min"), max_trials=count, seed=0)
+    hp = HyperParameters()
+    space(hp, sizes)
+    oracle.update_space(hp)
+    for number in range(count):
+        drawn = oracle.populate_space(str(number))
+        if drawn["values"] is None:
+            return
+        chosen = HyperParameters()
+        chosen.values = dict(drawn["values"])
+        proposed = space(chosen, sizes)
+        active = {one.name for one in chosen.space if chosen.is_active(one)}
+        yield {name: value for name, value in proposed.items() if name in active}
 
 
 @pytest.fixture(params=sorted(SPACES))
@@ -31,48 +62,84 @@ def space(request: pytest.FixtureRequest) -> Any:
 
 
 def test_both_baselines_are_points_of_every_space(space: Any) -> None:
-    for point in baselines(**SIZES).values():
+    for point in baselines(SIZES).values():
         assert through_optuna(space, point, SIZES) == point
         hp = HyperParameters()
         hp.values.update(point)
-        assert space(hp, **SIZES) == point
+        assert space(hp, SIZES) == point
 
 
 def test_the_baselines_are_the_papers() -> None:
-    whole, split = baselines(**SIZES).values()
-    assert whole == {"family": "whole", "depth": 2, "filters": 32, "loss": "l1", "image_size": 128}
-    assert split == {"family": "split", "depth": 3, "filters": 64, "loss": "l1", "image_size": 768, "patch_size": 128}
+    whole, split = baselines(SIZES).values()
+    assert whole == {"family": "whole", "depth": 2, "filters": 32, "growth": 2, "loss": "l1", "image_size": 128}
+    assert split == {"family": "split", "depth": 3, "filters": 64, "growth": 1, "loss": "l1", "image_size": 768, "patch_size": 128}
 
 
-def test_points_come_back_through_json_and_both_ends_are_reached(space: Any) -> None:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    points = []
-    for _ in range(300):
-        trial = study.ask()
-        point = space(OptunaHyperParameters(trial), **SIZES)
+@pytest.mark.parametrize("drawn", [drawn_by_optuna, drawn_by_keras_tuner])
+def test_points_come_back_through_json_and_both_ends_are_reached(space: Any, drawn: Any) -> None:
+    points = list(drawn(space, SIZES, 600))
+    for point in points[:100]:
         assert through_optuna(space, json.loads(json.dumps(point)), SIZES) == point
-        assert set(trial.params) <= set(point)
-        points.append(point)
-    assert {point["depth"] for point in points} == {1, 2, 3, 4, 5}
-    assert {point["image_size"] for point in points if point["family"] == "whole"} == {128, 64}
-    assert {point.get("patch_size") for point in points} == {None, 128, 64, 256}
+    ends = {
+        "whole": {"depth": {1, 5}, "image_size": {64, 128}, "filters": {16, 64}, "growth": {1, 2}},
+        "split": {"depth": {1, 5}, "image_size": {768}, "patch_size": {64, 256}, "filters": {16, 64}},
+        "free": {"depth": {1, 4}, "crop_size": {32, 64}, "convolutions": {1, 2}, "residual": {True, False}, "alpha": {0.1, 0.9}},
+    }
+    for family in {point["family"] for point in points}:
+        for name, wanted in ends[family].items():
+            reached = {round(point[name], 6) for point in points if point["family"] == family and name in point}
+            assert wanted <= reached, (family, name, reached)
+    assert {point["family"] for point in points} == ({"whole", "split"} if space is SPACES["paper"] else set(ends))
     assert all(("patch_size" in point) == (point["family"] == "split") for point in points)
+    assert all(("alpha" in point) == (point["family"] == "free" and point["loss"] == "msssim_l1") for point in points)
+    rates = [point["learning_rate"] for point in points if "learning_rate" in point]
+    assert all(2e-4 <= rate <= 5e-3 for rate in rates)
 
 
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000))
-def test_every_point_can_be_built(seed: int) -> None:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    for space in SPACES.values():
-        point = space(OptunaHyperParameters(study.ask()), **SMALL) | {"filters": 2}
-        size = point.get("patch_size", point["image_size"])
-        assert build(point).output_shape == (None, size, size, 1)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_every_point_can_be_built_and_trained(name: str) -> None:
+    rng = np.random.default_rng(0)
+
+    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(seed=st.integers(0, 2**31 - 1))
+    def check(seed: int) -> None:
+        keras.backend.clear_session()
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        point = SPACES[name](OptunaHyperParameters(study.ask()), SMALL) | {"filters": 2}
+        size = patch_size_of(point)
+        model = build(point)
+        assert model.output_shape == (None, size, size, 1)
+        model.compile(keras.optimizers.SGD(schedule_of(point, steps_per_epoch=3, epochs=2)), loss=loss_of(point), run_eagerly=True)
+        pair = rng.random((2, 2, size, size, 1), dtype=np.float32)
+        assert np.isfinite(model.train_on_batch(*pair))
+        assert np.isfinite(model.predict_on_batch(pair[0])).all()
+
+    check()
 
 
 def test_depth_ends_where_a_size_can_not_be_halved_any_more(space: Any) -> None:
     hp = HyperParameters()
-    space(hp, whole_sizes=[72], split_size=192, patch_sizes=[64])
-    assert next(kind for kind in hp.space if kind.name == "depth").max_value == 3
+    space(hp, Sizes(whole=[72], split=192, patches=[64], crops=[24]))
+    depths = [kind for kind in hp.space if kind.name == "depth"]
+    assert {kind.conditions[0].values[0]: kind.max_value for kind in depths}.items() >= {"whole": 3, "split": 5}.items()
+    assert all(kind.max_value == 3 for kind in depths if kind.conditions[0].values[0] == "free")
+
+
+@pytest.mark.filterwarnings(
+    "ignore:currentThread:DeprecationWarning", "ignore:setName:DeprecationWarning", "ignore:getName:DeprecationWarning"
+)
+def test_keras_tuners_own_search_trains_points_of_a_space(tmp_path: Path) -> None:
+    def hypermodel(hp: HyperParameters) -> keras.Model:
+        point = SPACES["paper"](hp, SMALL)
+        model = build(point | {"filters": 2})
+        model.compile("sgd", loss=loss_of(point))
+        return model
+
+    tuner = keras_tuner.RandomSearch(hypermodel, objective="loss", max_trials=2, seed=0, directory=tmp_path, project_name="kt")
+    pair = np.random.default_rng(0).random((2, 4, 32, 32, 1), dtype=np.float32)
+    tuner.search(*pair, epochs=1, verbose=0)
+    assert len(tuner.get_best_hyperparameters(2)) == 2
 
 
 def test_the_bridge_on_every_kind_of_hyperparameter() -> None:

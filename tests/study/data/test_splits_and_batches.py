@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.data.batches import EpochBatches, steps_per_epoch, training_images
+from study.data.batches import EpochBatches, steps_per_epoch, training_images, turn
 from study.data.patches import split_patches, stitch_patches
 from study.data.splits import hold_out_within_levels, split_by_well
 from study.data.store import Grid, Store
@@ -110,3 +110,34 @@ def test_sampled_patches_differ_within_an_image_and_between_epochs(store: Store)
 
 def test_steps_of_the_paper() -> None:
     assert steps_per_epoch(614 * 33, patches=1, batch_size=16) == 1267
+
+
+def test_the_eight_symmetries_of_a_square_turn_both_images_of_a_pair_alike(store: Store) -> None:
+    square = np.arange(9).reshape(3, 3)
+    turned = {turn(square, symmetry).tobytes() for symmetry in range(8)}
+    assert len(turned) == 8
+    assert all(sorted(turn(square, symmetry).ravel()) == list(range(9)) for symmetry in range(8))
+    plain, augmented = (
+        EpochBatches(
+            store,
+            Grid(32, "antialiased"),
+            fields=[0, 1],
+            patch_size=16,
+            patches_per_image=None,
+            batch_size=64,
+            seed=1,
+            epoch=0,
+            augment=augment,
+        )[0]
+        for augment in (False, True)
+    )
+    used = set()
+    for index in range(len(plain[0])):
+        fitting = [
+            symmetry
+            for symmetry in range(8)
+            if all(np.array_equal(turn(a[index, ..., 0], symmetry), b[index, ..., 0]) for a, b in zip(plain, augmented, strict=True))
+        ]
+        assert fitting
+        used.update(fitting)
+    assert used == set(range(8))

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from search_spaces.baselines import SPLIT_IMAGE, WHOLE_IMAGE, baselines
+from search_spaces.sizes import Sizes
 from study.errors import StudyError
 from study.models.autoencoder import build
+from study.models.free import DepthToSpace
 from study.models.paper import split_image_autoencoder, whole_image_autoencoder
 
-PAPER = baselines(whole_sizes=[128], split_size=768, patch_sizes=[128])
+PAPER = baselines(Sizes(whole=[128], split=768, patches=[128]))
 ORACLES = {WHOLE_IMAGE: whole_image_autoencoder, SPLIT_IMAGE: split_image_autoencoder}
 
 
@@ -69,3 +71,33 @@ def test_weights_fit_any_size() -> None:
 def test_a_size_that_can_not_be_halved_often_enough() -> None:
     with pytest.raises(StudyError, match="multiple of 32; got 48"):
         build({"family": "whole", "depth": 5, "filters": 2, "image_size": 48})
+
+
+FREE = {
+    "family": "free", "depth": 2, "filters": 4, "growth": 2, "convolutions": 1, "kernel": 3, "activation": "relu", "normalisation": "none",
+    "skip": "none", "residual": True, "upsampling": "resize", "dropout": 0.0, "image_size": 64, "crop_size": 32,
+}  # fmt: skip
+
+
+def test_a_residual_network_begins_as_doing_nothing_at_any_size() -> None:
+    image = np.random.default_rng(0).random((1, 64, 64, 1), dtype=np.float32)
+    for upsampling in ("transpose", "resize", "depth_to_space"):
+        for skip in ("none", "add", "concat"):
+            model = build(FREE | {"upsampling": upsampling, "skip": skip}, size=64)
+            np.testing.assert_array_equal(model.predict_on_batch(image), image)
+    assert build(FREE).input_shape == (None, 32, 32, 1)  # trained on crops
+
+
+def test_depth_to_space_by_hand() -> None:
+    channels = np.arange(8, dtype=np.float32).reshape(1, 1, 2, 4)
+    np.testing.assert_array_equal(DepthToSpace()(channels)[0, ..., 0], [[0, 1, 4, 5], [2, 3, 6, 7]])
+
+
+def test_parameters_of_a_free_network_by_hand() -> None:
+    def conv(inputs: int, outputs: int) -> int:
+        return 9 * inputs * outputs + outputs
+
+    # encoder 1-4, 4-8; bottom 8-16; each decoder step resizes, convolves to its width, joins the skip, convolves; output
+    plain = conv(1, 4) + conv(4, 8) + conv(8, 16) + conv(16, 8) + conv(8, 8) + conv(8, 4) + conv(4, 4) + conv(4, 1)
+    assert build(FREE).count_params() == plain
+    assert build(FREE | {"skip": "concat"}).count_params() == plain + 9 * 8 * 8 + 9 * 4 * 4

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from study.models.schedules import PaperSchedule
+from study.models.schedules import PaperSchedule, schedule_of
 
 # worked out by hand: 1e-3 * 0.5 ** halvings / (1 + 1e-3 * iteration); 15 epochs are 19,005 iterations
 BY_HAND = {0: 1e-3, 1: 1e-3 / 1.001, 1266: 1e-3 / 2.266, 19_000: 1e-3 / 20, 19_005: 0.5e-3 / 20.005, 60_000: 0.125e-3 / 61}
@@ -28,3 +28,13 @@ def test_the_optimizer_takes_the_rate_of_each_iteration() -> None:
 def test_a_schedule_comes_back_from_its_configuration() -> None:
     schedule = PaperSchedule(steps_per_epoch=7)
     assert PaperSchedule.from_config(schedule.get_config()).get_config() == schedule.get_config()
+
+
+def test_a_point_names_its_schedule() -> None:
+    assert isinstance(schedule_of({}, steps_per_epoch=10, epochs=4), PaperSchedule)
+    cosine = schedule_of({"schedule": "cosine", "learning_rate": 0.004}, steps_per_epoch=10, epochs=4)
+    warm, steps = 2, 40
+    assert float(cosine(warm)) == pytest.approx(0.004)
+    half = warm + (steps - warm) / 2
+    assert float(cosine(half)) == pytest.approx(0.002, rel=1e-3)
+    assert float(cosine(steps)) == pytest.approx(0, abs=1e-7)

@@ -12,6 +12,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from search_spaces import SPACES
 from search_spaces.baselines import baselines
+from search_spaces.sizes import Sizes
 from study.config import DatasetConfig, SearchConfig, StudyConfig, TrainingConfig
 from study.data.splits import Split
 from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
@@ -21,7 +22,7 @@ from study.search.scheduler import make_scheduler
 from study.search.searcher import OptunaSearcher
 from study.search.tuning import find_problems
 
-SIZES: dict[str, Any] = {"whole_sizes": [128], "split_size": 768, "patch_sizes": [128, 64]}
+SIZES = Sizes(whole=[128], split=768, patches=[128, 64])
 
 
 def make_searcher(
@@ -29,8 +30,8 @@ def make_searcher(
 ) -> OptunaSearcher:
     folder.mkdir(exist_ok=True)
     return OptunaSearcher(
-        lambda hp: SPACES["paper"](hp, **SIZES),
-        baselines=baselines(**SIZES),
+        lambda hp: SPACES["paper"](hp, SIZES),
+        baselines=baselines(SIZES),
         make_job=lambda number, label, point: Job("search", number, 0, label or str(number), bool(label), {"hyperparameters": point}),
         folder=folder,
         sampler=sampler,
@@ -51,7 +52,7 @@ def test_optuna_holds_what_happened(tmp_path: Path) -> None:
     searcher = make_searcher(tmp_path / "study")
     proposed = [Job.of(searcher.suggest(name)) for name in "abcdef"]  # type: ignore[arg-type]
     assert [job.baseline for job in proposed] == [True, True, False, False, False, False]
-    assert [job.task["hyperparameters"] for job in proposed[:2]] == list(baselines(**SIZES).values())
+    assert [job.task["hyperparameters"] for job in proposed[:2]] == list(baselines(SIZES).values())
     assert searcher.suggest("g") == "FINISHED"
     finish(searcher, "a", 0.8)
     finish(searcher, "b", 0.7)

@@ -83,3 +83,22 @@ def test_a_loss_that_is_not_finite_fails_the_trial(make_task: MakeTask, monkeypa
     monkeypatch.setitem(LOSSES, "l1", lambda reference, restored: LOSSES["l2"](reference, restored) / 0.0)
     with pytest.raises(TrialFailed, match=r"diverged: the loss of epoch 1 is (nan|inf)"):
         list(run_trial(make_task()))
+
+
+def test_mean_weights_are_what_is_judged_and_kept_while_training_goes_on_with_its_own(make_task: MakeTask, tmp_path: Path) -> None:
+    point = {
+        "family": "free", "depth": 1, "filters": 4, "growth": 1, "convolutions": 1, "kernel": 3, "activation": "relu",
+        "normalisation": "batch", "skip": "add", "residual": True, "upsampling": "resize", "dropout": 0.1, "image_size": 32,
+        "crop_size": 16, "loss": "l1", "learning_rate": 3e-3, "schedule": "cosine", "weight_decay": 1e-4, "batch_size": 4,
+        "augment": True,
+    }  # fmt: skip
+    plain = list(run_trial(make_task(hyperparameters=point | {"ema": False}, folder=str(tmp_path / "plain"))))
+    mean = list(run_trial(make_task(hyperparameters=point | {"ema": True}, folder=str(tmp_path / "mean"))))
+    assert [report.metrics["loss"] for report in mean] == [report.metrics["loss"] for report in plain]
+    assert [report.metrics["ssim"] for report in mean] != [report.metrics["ssim"] for report in plain]
+    task = make_task(hyperparameters=point | {"ema": True}, folder=str(tmp_path / "again"))
+    reports = run_trial(task)
+    first = next(reports)
+    reports.close()  # before its checkpoint: it is done again, and gives the same numbers
+    resumed = list(run_trial(task))
+    assert [report.metrics["ssim"] for report in (first, *resumed)][-2:] == [report.metrics["ssim"] for report in mean]

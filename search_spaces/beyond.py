@@ -1,0 +1,65 @@
+"""The paper's space, and a family that is free of the paper: skips, residual output, normalisation, how it is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_tuner import HyperParameters
+
+from search_spaces.paper import LOSSES, paper_families
+from search_spaces.sizes import Sizes, deepest
+
+
+def beyond(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
+    """Declare the space; return the point that `hp` stands at.
+
+    Parameters
+    ----------
+    hp : keras_tuner.HyperParameters
+        Whatever chooses: Optuna through the bridge, or a tuner of KerasTuner.
+    sizes : Sizes
+        The sizes that may be proposed.
+
+    Returns
+    -------
+    dict
+        For the families whole and split what `paper` returns. For the family free: ``depth``, ``filters``, ``growth``, ``convolutions``
+        (of a block), ``kernel``, ``activation``, ``normalisation``, ``skip``, ``residual``, ``upsampling``, ``dropout``, ``image_size``,
+        ``crop_size``; and of its training ``loss``, ``alpha`` (of MS-SSIM + L1), ``learning_rate``, ``schedule``, ``weight_decay``,
+        ``batch_size``, ``augment``, ``ema``.
+    """
+    hp.Choice("family", ["free", "whole", "split"])
+    paper_families(hp, sizes)
+    with hp.conditional_scope("family", ["free"]):
+        _network(hp, sizes)
+        _training(hp)
+    return dict(hp.values)
+
+
+def _network(hp: HyperParameters, sizes: Sizes) -> None:
+    crops = list(sizes.crops or sizes.whole)
+    hp.Int("depth", 1, min(4, deepest([*sizes.whole, *crops])))
+    hp.Choice("filters", [16, 32, 64])
+    hp.Choice("growth", [1, 2])
+    hp.Int("convolutions", 1, 2)
+    hp.Choice("kernel", [3, 5])
+    hp.Choice("activation", ["relu", "elu", "gelu"])
+    hp.Choice("normalisation", ["none", "batch", "layer"])
+    hp.Choice("skip", ["none", "add", "concat"])
+    hp.Boolean("residual")
+    hp.Choice("upsampling", ["transpose", "resize", "depth_to_space"])
+    hp.Choice("dropout", [0.0, 0.1, 0.2])
+    hp.Choice("image_size", list(sizes.whole))
+    hp.Choice("crop_size", crops)
+
+
+def _training(hp: HyperParameters) -> None:
+    hp.Choice("loss", LOSSES)
+    with hp.conditional_scope("loss", ["msssim_l1"]):
+        hp.Float("alpha", 0.1, 0.9, step=0.1)
+    hp.Float("learning_rate", 2e-4, 5e-3, sampling="log")
+    hp.Choice("schedule", ["paper", "cosine"])
+    hp.Choice("weight_decay", [0.0, 1e-5, 1e-4])
+    hp.Choice("batch_size", [8, 16, 32])
+    hp.Boolean("augment")
+    hp.Boolean("ema")

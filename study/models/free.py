@@ -1,0 +1,77 @@
+"""The free family: what the paper's two networks do not have, each part switched by a hyperparameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+NORMALISATIONS = {"batch": layers.BatchNormalization, "layer": layers.LayerNormalization}
+
+
+def free(inputs: Any, point: Mapping[str, Any]) -> Any:
+    """Build an encoder and a decoder with skips between them (Ronneberger et al., 2015, doi:10.1007/978-3-319-24574-4_28).
+
+    Parameters
+    ----------
+    inputs : keras tensor, "NYXC"
+        Images in [0, 1].
+    point : mapping
+        See `search_spaces.beyond`.
+
+    Returns
+    -------
+    keras tensor, "NYXC"
+        With ``residual`` what is added to the input, unbounded; otherwise a sigmoid's, in [0, 1].
+    """
+    widths = [int(point["filters"]) * int(point["growth"]) ** level for level in range(int(point["depth"]) + 1)]
+    tensor, skips = inputs, []
+    for width in widths[:-1]:
+        tensor = _block(tensor, width, point)
+        skips.append(tensor)
+        tensor = layers.MaxPooling2D(2)(tensor)
+    tensor = _block(tensor, widths[-1], point)
+    if point["dropout"]:
+        tensor = layers.SpatialDropout2D(point["dropout"])(tensor)
+    for width, skip in zip(reversed(widths[:-1]), reversed(skips), strict=True):
+        tensor = _upsample(tensor, width, point)
+        if point["skip"] == "add":
+            tensor = layers.Add()([tensor, skip])
+        elif point["skip"] == "concat":
+            tensor = layers.Concatenate()([tensor, skip])
+        tensor = _block(tensor, width, point)
+    if point["residual"]:  # begins as doing nothing
+        return layers.Add()([inputs, layers.Conv2D(1, 3, padding="same", kernel_initializer="zeros")(tensor)])
+    return layers.Conv2D(1, 3, padding="same", activation="sigmoid")(tensor)
+
+
+def _block(tensor: Any, width: int, point: Mapping[str, Any]) -> Any:
+    for _ in range(int(point["convolutions"])):
+        tensor = layers.Conv2D(width, int(point["kernel"]), padding="same")(tensor)
+        if point["normalisation"] != "none":
+            tensor = NORMALISATIONS[point["normalisation"]]()(tensor)
+        tensor = layers.Activation(point["activation"])(tensor)
+    return tensor
+
+
+def _upsample(tensor: Any, width: int, point: Mapping[str, Any]) -> Any:
+    if point["upsampling"] == "transpose":
+        return layers.Conv2DTranspose(width, 3, strides=2, padding="same")(tensor)
+    if point["upsampling"] == "resize":
+        return layers.Conv2D(width, 3, padding="same")(layers.UpSampling2D(2)(tensor))
+    return DepthToSpace()(layers.Conv2D(4 * width, 3, padding="same")(tensor))
+
+
+class DepthToSpace(layers.Layer):
+    """Rearrange channels into pixels: (N, Y, X, 4 C) -> (N, 2 Y, 2 X, C) (Shi et al., 2016, doi:10.1109/CVPR.2016.207)."""
+
+    def call(self, inputs: Any) -> Any:
+        """Rearrange."""
+        return ops.nn.depth_to_space(inputs, 2)
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        """Return the shape and type of the result."""
+        count, height, width, channels = inputs.shape
+        return keras.KerasTensor((count, 2 * height, 2 * width, channels // 4), inputs.dtype)
