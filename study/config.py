@@ -131,11 +131,15 @@ class ConfirmConfig:
     ----------
     best : how many of the searched trials are confirmed.
     replicates : seeds of each.
+    seconds : train each configuration for so many seconds, to whole epochs by a measured step, instead of `training.epochs`.
+    marks : configurations from outside the search to confirm beside it: unet (a residual U-Net).
     leak : also train the paper's whole-image network with the paper's own split, within levels, to measure what it leaks.
     """
 
     best: int = 1
     replicates: int = 3
+    seconds: float | None = None
+    marks: list[Literal["unet"]] = field(default_factory=list)
     leak: bool = False
 
 
@@ -166,9 +170,11 @@ class EvaluationConfig:
     Parameters
     ----------
     inference : whole (the whole image at once) or stitched (patch by patch, as the paper does).
+    deconvolved_fields : so many test fields are also restored by unsharp mask, Wiener and Richardson-Lucy, told the true blur.
     """
 
     inference: Literal["whole", "stitched"] = "whole"
+    deconvolved_fields: int = 0
 
 
 @dataclass(frozen=True)
@@ -314,7 +320,7 @@ def _check_sizes(config: StudyConfig) -> Iterator[str]:
 
 
 def _check_budget(config: StudyConfig) -> Iterator[str]:
-    positive = {
+    positive: dict[str, float] = {
         "training.epochs": config.training.epochs,
         "training.batch_size": config.training.batch_size,
         "training.patches_per_image": 1 if (n := config.training.patches_per_image) is None else n,
@@ -323,6 +329,7 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
         "search.grace_epochs": config.search.grace_epochs,
         "search.rung_images": config.search.rung_images,
         "confirm.replicates": config.confirm.replicates,
+        "confirm.seconds": 1 if config.confirm.seconds is None else config.confirm.seconds,
         "resources.cpus_per_trial": config.resources.cpus_per_trial,
     }
     for key, value in positive.items():
@@ -331,6 +338,7 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
     not_negative: dict[str, float] = {
         "search.trials": config.search.trials,
         "confirm.best": config.confirm.best,
+        "evaluation.deconvolved_fields": config.evaluation.deconvolved_fields,
         "resources.gpus_per_trial": config.resources.gpus_per_trial,
         "resources.max_retries": config.resources.max_retries,
         "dataset.simulate.wells": config.dataset.simulate.wells,

@@ -19,11 +19,11 @@ import numpy as np
 
 from study.data import bbbc005, bbbc006
 from study.data.marks import mark_simulated
+from study.data.optics import SIGMA_PX_PER_UM, defocus_sigma, synthetic_taps
 from study.data.planes import Plane, find_files
 from study.errors import StudyError, raise_all
 from study.files import new_folder, read_image
 
-SIGMA_PX_PER_UM = 0.48
 FULL_SCALE = 4095  # the camera's 12 bits
 ELECTRONS_PER_COUNT = 4.0
 READ_NOISE_COUNTS = 2.0
@@ -130,7 +130,7 @@ def simulate_bbbc005(folder: Path, *, from_sharp: Path, scenes: int | None = Non
 
 def defocus(image: np.ndarray, distance_um: float) -> np.ndarray:
     """Blur an image, shape (Y, X), by the Gaussian that stands for `distance_um` out of focus; float64."""
-    sigma_px = SIGMA_PX_PER_UM * distance_um
+    sigma_px = defocus_sigma(distance_um)
     if sigma_px == 0:
         return image.astype(np.float64)
     return cv2.GaussianBlur(image.astype(np.float64), (0, 0), sigma_px, borderType=cv2.BORDER_REFLECT)
@@ -139,13 +139,10 @@ def defocus(image: np.ndarray, distance_um: float) -> np.ndarray:
 def blur_synthetic(image: np.ndarray, blur: int) -> np.ndarray:
     """Blur a BBBC005 image, shape (Y, X), uint8, as the data set's own level `blur` was made.
 
-    Zero-padded correlation with a `blur` x `blur` Gaussian of sigma ``floor(blur / 4 + 0.5)``, rounded; an even filter is
-    anchored at ``blur / 2 - 1``. Equal to every real image of F 23 and F 48. Those two do not decide how a sigma of
-    n + 0.5 is rounded at F 10, 26, 42 (rounding half to even) or 17, 29, 45 (rounding up).
+    Zero-padded correlation with a `blur` x `blur` Gaussian (`study.data.optics`), rounded; an even filter is anchored at
+    ``blur / 2 - 1``.
     """
-    sigma_px = np.floor(blur / 4 + 0.5)
-    taps = np.exp(-((np.arange(blur) - (blur - 1) / 2) ** 2) / (2 * sigma_px**2))
-    taps /= taps.sum()
+    taps = synthetic_taps(blur)
     anchor = blur // 2 if blur % 2 else blur // 2 - 1
     blurred = cv2.sepFilter2D(image.astype(np.float64), cv2.CV_64F, taps, taps, anchor=(anchor, anchor), borderType=cv2.BORDER_CONSTANT)
     return np.clip(np.floor(blurred + 0.5), 0, 255).astype(np.uint8)

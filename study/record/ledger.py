@@ -31,6 +31,7 @@ KEYS = {
     "transfer_reference": ("reference",),  # do-nothing and the paper's curves there
     "transfer": ("trial", "replicate"),  # a confirmed network's score there
     "stitching": ("trial", "replicate"),  # the same weights stitched and at once: errors at the seams and elsewhere
+    "timing": ("trial",),  # seconds of a training step, steps of an epoch
     "test_opened": ("opening",),  # the candidates that the test set was opened for
     "resumed": ("run",),  # the configuration with which a study goes on, environment
     "study_end": ("run",),  # status

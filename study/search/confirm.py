@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from study.config import StudyConfig, derive_seed
@@ -30,7 +30,9 @@ def choose_candidates(events: list[dict[str, Any]], *, best: int) -> list[int]:
     return [trial for trial, event in trials.items() if event["baseline"]] + searched[:best]
 
 
-def confirm_jobs(config: StudyConfig, points: Points, template: dict[str, Any], split: Split, store: Store) -> list[Job]:
+def confirm_jobs(
+    config: StudyConfig, points: Points, template: dict[str, Any], split: Split, store: Store, *, epochs: Mapping[int, int]
+) -> list[Job]:
     """Return one job for each candidate and replicate: trained on train and validation, scored on test.
 
     Parameters
@@ -45,12 +47,17 @@ def confirm_jobs(config: StudyConfig, points: Points, template: dict[str, Any], 
         Which fields are on which side.
     store : Store
         The prepared images.
+    epochs : mapping
+        Trial -> its budget, where that is not the study's.
     """
     sides: dict[str, Any] = {"train": sorted([*split.train, *split.validation]), "judge": split.test}
     if config.dataset.split == "within_levels":
         every = list(range(len(store.fields)))
         sides = {"train": every, "judge": every, "held_out": _held_out(config, store)}
-    return [_job(config, "confirm", trial, replicate, point, template | sides) for trial, replicate, point in _runs(config, points)]
+    return [
+        _job(config, "confirm", trial, replicate, point, template | sides | ({"epochs": epochs[trial]} if trial in epochs else {}))
+        for trial, replicate, point in _runs(config, points)
+    ]
 
 
 def leak_jobs(config: StudyConfig, points: Points, template: dict[str, Any], split: Split, store: Store) -> list[Job]:

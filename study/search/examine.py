@@ -1,18 +1,21 @@
-"""Questions to the confirmed networks besides their score, asked on the cluster: another data set, and what stitching does."""
+"""What the cluster is asked besides training: networks about another data set and stitching, and how long a step takes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
 
-from study.config import StudyConfig
+from study.config import ResourcesConfig, StudyConfig
 from study.data.splits import Split
 from study.data.store import Store
+from study.errors import StudyError
 from study.record.ledger import Ledger, read_events
 from study.search.recording import Say
-from study.trial.task import Examination
+from study.trial.task import Examination, TrialTask
 
+Answer = dict[str, Any]
 Question = tuple[dict[str, Any], Examination]  # the confirmed run's key, and what is asked
 
 
@@ -22,22 +25,47 @@ def examine_all(config: StudyConfig, store: Store, split: Split, other: Store | 
     if not questions:
         return []
     say(f"examine: {len(questions)} questions to the confirmed networks ({', '.join(sorted({task.question for _, task in questions}))})")
-    resources = config.resources
-    ask = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=resources.max_retries)(_examine)
-    waiting = {ask.remote(task): (run, task) for run, task in questions}
     problems = []
-    while waiting:
-        (ready,), _ = ray.wait(list(waiting), num_returns=1)
-        run, task = waiting.pop(ready)
-        try:
-            answer = ray.get(ready)
-        except ray.exceptions.RayError as error:
-            reason = str(error).strip().splitlines()[-1][:300]
-            problems.append(f"{task.question} of {run['label']}, seed {run['replicate']}: {reason}")
+    answers = answer_all(config.resources, _examine, [task for _, task in questions])
+    for done, (index, answer) in enumerate(answers, start=1):
+        run, task = questions[index]
+        if isinstance(answer, str):
+            problems.append(f"{task.question} of {run['label']}, seed {run['replicate']}: {answer}")
             continue
         ledger.append(task.question, trial=run["trial"], replicate=run["replicate"], label=run["label"], **answer)
-        say(f"examine {len(questions) - len(waiting)}/{len(questions)} | {task.question} of {run['label']}, seed {run['replicate']}")
+        say(f"examine {done}/{len(questions)} | {task.question} of {run['label']}, seed {run['replicate']}")
     return problems
+
+
+def time_all(config: StudyConfig, tasks: Mapping[int, TrialTask], labels: Mapping[int, str], ledger: Ledger, say: Say) -> None:
+    """Measure a training step of each trial, unless the ledger has it.
+
+    Raises
+    ------
+    StudyError
+        If one can not be measured.
+    """
+    timed = {event["trial"] for event in read_events(config.folder) if event["event"] == "timing"}
+    left = [trial for trial in tasks if trial not in timed]
+    for index, answer in answer_all(config.resources, _time, [tasks[trial] for trial in left]):
+        trial = left[index]
+        if isinstance(answer, str):
+            raise StudyError(f"a training step of {labels[trial]} could not be timed: {answer}")
+        ledger.append("timing", trial=trial, label=labels[trial], **answer)
+        say(f"timing | {labels[trial]}: {answer['seconds_per_step']:.3f} s a step, {answer['steps_per_epoch']} steps an epoch")
+
+
+def answer_all(resources: ResourcesConfig, function: Callable[[Any], Answer], tasks: Sequence[Any]) -> Iterator[tuple[int, Answer | str]]:
+    """Call a function with each task on the cluster, each with a trial's resources; yield index and answer, or why there is none."""
+    ask = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=resources.max_retries)(function)
+    waiting = {ask.remote(task): index for index, task in enumerate(tasks)}
+    while waiting:
+        (ready,), _ = ray.wait(list(waiting), num_returns=1)
+        index = waiting.pop(ready)
+        try:
+            yield index, ray.get(ready)
+        except ray.exceptions.RayError as error:
+            yield index, str(error).strip().splitlines()[-1][:300]
 
 
 def _questions(config: StudyConfig, store: Store, split: Split, other: Store | None) -> list[Question]:
@@ -49,7 +77,9 @@ def _questions(config: StudyConfig, store: Store, split: Split, other: Store | N
         "inference": config.evaluation.inference,
         "threads": config.resources.cpus_per_trial,
     }
+    defocused = store.defocused_indices
     shown = [store.levels.index(level) for level in store.layout.shown_levels if level in store.levels]
+    shown = shown or sorted({defocused[0], defocused[len(defocused) // 2], defocused[-1]})
     questions: list[Question] = []
     for run in events:
         if run["event"] != "trial" or run["phase"] != "confirm" or (run["trial"], run["replicate"]) not in finished:
@@ -60,9 +90,15 @@ def _questions(config: StudyConfig, store: Store, split: Split, other: Store | N
             task = Examination("transfer", folder, str(other.folder), every, [], judged_on=other.layout.title, **shared)
             questions.append((run, task))
         patched = point.get("patch_size", point["image_size"]) < point["image_size"]
-        if patched and shown and ("stitching", run["trial"], run["replicate"]) not in answered:
+        if patched and ("stitching", run["trial"], run["replicate"]) not in answered:
             questions.append((run, Examination("stitching", folder, str(store.folder), split.test, shown, judged_on="test", **shared)))
     return questions
+
+
+def _time(task: TrialTask) -> dict[str, Any]:
+    from study.trial.timing import time_steps
+
+    return time_steps(task)
 
 
 def _examine(task: Examination) -> dict[str, Any]:

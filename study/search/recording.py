@@ -28,25 +28,26 @@ class Progress:
     jobs : int
         How many trials there are.
     epochs : int
-        Full budget of each.
+        Full budget of all together.
     """
 
     def __init__(self, say: Say, *, phase: str, jobs: int, epochs: int) -> None:
-        self._say, self._phase, self._jobs, self._epochs = say, phase, jobs, epochs
+        self._say, self._phase, self._jobs, self._left = say, phase, jobs, epochs
         self._started = self._said = time.monotonic()
-        self._epochs_done = self._done = self._epochs_saved = 0
+        self._epochs_done = self._done = 0
         self._best: tuple[float, str] | None = None
 
     def epoch_done(self) -> None:
         """Count an epoch, and say how far the phase is if nothing was said for a while."""
         self._epochs_done += 1
+        self._left -= 1
         if time.monotonic() - self._said > SAY_EVERY_S:
             self._report(f"{self._epochs_done} epochs trained")
 
     def trial_done(self, job: Job, epoch: int, outcome: str, score: float | None) -> None:
         """Count a trial and say how it ended."""
         self._done += 1
-        self._epochs_saved += self._epochs - epoch
+        self._left -= job.task["epochs"] - epoch
         if score is not None and (self._best is None or score > self._best[0]):
             self._best = score, job.label
         self._report(f"{job.label}{f' (seed {job.replicate})' if self._phase == 'confirm' else ''}: {outcome}")
@@ -54,9 +55,10 @@ class Progress:
     def _report(self, text: str) -> None:
         self._said = time.monotonic()
         elapsed_s = self._said - self._started
-        left = self._jobs * self._epochs - self._epochs_done - self._epochs_saved
         best = f"best {self._best[0]:.4f} ({self._best[1]})" if self._best else "none finished yet"
-        guess = f"about {_duration(elapsed_s / self._epochs_done * left)} left" if self._epochs_done and left > 0 else "nearly done"
+        guess = (
+            f"about {_duration(elapsed_s / self._epochs_done * self._left)} left" if self._epochs_done and self._left > 0 else "nearly done"
+        )
         self._say(f"{self._phase} {self._done}/{self._jobs} | {text} | {best} | {_duration(elapsed_s)} gone, {guess}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,20 @@ from ray.tune.schedulers import TrialScheduler
 
 from search_spaces import SPACES
 from search_spaces.baselines import WHOLE_IMAGE, baselines
+from search_spaces.marks import marks
 from search_spaces.sizes import Sizes
 from study.config import StudyConfig, derive_seed
 from study.data.splits import Split, split_by_well
-from study.data.store import Grid, Store
+from study.data.store import Store
 from study.errors import StudyError
-from study.record.ledger import CEILING, FILE_NAME, Ledger, read_events
+from study.record.ledger import FILE_NAME, Ledger, read_events
 from study.record.mirror import DrawFigures, Mirror
 from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
-from study.search.examine import examine_all
+from study.search.examine import examine_all, time_all
 from study.search.jobs import Job, TrialActor
 from study.search.past import past_trials
 from study.search.recording import LedgerCallback, Progress, Say
+from study.search.references import record_deconvolutions, record_references, references
 from study.search.scheduler import make_scheduler
 from study.search.searcher import OptunaSearcher
 from study.search.setting import (
@@ -38,9 +40,9 @@ from study.search.setting import (
     trials_at_once,
     write_config,
 )
-from study.trial.classical import METHODS
-from study.trial.evaluation import score_ceiling, score_classical
+from study.trial.task import TrialTask
 
+FIRST_MARK = 9001  # trial numbers of configurations from outside the search
 Curves = Callable[[str], Sequence[dict[str, Any]]]
 
 
@@ -125,7 +127,7 @@ def run_study(
             for reference in curves(config.dataset.kind):
                 ledger.append("reference", **reference)
             if config.search.space != "none":
-                _record_references(run, split.validation, "validation")
+                record_references(config, store, ledger, split.validation, "validation")
                 _search(run)
             _confirm(run)
             if other is not None:
@@ -206,8 +208,24 @@ def _confirm(run: _Run) -> None:
     else:
         trials = {event["trial"]: event for event in events if event["event"] == "trial" and event["phase"] == "search"}
         points = {trial: trials[trial] for trial in choose_candidates(events, best=config.confirm.best)}
-    jobs = confirm_jobs(config, points, _task_template(run), run.split, run.store)
+    available = marks(_sizes(config))
+    for number, name in enumerate(config.confirm.marks, start=FIRST_MARK):
+        label, point = available[name]
+        points[number] = {"label": label, "baseline": False, "hyperparameters": point}
+    template = _task_template(run)
+    jobs = confirm_jobs(config, points, template, run.split, run.store, epochs={})
+    if config.confirm.seconds is not None:
+        jobs = confirm_jobs(config, points, template, run.split, run.store, epochs=_equal_seconds(run, jobs, config.confirm.seconds))
     _judge(run, "confirm", jobs, f"{len(points)} configurations, {config.confirm.replicates} seeds each")
+
+
+def _equal_seconds(run: _Run, jobs: list[Job], seconds: float) -> dict[int, int]:
+    """Return how many whole epochs of each trial come closest to a budget in seconds, by a measured step."""
+    first = {job.trial: job for job in jobs if job.replicate == 0}
+    tasks = {trial: TrialTask(**job.task) for trial, job in first.items()}
+    time_all(run.config, tasks, {trial: job.label for trial, job in first.items()}, run.ledger, run.say)
+    timed = {event["trial"]: event for event in run.events() if event["event"] == "timing"}
+    return {trial: max(1, round(seconds / (timed[trial]["seconds_per_step"] * timed[trial]["steps_per_epoch"]))) for trial in first}
 
 
 def _leak(run: _Run) -> None:
@@ -227,8 +245,10 @@ def _judge(run: _Run, phase: str, jobs: list[Job], text: str) -> None:
         return
     opening = sum(event["event"] == "test_opened" for event in events)
     run.ledger.append("test_opened", opening=opening, phase=phase, candidates=sorted({job.trial for job in left}))
-    _record_references(run, left[0].task["judge"], "test", held_out=left[0].task.get("held_out") if phase == "confirm" else None)
-    run.say(f"{phase}: {text}, on {len(left[0].task['judge'])} test fields" + (f"; {len(done)} are done" if done else ""))
+    judge, held_out = left[0].task["judge"], left[0].task.get("held_out") if phase == "confirm" else None
+    record_references(run.config, run.store, run.ledger, judge, "test", held_out=held_out)
+    record_deconvolutions(run.config, run.store, run.ledger, judge, run.say)
+    run.say(f"{phase}: {text}, on {len(judge)} test fields" + (f"; {len(done)} are done" if done else ""))
     _fit(run, phase=phase, ended=len(done), total=len(done) + len(left), configs=[job.to_config()["job"] for job in left])
 
 
@@ -238,7 +258,7 @@ def _begin_transfer(run: _Run, other: Store, curves: Sequence[dict[str, Any]]) -
     held = {event["reference"] for event in run.events() if event["event"] == "transfer_reference"}
     for reference in curves:
         run.ledger.append("transfer_reference", **reference)
-    for reference in _references(run.config, other, every, "test", skip=held):
+    for reference in references(run.config, other, every, "test", skip=held):
         run.ledger.append("transfer_reference", **reference)
 
 
@@ -255,7 +275,8 @@ def _fit(
     """Run jobs on the cluster, those that a searcher proposes or a fixed list; `ended` of `total` have ended before."""
     config = run.config
     resources = config.resources
-    progress = Progress(run.say, phase=phase, jobs=total - ended, epochs=config.training.epochs)
+    epochs = [config.training.epochs] * (total - ended) if configs is None else [job["task"]["epochs"] for job in configs]
+    progress = Progress(run.say, phase=phase, jobs=total - ended, epochs=sum(epochs))
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
         param_space=None if configs is None else {"job": tune.grid_search(configs)},
@@ -299,33 +320,6 @@ def _task_template(run: _Run) -> dict[str, Any]:
         "rung_seed": derive_seed(config.seed, "rung"),
         "threads": config.resources.cpus_per_trial,
     }
-
-
-def _record_references(run: _Run, fields: Sequence[int], judged_on: str, *, held_out: list[list[int]] | None = None) -> None:
-    held = {event["reference"] for event in run.events() if event["event"] == "reference"}
-    for reference in _references(run.config, run.store, fields, judged_on, skip=held, held_out=held_out):
-        run.ledger.append("reference", **reference)
-
-
-def _references(
-    config: StudyConfig,
-    store: Store,
-    fields: Sequence[int],
-    judged_on: str,
-    *,
-    skip: Collection[str],
-    held_out: list[list[int]] | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Score what learns nothing, and the ceiling of each image size, on some fields; but for the names to skip."""
-    common = Grid(config.sizes.common, "antialiased")
-    on: dict[str, Any] = {"common": common, "fields": fields, "judged_on": judged_on}
-    for name, method in METHODS.items():
-        if (label := f"{name} ({judged_on})") not in skip:
-            grid = Grid(config.sizes.whole[0], config.dataset.resize)
-            yield {"reference": label, **score_classical(method, store, grid=grid, held_out=held_out, **on).to_dict()}
-    for size in config.image_sizes:
-        if (label := f"{CEILING} {size} px ({judged_on})") not in skip:
-            yield {"reference": label, **score_ceiling(store, grid=Grid(size, config.dataset.resize), **on).to_dict()}
 
 
 def _check_folder(config: StudyConfig, *, resume: bool) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from study.data.optics import blur_kernel
 from study.data.patches import split_patches, stitch_patches
+from study.data.prepare import resize_image
 from study.data.store import Grid, Store
+from study.files import read_image
 from study.trial import metrics
 from study.trial.classical import Method
 from study.trial.task import Score
@@ -145,6 +149,33 @@ def score_classical(
         return measured[0], measured[1]
 
     return _score(measure_field, store, fields, judged_on, held_out)
+
+
+def score_deconvolution(
+    method: Callable[[np.ndarray, np.ndarray], np.ndarray], store: Store, *, common: Grid, fields: Sequence[int], judged_on: str
+) -> Score:
+    """Score a deconvolution that is told the true blur, at native pixels before any resizing, on the common grid.
+
+    Its restorations keep the camera's intensities, so that they need no normalisation of their own: another upper hand.
+    """
+    planes, root = store.planes(), Path(store.description["source"])
+
+    def measure_field(field: int, levels: np.ndarray) -> Measured:
+        low, high = store.ranges(common)[field, store.in_focus_index]
+        restored = []
+        for level in levels:
+            plane = planes[field * len(store.levels) + int(level)]
+            image = read_image(root / plane["path"]).astype(np.float64)
+            scale = image.max() or 1.0
+            kernel = blur_kernel(store.layout.kind, store.levels[level])
+            sharp = image if kernel.size == 1 else method(image / scale, kernel) * scale
+            restored.append((resize_image(sharp, common) - low) / (high - low))
+        images = np.stack(restored).astype(np.float32)
+        target = np.repeat(store.as_float(common, field, store.in_focus_index)[None], len(levels), axis=0)
+        own = measure(target, images, names=OWN_METRICS) | {"cells_bias": cells_bias(target, images)}
+        return own, measure(target, images)
+
+    return _score(measure_field, store, fields, judged_on, None)
 
 
 def score_ceiling(store: Store, *, grid: Grid, common: Grid, fields: Sequence[int], judged_on: str) -> Score:

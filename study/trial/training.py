@@ -59,7 +59,7 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
     store, folder = Store(Path(task.store)), Path(task.folder)
     keras.backend.clear_session()
     keras.utils.set_random_seed(task.seed)
-    model = _compiled(task, store)
+    model = compile_model(task, store)
     restore = restorer(model, task.hyperparameters, inference=task.inference)
     done, trained_s = _restore_checkpoint(folder, model)
     for epoch in range(done, task.epochs):
@@ -133,7 +133,8 @@ def read_description(folder: Path) -> dict[str, Any]:
     return described
 
 
-def _compiled(task: TrialTask, store: Store) -> keras.Model:
+def compile_model(task: TrialTask, store: Store) -> keras.Model:
+    """Build a task's network with its optimiser and loss."""
     patch_size = patch_size_of(task.hyperparameters)
     every_patch = (task.grid.size // patch_size) ** 2
     steps = steps_per_epoch(
@@ -157,6 +158,15 @@ def _compiled(task: TrialTask, store: Store) -> keras.Model:
     return model
 
 
+def epoch_batches(task: TrialTask, store: Store, *, epoch: int) -> EpochBatches:
+    """Return the batches that a task trains on in one epoch, counted from 0."""
+    return EpochBatches(
+        store, task.grid, fields=task.train, patch_size=patch_size_of(task.hyperparameters),
+        patches_per_image=task.patches_per_image, batch_size=_batch_size(task), seed=task.seed, epoch=epoch,
+        augment=bool(task.hyperparameters.get("augment", False)), held_out=task.held_out,
+    )  # fmt: skip
+
+
 def _batch_size(task: TrialTask) -> int:
     return int(task.hyperparameters.get("batch_size", task.batch_size))
 
@@ -166,11 +176,7 @@ def _train_epoch(model: keras.Model, task: TrialTask, store: Store, epoch: int) 
 
     Keras gives a model that keeps a moving mean (``ema``) that mean at the end of `fit`; training goes on with its own weights.
     """
-    batches = EpochBatches(
-        store, task.grid, fields=task.train, patch_size=patch_size_of(task.hyperparameters),
-        patches_per_image=task.patches_per_image, batch_size=_batch_size(task), seed=task.seed, epoch=epoch,
-        augment=bool(task.hyperparameters.get("augment", False)), held_out=task.held_out,
-    )  # fmt: skip
+    batches = epoch_batches(task, store, epoch=epoch)
     rate = float(np.asarray(model.optimizer.learning_rate))
     own: list[np.ndarray] = []
 

@@ -67,7 +67,7 @@ def test_unknown_keys_of_a_file_are_all_named(tmp_path: Path) -> None:
 
 
 def test_a_configuration_that_is_not_there_names_those_that_are() -> None:
-    with pytest.raises(StudyError, match="baseline_only, paper_search, smoke"):
+    with pytest.raises(StudyError, match="baseline_only, beyond_search, paper_search, smoke"):
         parse(["--config", "nothing"])
 
 

@@ -159,7 +159,8 @@ def test_confirmation_trains_on_all_but_the_test_set_with_a_seed_for_each_replic
     points = {0: {"label": "a", "baseline": True, "hyperparameters": {}}, 3: {"label": "b", "baseline": False, "hyperparameters": {}}}
     split = Split(train=[4, 1], validation=[2], test=[0, 3])
     store: Any = SimpleNamespace(fields=list("abcde"), levels=[0, 16, 33])
-    jobs = confirm_jobs(StudyConfig(name="x"), points, {"epochs": 1}, split, store)
+    jobs = confirm_jobs(StudyConfig(name="x"), points, {"epochs": 1}, split, store, epochs={3: 7})
+    assert [job.task["epochs"] for job in jobs] == [1, 1, 1, 7, 7, 7]
     assert [(job.trial, job.replicate) for job in jobs] == [(0, 0), (0, 1), (0, 2), (3, 0), (3, 1), (3, 2)]
     assert all(job.task["train"] == [1, 2, 4] and job.task["judge"] == [0, 3] and job.task["judged_on"] == "test" for job in jobs)
     assert len({job.task["seed"] for job in jobs}) == 6
@@ -167,7 +168,7 @@ def test_confirmation_trains_on_all_but_the_test_set_with_a_seed_for_each_replic
     assert [job.task["seed"] for job in leaking] == [job.task["seed"] for job in jobs]
     assert all(job.task["train"] == [0, 1, 2, 3, 4] and job.task["judge"] == [0, 3] for job in leaking)
     assert len({str(job.task["held_out"]) for job in leaking}) == 1
-    literal = confirm_jobs(StudyConfig(name="x", dataset=DatasetConfig(split="within_levels")), points, {}, split, store)
+    literal = confirm_jobs(StudyConfig(name="x", dataset=DatasetConfig(split="within_levels")), points, {}, split, store, epochs={})
     assert all(job.task["train"] == job.task["judge"] == [0, 1, 2, 3, 4] for job in literal)
 
 

@@ -5,11 +5,21 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from study.data.optics import blur_kernel
 from study.data.prepare import resize_image
+from study.data.simulate import blur_synthetic
 from study.data.store import Grid, Store
 from study.files import read_image
-from study.trial.classical import best_affine_fit, do_nothing
-from study.trial.evaluation import model_restorer, rung_score, score_ceiling, score_classical, score_model, to_common_grid
+from study.trial.classical import DECONVOLUTIONS, best_affine_fit, do_nothing
+from study.trial.evaluation import (
+    model_restorer,
+    rung_score,
+    score_ceiling,
+    score_classical,
+    score_deconvolution,
+    score_model,
+    to_common_grid,
+)
 
 COMMON = Grid(32, "antialiased")
 
@@ -107,3 +117,27 @@ def test_the_rung_score_is_on_the_same_images_for_all_and_of_the_stated_number(s
     again = rung_score(lambda images: images, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=3)
     assert first == again
     assert first != rung_score(lambda images: images, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=4)
+
+
+def test_deconvolution_with_the_true_blur_brings_a_blurred_image_back() -> None:
+    rng = np.random.default_rng(0)
+    image = np.zeros((90, 90))
+    for _ in range(12):
+        y, x = rng.integers(20, 70, 2)
+        image[y - 3 : y + 4, x - 3 : x + 4] = rng.uniform(0.5, 1)
+    blurred = blur_synthetic((image * 255).astype(np.uint8), 17) / 255
+    before = np.abs(blurred - image).mean()
+    errors = {name: np.abs(method(blurred, blur_kernel("bbbc005", 17)) - image).mean() for name, method in DECONVOLUTIONS.items()}
+    assert errors["Richardson-Lucy"] < 0.6 * before
+    assert errors["Wiener"] < 0.8 * before
+    assert errors["unsharp mask"] < before
+
+
+def test_deconvolution_is_scored_in_the_cameras_intensities(store: Store) -> None:
+    unchanged = score_deconvolution(lambda image, kernel: image, store, common=COMMON, fields=[1], judged_on="test")
+    reference = score_classical(do_nothing, store, grid=COMMON, common=COMMON, fields=[1], judged_on="test")
+    in_focus = store.in_focus_index
+    assert unchanged.common["ssim"][0][in_focus] == pytest.approx(1, abs=1e-5)
+    assert unchanged.common["ssim"][0][0] != pytest.approx(reference.common["ssim"][0][0], abs=1e-3)  # that one is normalised by itself
+    sharp = score_deconvolution(DECONVOLUTIONS["Richardson-Lucy"], store, common=COMMON, fields=[1], judged_on="test")
+    assert sharp.summary["psnr"] > unchanged.summary["psnr"]

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from study.data.store import Store
 from study.errors import TrialFailed
 from study.models.losses import LOSSES
 from study.trial.task import EpochReport, TrialTask
+from study.trial.timing import time_steps
 from study.trial.training import load_model, run_trial
 
 MakeTask = Callable[..., TrialTask]
@@ -102,3 +104,12 @@ def test_mean_weights_are_what_is_judged_and_kept_while_training_goes_on_with_it
     reports.close()  # before its checkpoint: it is done again, and gives the same numbers
     resumed = list(run_trial(task))
     assert [report.metrics["ssim"] for report in (first, *resumed)][-2:] == [report.metrics["ssim"] for report in mean]
+
+
+def test_steps_are_timed_without_leaving_anything(make_task: MakeTask) -> None:
+    task = make_task()
+    timed = time_steps(task)
+    store = Store(Path(task.store))
+    assert timed["steps_per_epoch"] == -(-len(task.train) * len(store.defocused_indices) // task.batch_size)
+    assert timed["seconds_per_step"] > 0
+    assert not Path(task.folder).exists()

@@ -1,0 +1,24 @@
+"""Configurations from outside both the paper and the search, confirmed beside them where a study asks for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from search_spaces.sizes import Sizes
+
+UNET = "residual U-Net"
+
+
+def marks(sizes: Sizes) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return name in a configuration -> label and point of the space `beyond`.
+
+    ``unet`` is a residual U-Net (Ronneberger et al., 2015) of 164,035 parameters with the usual training: two convolutions a block,
+    concatenating skips, L1, Adam with a cosine schedule.
+    """
+    unet = {
+        "family": "free", "depth": 2, "filters": 18, "growth": 2, "convolutions": 2, "kernel": 3, "activation": "relu",
+        "normalisation": "none", "skip": "concat", "residual": True, "upsampling": "transpose", "dropout": 0.0,
+        "image_size": sizes.whole[0], "crop_size": (sizes.crops or sizes.whole)[0], "loss": "l1", "learning_rate": 1e-3,
+        "schedule": "cosine", "weight_decay": 0.0, "batch_size": 16, "augment": False, "ema": False,
+    }  # fmt: skip
+    return {"unet": (UNET, unet)}
