@@ -126,10 +126,10 @@ def final_phase(study: Study) -> str:
 def winner(study: Study) -> int | None:
     """Return the searched trial that was best on validation, which is who the test set judges; None if there is none."""
     found = study.trials
-    if "ssim" not in found:
+    if "objective" not in found:
         return None
     found = found[(found["phase"] == "search") & ~found["baseline"] & (found["status"] == "finished")]
-    return None if found.empty else int(found.sort_values(["ssim", "trial"], ascending=[False, True])["trial"].iloc[0])
+    return None if found.empty else int(found.sort_values(["objective", "trial"], ascending=[False, True])["trial"].iloc[0])
 
 
 def best_run(study: Study, *, trial: int | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from study.errors import raise_all
+
+QUALITIES = ("ssim", "psnr", "worst_ssim", "worst_psnr")
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,13 @@ class SearchConfig:
     ----------
     space : a search space of `search_spaces`, or none to run the baselines alone.
     trials : searched trials; the two baselines are run besides.
-    searcher : tpe or random.
-    scheduler : asha or none.
+    objectives : what is searched for: first a quality on validation (ssim, psnr, or worst_ssim, worst_psnr of the worst level), which
+        also decides who is stopped early; then costs that are weighed against it: parameters, gflop, latency_ms.
+    level_weights : level -> its weight in the mean of ssim or psnr; 1 for a level that is not named.
+    searcher : tpe, random, grid (every point, of a space without continuous hyperparameters), nsga2 (for several objectives), gp (needs
+        the package torch) or cmaes (needs cmaes).
+    scheduler : asha, median (stops a trial that is below the median of the others' means) or none.
+    warm_start : the folder of an earlier study in the same space, whose trials the searcher learns from before its first.
     grace_epochs : epochs that every trial may run before it can be stopped.
     reduction_factor : of the trials that reach a rung, one in so many goes on.
     rung_images : validation images scored after each epoch, the same for all trials.
@@ -116,8 +124,13 @@ class SearchConfig:
 
     space: Literal["paper", "beyond", "none"] = "paper"
     trials: int = 8
-    searcher: Literal["tpe", "random"] = "tpe"
-    scheduler: Literal["asha", "none"] = "asha"
+    objectives: list[Literal["ssim", "psnr", "worst_ssim", "worst_psnr", "parameters", "gflop", "latency_ms"]] = field(
+        default_factory=lambda: ["ssim"]
+    )
+    level_weights: dict[int, float] | None = None
+    searcher: Literal["tpe", "random", "grid", "nsga2", "gp", "cmaes"] = "tpe"
+    scheduler: Literal["asha", "median", "none"] = "asha"
+    warm_start: str | None = None
     grace_epochs: int = 1
     reduction_factor: int = 3
     rung_images: int = 32
@@ -352,5 +365,22 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
         yield f"resources.gpus_per_trial above 1 must be a whole number; got {gpus}"
     if config.search.reduction_factor < 2:
         yield f"search.reduction_factor must be 2 or more; got {config.search.reduction_factor}"
+    others = config.search.objectives[1:]
+    if (
+        config.search.objectives[:1] not in [[name] for name in QUALITIES]
+        or any(name in QUALITIES for name in others)
+        or len(set(others)) < len(others)
+    ):
+        yield (
+            f"search.objectives starts with one of {', '.join(QUALITIES)}, and costs may follow, each once: parameters, gflop, latency_ms; "
+            f"got {config.search.objectives}"
+        )
+    if config.search.level_weights is not None and min(config.search.level_weights.values(), default=0) <= 0:
+        yield f"search.level_weights must be above 0; got {config.search.level_weights}. To leave a level out use dataset.levels"
+    if config.search.warm_start is not None and not Path(config.search.warm_start, "ledger.jsonl").is_file():
+        yield f"search.warm_start must name the folder of a study; {config.search.warm_start} holds no ledger.jsonl"
+    for searcher, package in (("gp", "torch"), ("cmaes", "cmaes")):
+        if config.search.searcher == searcher and importlib.util.find_spec(package) is None:
+            yield f"search.searcher {searcher} needs the package {package}: pip install {package}, or take tpe"
     if config.search.space != "none" and config.search.trials == 0:
         yield "search.trials is 0: to run the baselines alone set search.space to none"

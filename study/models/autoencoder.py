@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from study.errors import StudyError
@@ -43,6 +44,16 @@ def build(hyperparameters: Hyperparameters, *, size: int | None = None) -> keras
     inputs = keras.Input((size, size, 1))
     outputs = FAMILIES[hyperparameters["family"]](inputs, hyperparameters)
     return keras.Model(inputs, outputs, name=f"{hyperparameters['family']}_image_autoencoder")
+
+
+def count_operations(hyperparameters: Hyperparameters) -> int:
+    """Count the floating-point operations (two for each product) that the convolutions of one whole image take."""
+    model, total = build(hyperparameters, size=int(hyperparameters["image_size"])), 0
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
+            places = layer.input if isinstance(layer, layers.Conv2DTranspose) else layer.output
+            total += 2 * int(np.prod(layer.kernel.shape)) * int(np.prod(places.shape[1:3]))
+    return total
 
 
 def patch_size_of(hyperparameters: Hyperparameters) -> int:

@@ -14,7 +14,7 @@ Points = dict[int, dict[str, Any]]
 
 
 def choose_candidates(events: list[dict[str, Any]], *, best: int) -> list[int]:
-    """Return the trials to confirm: every baseline, and the searched trials with the best validation SSIM.
+    """Return the trials to confirm: every baseline, and the searched trials with the best objective on validation.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def choose_candidates(events: list[dict[str, Any]], *, best: int) -> list[int]:
         How many searched trials.
     """
     trials = {event["trial"]: event for event in events if event["event"] == "trial" and event["phase"] == "search"}
-    scores = {event["trial"]: event["summary"]["ssim"] for event in events if event["event"] == "score" and event["phase"] == "search"}
+    scores = {event["trial"]: event["summary"]["objective"] for event in events if event["event"] == "score" and event["phase"] == "search"}
     searched = [trial for trial in scores if not trials[trial]["baseline"]]
     searched.sort(key=lambda trial: (-scores[trial], trial))
     return [trial for trial, event in trials.items() if event["baseline"]] + searched[:best]

@@ -104,5 +104,5 @@ class TrialActor(tune.Trainable):
 
 def _objective(report: EpochReport) -> float:
     if report.score is not None:
-        return float(report.score.summary["ssim"])
-    return float(report.metrics.get("ssim", 0.0))
+        return float(report.score.summary["objective"])
+    return float(report.metrics.get("objective", 0.0))

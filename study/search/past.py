@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from study.config import StudyConfig
+from study.data.store import Store
+from study.errors import StudyError
+from study.record.ledger import read_events
+
+WARM_PROPOSALS = 4  # of an earlier study on other images: the best so many are tried first
 
 
 @dataclass
@@ -16,6 +24,7 @@ class PastTrial:
     baseline : whether it is one.
     hyperparameters : its point.
     curve : objective after each epoch, the first is 1.
+    costs : as of its last epoch.
     status : finished, stopped, failed, or empty if it was under way.
     reason : why it failed.
     """
@@ -24,6 +33,7 @@ class PastTrial:
     baseline: bool
     hyperparameters: dict[str, Any]
     curve: dict[int, float] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
     status: str = ""
     reason: str = ""
 
@@ -38,6 +48,45 @@ def past_trials(events: list[dict[str, Any]]) -> dict[int, PastTrial]:
             trials[event["trial"]] = PastTrial(event["trial"], event["baseline"], event["hyperparameters"])
         elif event["event"] == "epoch":
             trials[event["trial"]].curve[event["epoch"]] = event["objective"]
+            trials[event["trial"]].costs = event["cost"]
         elif event["event"] == "trial_end":
             trials[event["trial"]].status, trials[event["trial"]].reason = event["status"], event["reason"]
     return trials
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """What an earlier study gives a new search.
+
+    Parameters
+    ----------
+    told : trials whose results hold here too: those of the same images, told to the searcher as they ended.
+    proposed : points to try first: the best of a study on other images, whose results do not hold here.
+    """
+
+    told: list[PastTrial] = field(default_factory=list)
+    proposed: list[dict[str, Any]] = field(default_factory=list)
+
+
+def warm_trials(config: StudyConfig, store: Store) -> WarmStart:
+    """Read the trials of the study that a configuration starts warm from; its baselines are left out, for they are run anyway.
+
+    Raises
+    ------
+    StudyError
+        If it searched another space.
+    """
+    if config.search.warm_start is None:
+        return WarmStart()
+    events = read_events(Path(config.search.warm_start))
+    earlier = events[0]
+    if (space := earlier["config"]["search"]["space"]) != config.search.space:
+        raise StudyError(f"search.warm_start: {config.search.warm_start} searched the space {space}, not {config.search.space}")
+    trials = [trial for trial in past_trials(events).values() if not trial.baseline and trial.status in ("finished", "stopped")]
+    same = ("store", "fingerprint"), ("config", "sizes"), ("config", "training"), ("config", "seed")
+    here = {"store": {"fingerprint": store.fingerprint}, "config": config.to_dict()}
+    if all(earlier[part][key] == here[part][key] for part, key in same):
+        return WarmStart(told=trials)
+    finished = [trial for trial in trials if trial.status == "finished"]
+    finished.sort(key=lambda trial: -trial.curve[max(trial.curve)])
+    return WarmStart(proposed=[trial.hyperparameters for trial in finished[:WARM_PROPOSALS]])

@@ -7,15 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from study.config import StudyConfig
 from study.search.jobs import OBJECTIVE, Job
 from study.search.past import PastTrial
 
 
-class BaselinesExempt(AsyncHyperBandScheduler):
-    """ASHA on epochs among the searched trials; a baseline always runs to its end.
+class _BaselinesExempt:
+    """Lets a baseline run to its end, whatever the scheduler says of searched trials.
 
     Baselines do not stand in the rungs either: the best searched trial of each rung goes on, however good they are, so
     that every search has a winner to compare with them.
@@ -25,22 +25,31 @@ class BaselinesExempt(AsyncHyperBandScheduler):
         """Decide whether a trial goes on."""
         if Job.of(trial.config).baseline:
             return str(TrialScheduler.CONTINUE)
-        return str(super().on_trial_result(tune_controller, trial, result))
+        return str(super().on_trial_result(tune_controller, trial, result))  # type: ignore[misc]
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Enter the last score of a searched trial into its rung."""
         if not Job.of(trial.config).baseline:
-            super().on_trial_complete(tune_controller, trial, result)
+            super().on_trial_complete(tune_controller, trial, result)  # type: ignore[misc]
+
+
+class Asha(_BaselinesExempt, AsyncHyperBandScheduler):
+    """ASHA on epochs among the searched trials."""
+
+
+class Median(_BaselinesExempt, MedianStoppingRule):
+    """The median stopping rule among the searched trials."""
 
 
 def make_scheduler(config: StudyConfig, past: Mapping[int, PastTrial]) -> TrialScheduler:
     """Return the scheduler that a configuration names, with what earlier trials of the search have left in its rungs."""
     if config.search.scheduler == "none":
         return FIFOScheduler()
-    scheduler = BaselinesExempt(
-        time_attr="epoch",
-        metric=OBJECTIVE,
-        mode="max",
+    common = {"time_attr": "epoch", "metric": OBJECTIVE, "mode": "max"}
+    if config.search.scheduler == "median":
+        return Median(grace_period=config.search.grace_epochs, min_samples_required=3, **common)
+    scheduler = Asha(
+        **common,
         max_t=config.training.epochs,
         grace_period=min(config.search.grace_epochs, config.training.epochs),
         reduction_factor=config.search.reduction_factor,

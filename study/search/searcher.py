@@ -3,30 +3,58 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.study import StudyDirection
 from ray.tune.search import Searcher
 
 from search_spaces.bridge import OptunaHyperParameters
 from study.config import derive_seed
 from study.search.jobs import FINISHED, OBJECTIVE, Job
-from study.search.past import PastTrial
+from study.search.past import PastTrial, WarmStart
 
 STORAGE_FILE = "optuna.db"
+STARTUP_TRIALS = 4  # drawn at random before a sampler begins to model
+NO_WARM_START = WarmStart()
 Space = Callable[[Any], dict[str, Any]]
 MakeJob = Callable[[int, str | None, dict[str, Any]], Job]
 
 
 def make_sampler(name: str, *, seed: int, startup_trials: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler that a configuration names."""
-    if name == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
+    """Return the sampler that a configuration names; those that need a package of their own are checked with the configuration."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of `group` and `constant_liar`
+        if name == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        if name == "grid":
+            return Grid(seed=seed)
+        if name == "nsga2":
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(4, startup_trials))
+        if name == "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup_trials)
+        if name == "cmaes":
+            return optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=startup_trials)
         return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=startup_trials)
+
+
+class Grid(optuna.samplers.BruteForceSampler):
+    """Every point once; the study's attribute `exhausted` says when there is none left."""
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: optuna.trial.FrozenTrial,
+        state: optuna.trial.TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Note that the space is exhausted, where Optuna would stop a loop of its own."""
+        try:
+            super().after_trial(study, trial, state, values)
+        except RuntimeError:  # Study.stop outside of Study.optimize
+            study.set_user_attr("exhausted", True)
 
 
 class OptunaSearcher(Searcher):
@@ -46,6 +74,10 @@ class OptunaSearcher(Searcher):
         The sampler is seeded anew for every trial, from the study's seed and the trial's number.
     trials : int
         Searched trials, besides the baselines.
+    costs : sequence of str
+        Costs that are minimised beside the objective; Optuna takes no curves then.
+    warm : WarmStart
+        What an earlier study gives.
     past : mapping
         The trials of an earlier run of the same search, by number: told to a new Optuna study, and the unfinished ones
         proposed again.
@@ -62,6 +94,8 @@ class OptunaSearcher(Searcher):
         seed: int,
         trials: int,
         past: Mapping[int, PastTrial],
+        costs: Sequence[str] = (),
+        warm: WarmStart = NO_WARM_START,
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="max")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -69,9 +103,15 @@ class OptunaSearcher(Searcher):
         self._baselines, self._total = dict(baselines), len(baselines) + trials
         self._sampler, self._seed = sampler, seed
         self._running: dict[str, optuna.Trial] = {}
+        self._costs, self._proposed = list(costs), list(warm.proposed)
         self._unfinished: list[tuple[optuna.Trial, dict[str, Any]]] = []
         (folder / STORAGE_FILE).unlink(missing_ok=True)  # made again from the ledger, which is the truth
-        self.study = optuna.create_study(storage=f"sqlite:///{folder / STORAGE_FILE}", study_name=folder.name, direction="maximize")
+        directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(self._costs)]
+        self.study = optuna.create_study(storage=f"sqlite:///{folder / STORAGE_FILE}", study_name=folder.name, directions=directions)
+        self.study.set_user_attr("objectives", [OBJECTIVE, *self._costs])
+        for number, trial in enumerate(warm.told):
+            self._tell_past(*self._ask(number, trial.hyperparameters, label="earlier study"), trial)
+        self._before = len(warm.told)  # Optuna's trials that are none of this study
         for number in range(max(past, default=-1) + 1):
             self._replay(number, past.get(number))
 
@@ -83,64 +123,93 @@ class OptunaSearcher(Searcher):
         """Return the configuration of the next trial, or that there is none."""
         if self._unfinished:
             trial, point = self._unfinished.pop(0)
-        elif (number := len(self.study.trials)) < self._total:
-            trial, point = self._ask(number)
+        elif (number := self.proposed) < self._total and not self.exhausted:
+            trial, point = self._begin(number)
         else:
             return str(Searcher.FINISHED)
         self._running[trial_id] = trial
-        return self._make_job(trial.number, self._name(trial.number), point).to_config()
+        number = trial.number - self._before
+        return self._make_job(number, self._name(number), point).to_config()
+
+    @property
+    def proposed(self) -> int:
+        """How many trials were proposed."""
+        return len(self.study.trials) - self._before
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the space holds no point that was not proposed."""
+        return bool(self.study.user_attrs.get("exhausted"))
 
     def _name(self, number: int) -> str | None:
         return list(self._baselines)[number] if number < len(self._baselines) else None
 
-    def _ask(self, number: int, point: dict[str, Any] | None = None) -> tuple[optuna.Trial, dict[str, Any]]:
-        """Make Optuna's next trial, at a baseline, at a given point, or where its sampler wants it."""
+    def _begin(self, number: int, point: dict[str, Any] | None = None) -> tuple[optuna.Trial, dict[str, Any]]:
+        """Make the trial of a number: a baseline, a given point, one of an earlier study's best, or where the sampler wants it."""
         name = self._name(number)
-        point = self._baselines[name] if name else point
+        if name is not None:
+            point = self._baselines[name]
+        elif (index := number - len(self._baselines)) < len(self._proposed):
+            point = point or self._proposed[index]
+        return self._ask(number, point, label=name or "searched")
+
+    def _ask(self, number: int, point: dict[str, Any] | None, *, label: str) -> tuple[optuna.Trial, dict[str, Any]]:
         if point is not None:
             self.study.enqueue_trial(point)
         self.study.sampler = make_sampler(
-            self._sampler, seed=derive_seed(self._seed, "sampler", number), startup_trials=len(self._baselines) + 4
+            self._sampler, seed=derive_seed(self._seed, "sampler", number), startup_trials=len(self._baselines) + STARTUP_TRIALS
         )
         trial = self.study.ask()
-        trial.set_user_attr("label", name or "searched")
+        trial.set_user_attr("label", label)
         return trial, self._space(OptunaHyperParameters(trial))
 
     def _replay(self, number: int, past: PastTrial | None) -> None:
         """Tell Optuna of a trial of an earlier run as the ledger has it; one that has not ended will be proposed again."""
-        trial, point = self._ask(number, None if past is None else past.hyperparameters)
-        for epoch, value in sorted(past.curve.items()) if past else ():
-            trial.report(value, epoch)
+        trial, point = self._begin(number, None if past is None else past.hyperparameters)
         if past is None or not past.status:
             self._unfinished.append((trial, point))
-        elif past.status == "failed":
-            trial.set_user_attr("reason", past.reason)
-            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        elif past.status == "stopped":
-            self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         else:
-            self.study.tell(trial, past.curve[max(past.curve)])
+            self._tell_past(trial, point, past)
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass the rung score of an epoch on."""
-        if "failure" in result:
+    def _tell_past(self, trial: optuna.Trial, point: dict[str, Any], past: PastTrial) -> None:
+        for epoch, value in sorted(past.curve.items()):
+            self._report(trial, epoch, value)
+        values = [past.curve[max(past.curve)], *(past.costs[name] for name in self._costs)] if past.status == "finished" else None
+        self._tell(trial, past.status, values, past.reason)
+
+    def _report(self, trial: optuna.Trial, epoch: int, value: float) -> None:
+        if self._costs:  # Optuna holds no curve where there are several objectives
+            trial.set_user_attr(f"{OBJECTIVE} {epoch}", value)
             return
         with warnings.catch_warnings():  # an epoch that an earlier run has reported too is the same again
             warnings.filterwarnings("ignore", message=".*already reported.*")
-            self._running[trial_id].report(result[OBJECTIVE], result["epoch"])
+            trial.report(value, epoch)
+
+    def _tell(self, trial: optuna.Trial, status: str, values: list[float] | None, reason: str) -> None:
+        if status == "finished":
+            self.study.tell(trial, values)
+        elif status == "stopped":
+            self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            trial.set_user_attr("reason", reason)
+            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Pass the rung score of an epoch on."""
+        if "failure" not in result:
+            self._report(self._running[trial_id], result["epoch"], result[OBJECTIVE])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Say how a trial ended: with its score, stopped early, or not at all."""
         trial = self._running.pop(trial_id, None)
         if trial is None:
             return
-        if error or result is None or "failure" in result:
-            trial.set_user_attr("reason", "worker lost" if not result else result.get("failure", "error"))
-            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        if error or not result or "failure" in result:
+            self._tell(trial, "failed", None, "worker lost" if not result else result.get("failure", "error"))
         elif not result[FINISHED]:
-            self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            self._tell(trial, "stopped", None, "")
         else:
-            self.study.tell(trial, result[OBJECTIVE])
+            self._tell(trial, "finished", [result[OBJECTIVE], *(result[f"cost/{name}"] for name in self._costs)], "")
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the study's state is in the Optuna storage."""

@@ -24,7 +24,7 @@ from study.record.mirror import DrawFigures, Mirror
 from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
 from study.search.examine import examine_all, time_all
 from study.search.jobs import Job, TrialActor
-from study.search.past import past_trials
+from study.search.past import past_trials, warm_trials
 from study.search.recording import LedgerCallback, Progress, Say
 from study.search.references import record_deconvolutions, record_references, references
 from study.search.scheduler import make_scheduler
@@ -188,7 +188,8 @@ def _search(run: _Run) -> None:
     searcher = OptunaSearcher(
         lambda hp: SPACES[config.search.space](hp, sizes),
         baselines=points, make_job=make_job, folder=config.folder, sampler=config.search.searcher,
-        seed=config.seed, trials=config.search.trials, past=past,
+        seed=config.seed, trials=config.search.trials, past=past, costs=config.search.objectives[1:],
+        warm=warm_trials(config, run.store),
     )  # fmt: skip
     run.say(
         f"search: {config.search.trials} trials in {config.search.space!r} and {len(points)} baselines, {config.training.epochs} epochs each"
@@ -298,6 +299,8 @@ def _fit(
         ),
     )
     tuner.fit()
+    if searcher is not None and searcher.exhausted:  # a grid that is smaller than the number of trials asked for
+        total = searcher.proposed
     ended = sum(event["event"] == "trial_end" and event["phase"] == phase for event in run.events())
     if ended < total:
         raise KeyboardInterrupt(f"{phase} was interrupted after {ended} of {total} trials")  # Tune itself returns as if all were done
@@ -318,6 +321,8 @@ def _task_template(run: _Run) -> dict[str, Any]:
         "patches_per_image": config.training.patches_per_image,
         "inference": config.evaluation.inference,
         "rung_seed": derive_seed(config.seed, "rung"),
+        "objective": config.search.objectives[0],
+        "level_weights": config.search.level_weights,
         "threads": config.resources.cpus_per_trial,
     }
 

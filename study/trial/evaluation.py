@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -15,6 +15,7 @@ from study.data.store import Grid, Store
 from study.files import read_image
 from study.trial import metrics
 from study.trial.classical import Method
+from study.trial.objectives import quality
 from study.trial.task import Score
 
 Restore = Callable[[np.ndarray], np.ndarray]
@@ -206,7 +207,16 @@ def cells_bias(reference: np.ndarray, restored: np.ndarray) -> np.ndarray:
 
 
 def rung_score(
-    restore: Restore, store: Store, *, grid: Grid, common: Grid, fields: Sequence[int], images: int, seed: int
+    restore: Restore,
+    store: Store,
+    *,
+    grid: Grid,
+    common: Grid,
+    fields: Sequence[int],
+    images: int,
+    seed: int,
+    objective: str = "ssim",
+    weights: Mapping[int, float] | None = None,
 ) -> dict[str, float]:
     """Score a fixed sample of defocused images on the common grid: cheap, and the same images for all trials."""
     pairs = [(field, level) for field in fields for level in store.defocused_indices]
@@ -220,7 +230,10 @@ def rung_score(
         scored = measure(store.as_float(common, field, focus), to_common_grid(restored, *ranges, common), names=tuple(totals))
         for name, values in scored.items():
             totals[name].extend(values)
-    return {name: float(np.mean(values)) for name, values in totals.items()}
+    measured = {name: np.array(values) for name, values in totals.items()}
+    levels = np.array([store.levels[pairs[index][1]] for index in chosen])
+    means = {name: float(values.mean()) for name, values in measured.items()}
+    return means | {"objective": quality(objective, measured, levels, weights)}
 
 
 def _targets(store: Store, grid: Grid, common: Grid, field: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

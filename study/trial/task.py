@@ -28,6 +28,7 @@ class TrialTask:
     threads : of the processor; the same number gives the same numbers.
     held_out : for each field of the store the indices of the levels that are not trained on, and alone are scored; without it a
         field is trained on, or scored, at every level.
+    objective, level_weights : what the rung score and the score are summed up to, see `study.trial.objectives`.
     """
 
     hyperparameters: dict[str, Any]
@@ -47,6 +48,8 @@ class TrialTask:
     seed: int
     threads: int
     held_out: list[list[int]] | None = None
+    objective: str = "ssim"
+    level_weights: dict[int, float] | None = None
 
     @property
     def grid(self) -> Grid:
@@ -70,7 +73,7 @@ class Score:
     fields : the fields scored; `wells` are theirs.
     common : metric -> its value for every field (row) and level (column), on the common grid; nan where an image was not scored.
     own : the same at the model's own size; with `ssim_range2`, SSIM with a data range of 2, and `cells_bias`.
-    summary : metric -> mean over the scored defocused images, on the common grid.
+    summary : metric -> mean over the scored defocused images, on the common grid; and the task's `objective`.
     """
 
     judged_on: str
@@ -93,8 +96,8 @@ class EpochReport:
     Parameters
     ----------
     epoch : 1 after the first.
-    metrics : loss, learning_rate, seconds, and the rung score `ssim` and `psnr` where one was asked for.
-    cost : parameters and seconds of training so far.
+    metrics : loss, learning_rate, seconds, and the rung score `ssim`, `psnr`, `objective` and its `rung_seconds` where one was asked for.
+    cost : parameters, gflop of one image, seconds of training so far; after the last epoch also latency_ms of one image.
     score : after the last epoch.
     """
 

@@ -23,10 +23,11 @@ from study.data.batches import EpochBatches, steps_per_epoch, training_images
 from study.data.store import Grid, Store
 from study.errors import TrialFailed
 from study.files import new_file
-from study.models.autoencoder import Hyperparameters, build, patch_size_of
+from study.models.autoencoder import Hyperparameters, build, count_operations, patch_size_of
 from study.models.losses import loss_of
 from study.models.schedules import schedule_of
 from study.trial.evaluation import Restore, model_restorer, rung_score, score_model
+from study.trial.objectives import quality
 from study.trial.task import EpochReport, Score, TrialTask
 
 EMA_MOMENTUM = 0.99  # the mean weights look back over some hundred steps
@@ -61,6 +62,7 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
     keras.utils.set_random_seed(task.seed)
     model = compile_model(task, store)
     restore = restorer(model, task.hyperparameters, inference=task.inference)
+    operations = count_operations(task.hyperparameters)
     done, trained_s = _restore_checkpoint(folder, model)
     for epoch in range(done, task.epochs):
         started = time.perf_counter()
@@ -69,14 +71,18 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
             metrics["seconds"] = time.perf_counter() - started
             trained_s += metrics["seconds"]
             if task.rung_images:
+                began = time.perf_counter()
                 metrics |= rung_score(
-                    restore, store, grid=task.grid, common=task.common,
-                    fields=task.judge, images=task.rung_images, seed=task.rung_seed,
+                    restore, store, grid=task.grid, common=task.common, fields=task.judge, images=task.rung_images,
+                    seed=task.rung_seed, objective=task.objective, weights=task.level_weights,
                 )  # fmt: skip
+                metrics["rung_seconds"] = time.perf_counter() - began
             score = _finish(model, restore, task, store) if epoch + 1 == task.epochs else None
             for variable, value in zip(model.trainable_variables, own, strict=False):
                 variable.assign(value)
-        cost = {"parameters": float(model.count_params()), "training_seconds": trained_s}
+        cost = {"parameters": float(model.count_params()), "gflop": operations / 1e9, "training_seconds": trained_s}
+        if score is not None:
+            cost["latency_ms"] = _latency_ms(restore, task.grid.size)
         yield EpochReport(epoch + 1, metrics, cost, score)
         if score is None:  # after the report: what was not heard of is done again, and gives the same numbers
             _save_checkpoint(folder, model, epoch + 1, trained_s)
@@ -167,6 +173,17 @@ def epoch_batches(task: TrialTask, store: Store, *, epoch: int) -> EpochBatches:
     )  # fmt: skip
 
 
+def _latency_ms(restore: Restore, size: int) -> float:
+    """Return how long one image takes on this device: the median of five, after one that is not counted."""
+    image = np.zeros((1, size, size), np.float32)
+    elapsed = []
+    for _ in range(6):
+        began = time.perf_counter()
+        restore(image)
+        elapsed.append(time.perf_counter() - began)
+    return 1000 * float(np.median(elapsed[1:]))
+
+
 def _batch_size(task: TrialTask) -> int:
     return int(task.hyperparameters.get("batch_size", task.batch_size))
 
@@ -207,6 +224,10 @@ def _finish(model: keras.Model, restore: Restore, task: TrialTask, store: Store)
     score = score_model(
         restore, store, grid=task.grid, common=task.common, fields=task.judge, judged_on=task.judged_on, held_out=task.held_out
     )
+    defocused = store.defocused_indices
+    table = {name: np.array(score.common[name])[:, defocused].ravel() for name in ("ssim", "psnr")}
+    levels = np.tile(np.array(store.levels)[defocused], len(task.judge))
+    score.summary["objective"] = quality(task.objective, table, levels, task.level_weights)
     folder = Path(task.folder)
     with new_file(folder / "weights.npz") as path:
         np.savez(path, *model.get_weights())

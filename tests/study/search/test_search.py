@@ -129,7 +129,7 @@ def test_a_resumed_search_tells_optuna_the_same_and_takes_up_what_had_not_ended(
     for job, status in zip(jobs, statuses, strict=True):
         if status is not None:
             events.append(event("trial", job.trial, baseline=job.baseline, hyperparameters=job.task["hyperparameters"]))
-            events.append(event("epoch", job.trial, epoch=1, objective=0.1 * job.trial))
+            events.append(event("epoch", job.trial, epoch=1, objective=0.1 * job.trial, cost={}))
         if status:
             events.append(event("trial_end", job.trial, status=status, reason="diverged" if status == "failed" else ""))
     again = make_searcher(tmp_path / "study", trials=6, past=past_trials(events))
@@ -150,7 +150,7 @@ def event(kind: str, trial: int, **values: Any) -> dict[str, Any]:
 
 def test_candidates_are_the_baselines_and_the_best_on_validation() -> None:
     events = [event("trial", trial, baseline=trial < 2, label=str(trial)) for trial in range(6)]
-    events += [event("score", trial, summary={"ssim": ssim}) for trial, ssim in {0: 0.1, 1: 0.2, 2: 0.5, 4: 0.7, 5: 0.6}.items()]
+    events += [event("score", trial, summary={"objective": ssim}) for trial, ssim in {0: 0.1, 1: 0.2, 2: 0.5, 4: 0.7, 5: 0.6}.items()]
     assert choose_candidates(events, best=2) == [0, 1, 4, 5]
     assert choose_candidates(events, best=0) == [0, 1]
 
