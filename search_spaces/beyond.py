@@ -39,7 +39,7 @@ def beyond(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
 def _network(hp: HyperParameters, sizes: Sizes) -> None:
     crops = list(sizes.crops or sizes.whole)
     hp.Int("depth", 1, min(4, deepest([*sizes.whole, *crops])))
-    hp.Choice("filters", [16, 32, 64])
+    hp.Choice("filters", [8, 16, 32])
     hp.Choice("growth", [1, 2])
     hp.Int("convolutions", 1, 2)
     hp.Choice("kernel", [3, 5])
