@@ -175,6 +175,29 @@ def ranking(study: Study) -> pd.DataFrame:
     return table.sort_values("ssim", ascending=False, ignore_index=True) if len(table) else table
 
 
+def front(study: Study, *, cost: str) -> pd.DataFrame:
+    """Return the finished trials of the search with what they cost, and which no other is both better and cheaper than.
+
+    Returns
+    -------
+    pandas.DataFrame
+        label, baseline, the cost, objective, on_front.
+    """
+    trials = study.trials
+    if cost not in trials or "objective" not in trials:
+        return pd.DataFrame(columns=["label", "baseline", cost, "objective", "on_front"])
+    done = trials[(trials["phase"] == "search") & (trials["status"] == "finished")][["label", "baseline", cost, "objective"]].copy()
+    done["on_front"] = [
+        not (
+            (done["objective"] >= row["objective"])
+            & (done[cost] <= row[cost])
+            & ((done["objective"] > row["objective"]) | (done[cost] < row[cost]))
+        ).any()
+        for _, row in done.iterrows()
+    ]
+    return done
+
+
 def ceilings(study: Study) -> pd.DataFrame:
     """Return what a perfect restoration at each image size scores on the common grid: label, ssim, psnr."""
     judged_on = "test" if final_phase(study) == "confirm" else "validation"

@@ -20,6 +20,7 @@ Example = tuple[str, dict[str, np.ndarray]]  # a label, and what `load_examples`
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442")
 GREY = "#777777"
 DPI = 130
+COST_AXES = {"parameters": "parameters", "gflop": "GFLOP an image", "latency_ms": "latency of an image (ms, on this device)"}
 METRIC_AXES = {"ssim": "SSIM", "psnr": "PSNR (dB)", "nrmse": "NRMSE"}
 
 
@@ -40,6 +41,24 @@ def level_curves(table: pd.DataFrame, *, metric: str, level_axis: str, in_focus:
         axes.annotate("in focus", (in_focus, 1.0), xycoords=("data", "axes fraction"), fontsize=8, color=GREY, ha="center", va="bottom")
     axes.set_xlabel(level_axis)
     axes.set_ylabel(METRIC_AXES[metric])
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside right upper", fontsize=9, frameon=False)
+    return figure
+
+
+def front_figure(points: pd.DataFrame, *, cost: str) -> Figure:
+    """Draw quality against a cost: every finished trial, the front as steps, the baselines by name."""
+    figure = Figure(figsize=(9, 4.0), layout="constrained")
+    axes = figure.subplots()
+    searched = points[~points["baseline"]]
+    axes.scatter(searched[cost], searched["objective"], color="#AAAAAA", s=22, label="searched trials")
+    best = points[points["on_front"]].sort_values(cost)
+    axes.step(best[cost], best["objective"], where="post", color=COLOURS[2], linewidth=1.6, marker="o", markersize=4, label="front")
+    for (_, row), colour in zip(points[points["baseline"]].iterrows(), COLOURS, strict=False):
+        axes.scatter([row[cost]], [row["objective"]], color=colour, s=60, marker="D", label=row["label"], zorder=3)
+    axes.set_xscale("log")
+    axes.set_xlabel(COST_AXES.get(cost, cost))
+    axes.set_ylabel("objective on validation")
     axes.grid(alpha=0.25)
     figure.legend(loc="outside right upper", fontsize=9, frameon=False)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Sequence
 
 import cv2
@@ -11,7 +12,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis.figures import METRIC_AXES, line_styles, panels
+from analysis.figures import COLOURS, METRIC_AXES, line_styles, panels
+from analysis.load import Study
 
 SIDE_PX = 256  # of an image in the report: larger ones are shown smaller
 DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
@@ -32,7 +34,7 @@ def curves(table: pd.DataFrame, *, name: str, metric: str, level_axis: str, in_f
     figure.update_layout(
         template="plotly_white", height=420, margin=MARGIN, xaxis_title=level_axis, yaxis_title=METRIC_AXES[metric], hovermode="x unified"
     )
-    return _html(figure, name)
+    return as_html(figure, name)
 
 
 def restorations(examples: Sequence[tuple[str, dict[str, np.ndarray]]], *, name: str, level_title: str) -> str:
@@ -61,7 +63,7 @@ def restorations(examples: Sequence[tuple[str, dict[str, np.ndarray]]], *, name:
         figure.update_xaxes(matches="x", col=column)
         figure.update_yaxes(matches="y", col=column)
     figure.update_annotations(font_size=11)
-    return _html(figure, name)
+    return as_html(figure, name)
 
 
 def _image(image: np.ndarray) -> go.Image:
@@ -71,7 +73,30 @@ def _image(image: np.ndarray) -> go.Image:
     return go.Image(source=f"data:image/png;base64,{base64.b64encode(encoded).decode()}", hoverinfo="skip")
 
 
-def _html(figure: go.Figure, name: str) -> str:
+def search(study: Study, *, name: str) -> str:
+    """Draw the rung score of every trial of a search by epoch, with its hyperparameters under the pointer."""
+    figure = go.Figure()
+    trials = study.trials[study.trials["phase"] == "search"].sort_values("baseline")
+    baselines = itertools.cycle(COLOURS)
+    for _, trial in trials.iterrows():
+        rows = study.epochs[(study.epochs["phase"] == "search") & (study.epochs["trial"] == trial["trial"])].sort_values("epoch")
+        colour = next(baselines) if trial["baseline"] else "#AAAAAA"
+        about = "<br>".join(f"{key} {value}" for key, value in trial["hyperparameters"].items())
+        figure.add_trace(
+            go.Scatter(
+                x=rows["epoch"].tolist(), y=rows["ssim"].tolist(), name=trial["label"], mode="lines+markers", showlegend=bool(trial["baseline"]),
+                line={"color": colour, "width": 2 if trial["baseline"] else 1}, marker={"size": 4},
+                hovertemplate=f"{trial['label']}, epoch %{{x}}: %{{y:.4f}}<br>{about}<extra></extra>",
+            )
+        )  # fmt: skip
+    figure.update_layout(template="plotly_white", height=400, margin=MARGIN, xaxis_title="epoch", yaxis_title="validation SSIM (sample)")
+    return as_html(figure, name)
+
+
+def as_html(figure: go.Figure, name: str, *, height: int | None = None) -> str:
+    """Return a figure as a part of a page that holds the drawing program."""
+    if height is not None:
+        figure.update_layout(height=height, template="plotly_white")
     return str(
         figure.to_html(
             full_html=False, include_plotlyjs=False, div_id=name, auto_play=False, config={"displaylogo": False, "responsive": True}

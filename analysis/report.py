@@ -18,10 +18,11 @@ from analysis.compare import (
     ranking,
     what_differs,
 )
-from analysis.figures import level_curves, search_curves
+from analysis.figures import level_curves
 from analysis.load import Study, anything_finished, load_study
 from analysis.paper import FIGURE
 from analysis.paper_report import average_text, paper_sections, result_tables
+from analysis.search_report import search_sections
 from study.errors import StudyError
 from study.files import new_file
 
@@ -52,7 +53,7 @@ def write_report(study: Study) -> Path:
     _write_tables(study)
     links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in SECTIONS.items())
     parts = [*_head(study), f"<nav>{links}</nav>", *_outcome(study), *_levels(study)]
-    parts += [*paper_sections(study), *_search(study), *_origin(study)]
+    parts += [*paper_sections(study), *search_sections(study), *_origin(study)]
     path = study.folder / "report.html"
     with new_file(path) as partial:
         partial.write_text(html.page(f"Study {study.header['name']}", parts), encoding="utf-8")
@@ -192,28 +193,6 @@ def _levels(study: Study) -> Iterator[str]:
     for metric, text in (("ssim", "{:.3f}"), ("psnr", "{:.2f}")):
         shown = by_level(study, metric).map(lambda value, t=text: "" if pd.isna(value) else t.format(value)).reset_index()
         yield html.fold(f"{metric.upper()} at every level", html.table(shown.rename(columns={"label": metric.upper()})))
-
-
-def _search(study: Study) -> Iterator[str]:
-    trials = study.trials[study.trials["phase"] == "search"]
-    figure = search_curves(study)
-    if trials.empty or figure is None:
-        return
-    caption = "Score after each epoch, on a sample of validation images that is the same for all."
-    yield html.heading("Search", "search") + html.figure(study, figure, "search", caption)
-    shown = pd.DataFrame(
-        {
-            "trial": trials["label"],
-            "status": trials["status"],
-            "epochs": trials["epoch"],
-            "SSIM (validation)": _optional(trials, "ssim", "{:.4f}"),
-            "parameters": _optional(trials, "parameters", "{:,.0f}"),
-            "training (s)": _optional(trials, "training_seconds", "{:.0f}"),
-            "hyperparameters": trials["hyperparameters"].map(_point_text),
-            "reason": trials["reason"],
-        }
-    )
-    yield html.table(shown) + html.source_rows(study, f"{trials['row'].min()} to {trials['row'].max()} (trials)")
 
 
 def _origin(study: Study) -> Iterator[str]:

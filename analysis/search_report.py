@@ -1,0 +1,175 @@
+"""The part of a report that tells of the search: who was stopped when, what mattered, what quality costs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import optuna
+import pandas as pd
+from scipy import stats
+
+from analysis import html, interactive
+from analysis.compare import final_phase, front
+from analysis.figures import front_figure, search_curves
+from analysis.load import Study
+
+MIN_TRIALS = 8  # fewer do not tell what mattered
+
+
+def search_sections(study: Study) -> Iterator[str]:
+    """Yield the sections, as HTML; nothing if nothing was searched."""
+    trials = study.trials[study.trials["phase"] == "search"]
+    figure = search_curves(study)
+    if trials.empty or figure is None:
+        return
+    yield html.heading("Search", "search")
+    caption = "Score after each epoch, on a sample of validation images that is the same for all. A line that ends early was stopped."
+    yield html.figure(study, figure, "search", caption, interactive=interactive.search(study, name="search-curves"))
+    if text := rung_text(study):
+        yield html.paragraph(text)
+    if text := optimism_text(study):
+        yield html.paragraph(text)
+    yield from _front(study)
+    yield from _what_mattered(study)
+    yield html.fold("Every trial", html.table(_trial_rows(trials)))
+    yield html.source_rows(study, f"{trials['row'].min()} to {trials['row'].max()} (trials)")
+
+
+def rung_agreement(study: Study) -> tuple[float, int, float]:
+    """Return how well the rung score ranks trials as the full score does, and what it costs.
+
+    Returns
+    -------
+    tuple
+        Spearman's rank correlation over finished trials of the last epoch's rung score with the full one (nan under 3 trials), the
+        number of those trials, and the rung score's share of the seconds of an epoch.
+    """
+    epochs = study.epochs[(study.epochs["phase"] == "search")] if "objective" in study.epochs else study.epochs.iloc[:0]
+    done = study.trials[(study.trials["phase"] == "search") & (study.trials["status"] == "finished")]
+    if epochs.empty or done.empty:
+        return float("nan"), 0, float("nan")
+    last = epochs.sort_values("epoch").groupby("trial").last()["objective"]
+    share = float(epochs["rung_seconds"].sum() / (epochs["seconds"].sum() + epochs["rung_seconds"].sum()))
+    full = done.set_index("trial")["objective"]
+    agreed = float(stats.spearmanr(last.loc[full.index], full).statistic) if len(full) > 2 else float("nan")
+    return agreed, len(full), share
+
+
+def rung_text(study: Study) -> str:
+    """Say how good and how dear the rung score is."""
+    agreed, count, share = rung_agreement(study)
+    if pd.isna(share):
+        return ""
+    rank = (
+        f"Spearman's rank correlation with the full score {agreed:.3f} over {count} finished trials"
+        if count > 2
+        else "too few trials to compare it"
+    )
+    return f"The score after an epoch: {rank}; it took {share:.1%} of an epoch's seconds."
+
+
+def optimism_text(study: Study) -> str:
+    """Say how much better the confirmed trials looked at their selection than on the test set."""
+    if final_phase(study) != "confirm":
+        return ""
+    chosen = study.trials[study.trials["status"] == "finished"]
+    search = {row["trial"]: row for _, row in chosen[chosen["phase"] == "search"].iterrows()}
+    confirmed = chosen[chosen["phase"] == "confirm"].groupby("trial")["ssim"].mean()
+    words = [f"{search[trial]['label']} {search[trial]['ssim']:.4f} and {ssim:.4f}" for trial, ssim in confirmed.items() if trial in search]
+    return f"Mean SSIM on validation, where it was selected, and on test, where it was confirmed: {'; '.join(words)}." if words else ""
+
+
+def _front(study: Study) -> Iterator[str]:
+    costs = list(study.header["config"]["search"].get("objectives", ["ssim"])[1:]) or ["parameters"]
+    for cost in costs:
+        points = front(study, cost=cost)
+        if len(points) < 3:
+            continue
+        best = points[points["on_front"]].sort_values(cost)
+        caption = (
+            f"Quality against {cost.replace('_', ' ')}: trials that ran to their end, on validation. On the front: "
+            f"{', '.join(best['label'])}. No other trial is both better and cheaper."
+        )
+        yield html.figure(study, front_figure(points, cost=cost), f"front-{cost}", caption)
+
+
+def _what_mattered(study: Study) -> Iterator[str]:
+    """Yield importance, slices and parallel coordinates, from every trial's score at the epoch that all have reached."""
+    found = common_rung(study)
+    if found is None:
+        return
+    rung, epoch = found
+    family = max(
+        {trial.params.get("family", "") for trial in rung.trials},
+        key=lambda one: sum(t.params.get("family") == one for t in rung.trials),
+    )
+    within = [trial for trial in rung.trials if trial.params.get("family") == family]
+    chosen = optuna.create_study(direction="maximize")
+    chosen.add_trials(within)
+    names = sorted(set.intersection(*(set(trial.params) for trial in within)) - {"family"})
+    names = [name for name in names if len({trial.params[name] for trial in within}) > 1]
+    if len(within) < MIN_TRIALS or len(names) < 2:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importance = optuna.importance.get_param_importances(
+            chosen, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0), params=names
+        )
+        shown = list(importance)[:8]
+        figures = {
+            "importance": optuna.visualization.plot_param_importances(
+                chosen, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0), params=names
+            ),
+            "slices": optuna.visualization.plot_slice(chosen, params=shown),
+            "parallel": optuna.visualization.plot_parallel_coordinate(chosen, params=shown),
+        }
+    yield "<h3>What mattered</h3>"
+    yield html.paragraph(
+        f"From the {len(within)} trials of the family {family} that have reached epoch {epoch}, by their score there: {', '.join(f'{n} {v:.2f}' for n, v in importance.items())} "
+        "(fANOVA: share of the score's variance).",
+        "note",
+    )
+    for name, figure in figures.items():
+        yield f'<div class="interactive">{interactive.as_html(figure, f"mattered-{name}", height=420)}</div>'
+
+
+def common_rung(study: Study) -> tuple[optuna.Study, int] | None:
+    """Return the searched trials as an Optuna study, each with its score at the first rung's epoch, and that epoch."""
+    path = study.folder / "optuna.db"
+    if not path.is_file() or "objective" not in study.epochs:
+        return None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    held = optuna.load_study(study_name=None, storage=f"sqlite:///{path}")
+    epoch = int(study.header["config"]["search"]["grace_epochs"])
+    scores = study.epochs[(study.epochs["phase"] == "search") & (study.epochs["epoch"] == epoch)].set_index("trial")["objective"]
+    rung = optuna.create_study(direction="maximize")
+    for trial in held.get_trials(deepcopy=False):
+        if trial.number in scores.index:
+            rung.add_trial(
+                optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=float(scores[trial.number]))
+            )
+    return rung, epoch
+
+
+def _trial_rows(trials: pd.DataFrame) -> pd.DataFrame:
+    def texts(column: str, text: str) -> pd.Series:
+        if column not in trials:
+            return pd.Series("", index=trials.index)
+        return trials[column].map(lambda value: "" if pd.isna(value) else text.format(value))
+
+    return pd.DataFrame(
+        {
+            "trial": trials["label"],
+            "status": trials["status"],
+            "epochs": trials["epoch"],
+            "SSIM (validation)": texts("ssim", "{:.4f}"),
+            "parameters": texts("parameters", "{:,.0f}"),
+            "GFLOP": texts("gflop", "{:.2f}"),
+            "training (s)": texts("training_seconds", "{:.0f}"),
+            "hyperparameters": trials["hyperparameters"].map(
+                lambda point: ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in point.items())
+            ),
+            "reason": trials["reason"],
+        }
+    )
