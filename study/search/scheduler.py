@@ -14,6 +14,9 @@ from study.search.jobs import OBJECTIVE, Job
 from study.search.past import PastTrial
 
 
+NEVER_PAUSED = 10**9  # epochs: a trial is stopped or goes on
+
+
 class _BaselinesExempt:
     """Lets a baseline run to its end, whatever the scheduler says of searched trials.
 
@@ -47,7 +50,7 @@ def make_scheduler(config: StudyConfig, past: Mapping[int, PastTrial]) -> TrialS
         return FIFOScheduler()
     common = {"time_attr": "epoch", "metric": OBJECTIVE, "mode": "max"}
     if config.search.scheduler == "median":
-        return Median(grace_period=config.search.grace_epochs, min_samples_required=3, **common)
+        return Median(grace_period=config.search.grace_epochs, min_samples_required=3, min_time_slice=NEVER_PAUSED, **common)
     scheduler = Asha(
         **common,
         max_t=config.training.epochs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.compare import _holm, _sign_flip, by_level, differences, ranking, what_differs, winner
+from analysis.compare import _holm, _sign_flip, by_level, differences, front, ranking, what_differs, winner
 from analysis.load import load_study
 from analysis.paper import reference_curves
 from analysis.report import main, outcome_text, write_report
+from analysis.search_report import rung_agreement
 from study.config import DatasetConfig, SimulateConfig, StudyConfig
 from study.errors import StudyError
 from study.record.ledger import Ledger
@@ -67,8 +69,9 @@ def write_study(folder: Path, *, wells: int, gain: float, scaled_down: bool = Fa
                     key = {"phase": phase, "trial": trial, "replicate": replicate}
                     about = {"label": LABELS[trial], "baseline": trial < 2, "hyperparameters": POINTS[trial], "seed": 0, "folder": "none"}
                     ledger.append("trial", **key, **about)
+                    metrics = {"loss": 0.1, "seconds": 0.98, "rung_seconds": 0.02}
                     cost = {"parameters": 100.0 + trial, "training_seconds": 10.0}
-                    ledger.append("epoch", **key, epoch=1, metrics={"loss": 0.1, "ssim": ssim}, cost=cost)
+                    ledger.append("epoch", **key, epoch=1, metrics=metrics | {"ssim": ssim, "objective": ssim}, cost=cost)
                     values = ssim + difficulty + rng.normal(0, 0.01, 2 * wells) + 0.002 * (replicate - 1)
                     used[f"{phase}/{trial}/{replicate}"] = values
                     ledger.append("score", **key, **score(values, "test" if phase == "confirm" else "validation"), cost=cost)
@@ -139,7 +142,7 @@ def test_the_report_is_one_file_with_all_that_was_asked_for(tmp_path: Path) -> N
     assert all(
         text in page for text in ("Table 1", "Table 3-4", "Figure 2", "RQ1", "RQ2", "The paper’s claims", "not comparable: scaled down")
     )
-    assert len(re.findall(r'<img [^>]+src="data:image/png;base64,', page)) == 3
+    assert len(re.findall(r'<img [^>]+src="data:image/png;base64,', page)) == 4  # two by level, search, front
     assert re.findall(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="(?!data:)', page) == []
     assert (study.folder / "tables" / "paper_table_1.csv").is_file()
     text = outcome_text(study)
@@ -181,3 +184,21 @@ def test_the_report_from_the_command_line(tmp_path: Path, capsys: pytest.Capture
         ledger.append("study", name="begun", config={}, store={}, images={"in_focus_level": 16})
     with pytest.raises(StudyError, match="nothing to report yet"):
         write_report(load_study(tmp_path / "begun"))
+
+
+def test_the_front_by_hand(tmp_path: Path) -> None:
+    write_study(tmp_path / "s", wells=9, gain=0.05)
+    study = load_study(tmp_path / "s")
+    found = dict(zip(front(study, cost="parameters")["label"], front(study, cost="parameters")["on_front"], strict=True))
+    assert found == {LABELS[0]: True, LABELS[1]: True, LABELS[2]: True}  # each is better and larger than the one before
+    dearer = study.trials.assign(parameters=[1.0, 3.0, 2.0] + [1.0] * (len(study.trials) - 3))
+    found = front(dataclasses.replace(study, trials=dearer), cost="parameters").set_index("label")["on_front"]
+    assert not found[LABELS[1]]  # the third is better and cheaper
+    assert front(study, cost="latency_ms").empty
+
+
+def test_the_rung_score_is_held_against_the_full_one(tmp_path: Path) -> None:
+    write_study(tmp_path / "s", wells=9, gain=0.05)
+    agreed, count, share = rung_agreement(load_study(tmp_path / "s"))
+    assert (agreed, count) == (pytest.approx(1.0), 3)
+    assert share == pytest.approx(0.02)

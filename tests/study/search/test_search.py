@@ -15,9 +15,11 @@ from search_spaces.baselines import baselines
 from search_spaces.sizes import Sizes
 from study.config import DatasetConfig, SearchConfig, StudyConfig, TrainingConfig
 from study.data.splits import Split
+from study.errors import StudyError
+from study.record.ledger import Ledger
 from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
 from study.search.jobs import Job
-from study.search.past import PastTrial, past_trials
+from study.search.past import PastTrial, WarmStart, past_trials, warm_trials
 from study.search.scheduler import make_scheduler
 from study.search.searcher import OptunaSearcher
 from study.search.tuning import find_problems
@@ -25,20 +27,19 @@ from study.search.tuning import find_problems
 SIZES = Sizes(whole=[128], split=768, patches=[128, 64])
 
 
-def make_searcher(
-    folder: Path, *, trials: int = 4, seed: int = 0, sampler: str = "tpe", past: dict[int, PastTrial] | None = None
-) -> OptunaSearcher:
+def make_searcher(folder: Path, *, trials: int = 4, seed: int = 0, sampler: str = "tpe", **changes: Any) -> OptunaSearcher:
     folder.mkdir(exist_ok=True)
-    return OptunaSearcher(
-        lambda hp: SPACES["paper"](hp, SIZES),
-        baselines=baselines(SIZES),
-        make_job=lambda number, label, point: Job("search", number, 0, label or str(number), bool(label), {"hyperparameters": point}),
-        folder=folder,
-        sampler=sampler,
-        seed=seed,
-        trials=trials,
-        past=past or {},
-    )
+    values: dict[str, Any] = {
+        "space": lambda hp: SPACES["paper"](hp, SIZES),
+        "baselines": baselines(SIZES),
+        "make_job": lambda number, label, point: Job("search", number, 0, label or str(number), bool(label), {"hyperparameters": point}),
+        "folder": folder,
+        "sampler": sampler,
+        "seed": seed,
+        "trials": trials,
+        "past": {},
+    }
+    return OptunaSearcher(**(values | changes))
 
 
 def finish(searcher: OptunaSearcher, name: str, score: float) -> None:
@@ -142,6 +143,101 @@ def test_a_resumed_search_tells_optuna_the_same_and_takes_up_what_had_not_ended(
     assert [job.trial for job in proposed] == [4, 5, 6, 7]
     assert proposed[0].task == jobs[4].task
     assert again.suggest("z") == "FINISHED"
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+def test_costs_are_told_beside_the_objective_and_again_after_a_resume(tmp_path: Path) -> None:
+    searcher = make_searcher(tmp_path / "study", costs=["parameters"])
+    job = Job.of(searcher.suggest("a"))  # type: ignore[arg-type]
+    searcher.on_trial_result("a", {"objective": 0.5, "epoch": 1})
+    searcher.on_trial_complete("a", {"objective": 0.8, "epoch": 2, "finished": True, "cost/parameters": 74881.0})
+    assert searcher.study.trials[0].values == [0.8, 74881.0]
+    events = [
+        event("trial", 0, baseline=True, hyperparameters=job.task["hyperparameters"]),
+        event("epoch", 0, epoch=2, objective=0.8, cost={"parameters": 74881.0}),
+        event("trial_end", 0, status="finished", reason=""),
+    ]
+    again = make_searcher(tmp_path / "study", costs=["parameters"], past=past_trials(events))
+    assert again.study.trials[0].values == [0.8, 74881.0]
+    assert len(again.study.best_trials) == 1
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+def test_a_grid_proposes_every_point_once_and_ends(tmp_path: Path) -> None:
+    def space(hp: Any) -> dict[str, Any]:
+        hp.Choice("family", ["whole", "split"])
+        with hp.conditional_scope("family", ["whole"]):
+            hp.Int("depth", 1, 3)
+        return dict(hp.values)
+
+    searcher = make_searcher(tmp_path / "study", trials=50, sampler="grid", space=space, baselines={})
+    seen = []
+    for name in map(str, range(50)):
+        proposed = searcher.suggest(name)
+        if proposed == "FINISHED":
+            break
+        seen.append(Job.of(proposed).task["hyperparameters"])  # type: ignore[arg-type]
+        finish(searcher, name, 0.5)
+    assert sorted(map(str, seen)) == sorted(map(str, [{"family": "split"}, *({"family": "whole", "depth": depth} for depth in (1, 2, 3))]))
+    assert searcher.exhausted
+    assert searcher.proposed == 4
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+def test_a_warm_start_is_told_what_holds_here_and_tries_first_what_was_best_elsewhere(tmp_path: Path) -> None:
+    points = [{**baselines(SIZES)["paper's whole image"], "depth": depth} for depth in (1, 4)]
+    told = [PastTrial(7, False, points[0], {1: 0.4, 2: 0.6}, {}, "finished"), PastTrial(8, False, points[1], {1: 0.2}, {}, "stopped")]
+    searcher = make_searcher(tmp_path / "told", warm=WarmStart(told=told))
+    assert [trial.state.name for trial in searcher.study.trials] == ["COMPLETE", "PRUNED"]
+    jobs = [Job.of(searcher.suggest(name)) for name in "abc"]  # type: ignore[arg-type]
+    assert [job.trial for job in jobs] == [0, 1, 2]  # its own numbers, from 0
+    assert [job.baseline for job in jobs] == [True, True, False]
+
+    searcher = make_searcher(tmp_path / "proposed", warm=WarmStart(proposed=points))
+    jobs = [Job.of(searcher.suggest(name)) for name in "abcde"]  # type: ignore[arg-type]
+    assert [job.task["hyperparameters"] for job in jobs[2:4]] == points
+    assert jobs[4].task["hyperparameters"] not in points
+
+
+@pytest.mark.parametrize(("same", "told", "proposed"), [(True, [2, 3], 0), (False, [], 1)])
+def test_what_an_earlier_study_gives(same: bool, told: list[int], proposed: int, tmp_path: Path) -> None:
+    config = StudyConfig(name="x", search=SearchConfig(warm_start=str(tmp_path)))
+    with Ledger(tmp_path) as ledger:
+        ledger.append("study", config=config.to_dict(), store={"fingerprint": "abc"})
+        for trial, status in enumerate(["finished", "finished", "finished", "stopped", "failed"]):
+            key = {"phase": "search", "trial": trial, "replicate": 0}
+            ledger.append("trial", **key, baseline=trial < 2, hyperparameters={"depth": trial})
+            ledger.append("epoch", **key, epoch=1, objective=0.1 * trial, cost={})
+            ledger.append("trial_end", **key, status=status, reason="")
+    store: Any = SimpleNamespace(fingerprint="abc" if same else "def")
+    found = warm_trials(config, store)
+    assert [trial.number for trial in found.told] == told
+    assert found.proposed == [{"depth": 2}] * proposed
+    other = StudyConfig(name="x", search=SearchConfig(space="beyond", warm_start=str(tmp_path)))
+    with pytest.raises(StudyError, match="searched the space paper, not beyond"):
+        warm_trials(other, store)
+
+
+class Hashable(SimpleNamespace):
+    """A stand-in for Tune's trial that can be a key, as that one can."""
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def test_the_median_rule_leaves_baselines_alone() -> None:
+    scheduler = make_scheduler(StudyConfig(search=SearchConfig(scheduler="median", grace_epochs=1)), {})
+    controller = SimpleNamespace(get_live_trials=list)
+    decisions = {}
+    for name, baseline, score in (("a", False, 0.9), ("b", False, 0.8), ("c", False, 0.85), ("baseline", True, 0.1), ("poor", False, 0.1)):
+        trial = Hashable(trial_id=name, config=Job("search", 0, 0, name, baseline, {}).to_config())
+        scheduler.on_trial_add(None, trial)
+        for epoch in (1, 2):
+            if decisions.get(name) == TrialScheduler.STOP:
+                break
+            decisions[name] = scheduler.on_trial_result(controller, trial, {"epoch": epoch, "objective": score})
+    assert decisions["poor"] == TrialScheduler.STOP
+    assert decisions["baseline"] == decisions["a"] == TrialScheduler.CONTINUE
 
 
 def event(kind: str, trial: int, **values: Any) -> dict[str, Any]:
