@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from study.command_line import parse
+from study.config import SizesConfig
 from study.errors import StudyError, raise_all
 from study.quiet import quiet_import
+
+SPACE_NAMES = ("paper", "beyond")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where NAME_restored.tif are written")
     restore.add_argument("--trial", type=int, help="a number of the report's table; the best of the outcome if not given")
     restore.set_defaults(command=_restore)
+    space = commands.add_parser("space", help="show a search space: hyperparameters, number of configurations, the baselines in it")
+    space.add_argument("name", choices=SPACE_NAMES)
+    space.set_defaults(command=_space)
     simulate = commands.add_parser("simulate", help="make a small raw folder in the layout of a data set")
     kinds = simulate.add_subparsers(title="data sets", required=True, metavar="KIND")
     human = kinds.add_parser("bbbc006", help="z-stacks of 34 planes: procedural nuclei, or real in-focus images blurred")
@@ -76,6 +82,18 @@ def _report(options: argparse.Namespace) -> int:
     from analysis.report import main as report
 
     return report([str(options.study)])
+
+
+def _space(options: argparse.Namespace) -> int:
+    with quiet_import():
+        from search_spaces import SPACES
+        from search_spaces.sizes import Sizes
+        from study.search.spaces import describe_space
+    sizes = SizesConfig()
+    offered = Sizes(sizes.whole, sizes.split, sizes.patches, sizes.crops)
+    print(describe_space(options.name, SPACES[options.name], offered))
+    print(f"Image sizes {sizes.whole} and {sizes.split}, patches {sizes.patches}: as in a study without keys of its own under sizes.")
+    return 0
 
 
 def _restore(options: argparse.Namespace) -> int:

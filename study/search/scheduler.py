@@ -13,7 +13,6 @@ from study.config import StudyConfig
 from study.search.jobs import OBJECTIVE, Job
 from study.search.past import PastTrial
 
-
 NEVER_PAUSED = 10**9  # epochs: a trial is stopped or goes on
 
 

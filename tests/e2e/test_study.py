@@ -223,7 +223,7 @@ def test_a_finished_study_is_extended_by_trials_by_another_data_set_and_by_the_l
     asked = {(e["trial"], e["replicate"]): e for e in events if e["event"] == "transfer"}
     assert set(asked) == confirmed
     assert all(event["levels"] == list(bbbc005.BLURS) and len(event["fields"]) == 10 for event in asked.values())
-    assert [e["trial"] for e in events if e["event"] == "stitching"]
+    assert [e["trial"] for e in read_events(folder) if e["event"] == "stitching"]
     page = (folder / "report.html").read_text()
     assert all(text in page for text in ("Table 5: by blur level F", "split leaks", "bordering effect"))
     refused = _run_in(tmp_path, "--extend", str(folder), "--training.epochs", "9")

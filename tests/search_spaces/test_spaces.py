@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from search_spaces.sizes import Sizes
 from study.models.autoencoder import build, patch_size_of
 from study.models.losses import loss_of
 from study.models.schedules import schedule_of
+from study.search.spaces import count_configurations, describe_space, parameter_range
 
 SIZES = Sizes(whole=[128, 64], split=768, patches=[128, 64, 256], crops=[64, 32])
 SMALL = Sizes(whole=[32], split=64, patches=[32], crops=[32])
@@ -161,3 +164,37 @@ def test_the_bridge_on_every_kind_of_hyperparameter() -> None:
     assert {point["flag"] for point in points} == {False, True}
     assert all(1e-4 <= point["rate"] <= 1e-2 and 1 <= point["log"] <= 64 and point["always"] == 7 for point in points)
     assert all(("only_if" in point) == point["flag"] for point in points)
+
+
+def test_configurations_are_counted_as_optuna_finds_them(space: Any) -> None:
+    small = Sizes(whole=[32], split=32, patches=[32], crops=[32])
+
+    def without_training(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
+        hp.Choice("family", ["whole", "split"])
+        with hp.conditional_scope("family", ["whole"]):
+            hp.Int("depth", 1, 3)
+            hp.Choice("loss", ["l1", "msssim_l1"])
+            with hp.conditional_scope("loss", ["msssim_l1"]):
+                hp.Float("alpha", 0.2, 0.8, step=0.2)
+        return dict(hp.values)
+
+    assert count_configurations(without_training, small) == (1 + 3 * (1 + 4), [])
+    study = optuna.create_study(sampler=optuna.samplers.BruteForceSampler(seed=0))
+    study.optimize(lambda trial: len(without_training(OptunaHyperParameters(trial), small)), n_trials=100)
+    assert len({str(trial.params) for trial in study.trials}) == 16
+    total, continuous = count_configurations(space, small)
+    assert continuous == ([] if space is SPACES["paper"] else ["learning_rate"])
+    assert total == (2 * 5 * 3 * 2 * 3 if space is SPACES["paper"] else total)
+
+
+def test_the_range_of_parameters_holds_every_drawn_network(space: Any) -> None:
+    low, high = parameter_range(space, SMALL)
+    counts = [build(point, size=32).count_params() for point in itertools.islice(drawn_by_optuna(space, SMALL, 40), 40)]
+    assert low <= min(counts) <= max(counts) <= high
+
+
+def test_a_space_is_shown_with_the_baselines_in_it() -> None:
+    shown = describe_space("paper", SPACES["paper"], SIZES)
+    assert "74,881 parameters, trained at 128 px" in shown
+    assert "185,857 parameters, trained at 128 px" in shown
+    assert re.search(r"depth +family is whole +1 to 5 by 1 +2 ", shown)
