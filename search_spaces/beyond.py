@@ -23,7 +23,7 @@ def beyond(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
     Returns
     -------
     dict
-        For the families whole and split what `paper` returns. For the family free: ``depth``, ``filters``, ``growth``, ``convolutions``
+        For the families whole and split what `paper` returns. For the family free: ``depth``, ``width`` (filters of the first layer), ``growth``, ``convolutions``
         (of a block), ``kernel``, ``activation``, ``normalisation``, ``skip``, ``residual``, ``upsampling``, ``dropout``, ``image_size``,
         ``crop_size``; and of its training ``loss``, ``alpha`` (of MS-SSIM + L1), ``learning_rate``, ``schedule``, ``weight_decay``,
         ``batch_size``, ``augment``, ``ema``.
@@ -39,7 +39,7 @@ def beyond(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
 def _network(hp: HyperParameters, sizes: Sizes) -> None:
     crops = list(sizes.crops or sizes.whole)
     hp.Int("depth", 1, min(4, deepest([*sizes.whole, *crops])))
-    hp.Choice("filters", [8, 16, 32])
+    hp.Choice("width", [8, 16, 32])  # a name of its own: a choice has the same values wherever it is made
     hp.Choice("growth", [1, 2])
     hp.Int("convolutions", 1, 2)
     hp.Choice("kernel", [3, 5])

@@ -16,7 +16,7 @@ def marks(sizes: Sizes) -> dict[str, tuple[str, dict[str, Any]]]:
     concatenating skips, L1, Adam with a cosine schedule.
     """
     unet = {
-        "family": "free", "depth": 2, "filters": 18, "growth": 2, "convolutions": 2, "kernel": 3, "activation": "relu",
+        "family": "free", "depth": 2, "width": 18, "growth": 2, "convolutions": 2, "kernel": 3, "activation": "relu",
         "normalisation": "none", "skip": "concat", "residual": True, "upsampling": "transpose", "dropout": 0.0,
         "image_size": sizes.whole[0], "crop_size": (sizes.crops or sizes.whole)[0], "loss": "l1", "learning_rate": 1e-3,
         "schedule": "cosine", "weight_decay": 0.0, "batch_size": 16, "augment": False, "ema": False,

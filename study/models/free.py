@@ -26,7 +26,7 @@ def free(inputs: Any, point: Mapping[str, Any]) -> Any:
     keras tensor, "NYXC"
         With ``residual`` what is added to the input, unbounded; otherwise a sigmoid's, in [0, 1].
     """
-    widths = [int(point["filters"]) * int(point["growth"]) ** level for level in range(int(point["depth"]) + 1)]
+    widths = [int(point["width"]) * int(point["growth"]) ** level for level in range(int(point["depth"]) + 1)]
     tensor, skips = inputs, []
     for width in widths[:-1]:
         tensor = _block(tensor, width, point)

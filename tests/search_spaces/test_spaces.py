@@ -109,7 +109,7 @@ def test_every_point_can_be_built_and_trained(name: str) -> None:
     def check(seed: int) -> None:
         keras.backend.clear_session()
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-        point = SPACES[name](OptunaHyperParameters(study.ask()), SMALL) | {"filters": 2}
+        point = SPACES[name](OptunaHyperParameters(study.ask()), SMALL) | {"filters": 2, "width": 2}
         size = patch_size_of(point)
         model = build(point)
         assert model.output_shape == (None, size, size, 1)
@@ -166,6 +166,7 @@ def test_the_bridge_on_every_kind_of_hyperparameter() -> None:
     assert all(("only_if" in point) == point["flag"] for point in points)
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_configurations_are_counted_as_optuna_finds_them(space: Any) -> None:
     small = Sizes(whole=[32], split=32, patches=[32], crops=[32])
 

@@ -74,7 +74,7 @@ def test_a_size_that_can_not_be_halved_often_enough() -> None:
 
 
 FREE = {
-    "family": "free", "depth": 2, "filters": 4, "growth": 2, "convolutions": 1, "kernel": 3, "activation": "relu", "normalisation": "none",
+    "family": "free", "depth": 2, "width": 4, "growth": 2, "convolutions": 1, "kernel": 3, "activation": "relu", "normalisation": "none",
     "skip": "none", "residual": True, "upsampling": "resize", "dropout": 0.0, "image_size": 64, "crop_size": 32,
 }  # fmt: skip
 

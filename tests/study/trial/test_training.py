@@ -89,7 +89,7 @@ def test_a_loss_that_is_not_finite_fails_the_trial(make_task: MakeTask, monkeypa
 
 def test_mean_weights_are_what_is_judged_and_kept_while_training_goes_on_with_its_own(make_task: MakeTask, tmp_path: Path) -> None:
     point = {
-        "family": "free", "depth": 1, "filters": 4, "growth": 1, "convolutions": 1, "kernel": 3, "activation": "relu",
+        "family": "free", "depth": 1, "width": 4, "growth": 1, "convolutions": 1, "kernel": 3, "activation": "relu",
         "normalisation": "batch", "skip": "add", "residual": True, "upsampling": "resize", "dropout": 0.1, "image_size": 32,
         "crop_size": 16, "loss": "l1", "learning_rate": 3e-3, "schedule": "cosine", "weight_decay": 1e-4, "batch_size": 4,
         "augment": True,
