@@ -199,10 +199,10 @@ def front(study: Study, *, cost: str) -> pd.DataFrame:
 
 
 def ceilings(study: Study) -> pd.DataFrame:
-    """Return what a perfect restoration at each image size scores on the common grid: label, ssim, psnr."""
+    """Return what a perfect restoration at each image size scores on the common grid: label, ssim, psnr, row of the ledger."""
     judged_on = "test" if final_phase(study) == "confirm" else "validation"
     rows = study.references[(study.references["judged_on"] == judged_on) & study.references["label"].str.startswith(CEILING)]
-    return rows[["label", "ssim", "psnr"]]
+    return rows[["label", "ssim", "psnr", "row"]]
 
 
 def by_level(study: Study, metric: str) -> pd.DataFrame:

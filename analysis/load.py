@@ -146,7 +146,9 @@ def _as_score(event: Event) -> Event:
 
 
 def _references(events: list[Event]) -> pd.DataFrame:
-    return pd.DataFrame([{"label": event["reference"], "judged_on": event["judged_on"], **event["summary"]} for event in events])
+    return pd.DataFrame(
+        [{"label": event["reference"], "judged_on": event["judged_on"], "row": event["row"], **event["summary"]} for event in events]
+    )
 
 
 def _images(scores: list[Event]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from analysis.claims import answers, claims, interval_text, leak, leak_text, sti
 from analysis.compare import by_level, estimate, final_phase, ranking, what_differs
 from analysis.figures import Example, level_curves, load_examples, restorations, seam_profiles
 from analysis.load import Study
-from analysis.paper import AVERAGES, BY_LEVEL, FIGURE
+from analysis.paper import AVERAGES, BY_LEVEL, FIGURE, audit
 from analysis.tables import PRINTED, average_table, in_focus_table, level_table, not_comparable
 
 TITLES = {
@@ -39,6 +39,7 @@ def paper_sections(study: Study) -> Iterator[str]:
     yield "<p>What differs from the paper’s experiment:</p>" + html.bullets(what_differs(study))
     yield from _questions(study)
     yield from _tables(study)
+    yield html.fold("What in the paper’s own tables does not fit together (python -m analysis.paper)", html.bullets(map(str, audit())))
     yield from _pictures(study, figures=("4", "5", "6") if study.kind == "bbbc006" else ("9",))
     yield from _in_focus(study)
     yield from _stitching(study)
@@ -147,7 +148,8 @@ def _pictures(study: Study, *, figures: tuple[str, ...], file: str = "examples.n
         f"Field {field}: defocused (what do-nothing gives), with its best affine fit, restored by each network (first seed), in focus."
     )
     moving = interactive.restorations(examples, name=name, level_title=title)
-    yield "<h3>Restorations</h3>" + html.figure(study, restorations(examples, level_title=title), name, caption, interactive=moving)
+    yield "<h3>Restorations</h3>"
+    yield html.figure(study, restorations(examples, level_title=title), name, caption, interactive=moving)
     defocused = [level for level in levels if level != study.in_focus]
     middle = defocused[len(defocused) // 3]
     shown = {
@@ -160,6 +162,9 @@ def _pictures(study: Study, *, figures: tuple[str, ...], file: str = "examples.n
         chosen, what = shown[number]
         text = f"Figure {number} of the paper made again: {what} at {title} {', '.join(map(str, chosen))}."
         yield html.figure(study, restorations(examples, level_title=title, levels=chosen), f"figure-{number}", text)
+    runs = study.trials[(study.trials["phase"] == final_phase(study)) & (study.trials["replicate"] == 0)]
+    named = ", ".join(f"{row['row']} ({row['label']}: {Path(row['folder']).name}/{file})" for _, row in runs.iterrows())
+    yield html.source_rows(study, f"{named} in the folder trials")
 
 
 def _examples(study: Study, file: str) -> list[Example]:

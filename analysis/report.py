@@ -162,6 +162,7 @@ def _outcome(study: Study) -> Iterator[str]:
                 {"": perfect["label"], "SSIM": perfect["ssim"].map("{:.4f}".format), "PSNR (dB)": perfect["psnr"].map("{:.1f}".format)}
             )
         )
+        yield html.source_rows(study, ", ".join(map(str, perfect["row"])))
     yield html.paragraph(
         f"{METRICS_NOTE} The winner is the searched trial that was best on validation; the test set was opened {study.openings} time(s).",
         "note",
