@@ -316,6 +316,32 @@ def _holm(values: list[float]) -> list[float]:
     return corrected
 
 
+def against_each(study: Study, label: str, *, metric: str = "ssim") -> pd.DataFrame:
+    """Return one configuration's difference from every other and from do-nothing: on the mean, and at every level.
+
+    Paired by well, on the images that both were scored on. Levels are descriptive: their intervals are not corrected for their number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        other, level (nan for the mean of all defocused ones), mean, low, high, wells, seeds.
+    """
+    images = final_images(study)
+    ours, rows = images[images["label"] == label], []
+    for other in ranking(study)["label"]:
+        if other == label:
+            continue
+        theirs = images[images["label"] == other]
+        fields = set(theirs["field"])  # a reference may be scored on some of them
+        shared = ours[ours["field"].isin(fields)]
+        levels: list[float] = [np.nan, *sorted(images["level"].unique())]
+        for level in levels:
+            pair = (shared, theirs) if np.isnan(level) else (shared[shared["level"] == level], theirs[theirs["level"] == level])
+            found = estimate(*pair, metric=metric)
+            rows.append({"other": other, "level": level, **asdict(found)})
+    return pd.DataFrame(rows)
+
+
 def judge(estimated: Estimate, p: float, *, scaled_down: bool) -> str:
     """Return the verdict on a candidate's difference from the better baseline, in words."""
     if scaled_down:

@@ -10,13 +10,16 @@ import pandas as pd
 
 from analysis import html, interactive
 from analysis.compare import (
+    against_each,
     by_level,
     ceilings,
     collapsed,
     differences,
+    final_images,
     final_phase,
     ranking,
     what_differs,
+    winner,
 )
 from analysis.figures import level_curves
 from analysis.load import Study, anything_finished, load_study
@@ -191,9 +194,37 @@ def _levels(study: Study) -> Iterator[str]:
         )
         yield html.figure(study, figure, f"{metric}-by-level", caption, interactive=moving)
     yield html.source(study)
+    yield from _winner_by_level(study)
     for metric, text in (("ssim", "{:.3f}"), ("psnr", "{:.2f}")):
         shown = by_level(study, metric).map(lambda value, t=text: "" if pd.isna(value) else t.format(value)).reset_index()
         yield html.fold(f"{metric.upper()} at every level", html.table(shown.rename(columns={"label": metric.upper()})))
+
+
+def _winner_by_level(study: Study) -> Iterator[str]:
+    """Yield the winner's difference from every other at every level, marked where its interval leaves out 0."""
+    best = winner(study)
+    if best is None:
+        return
+    label = str(study.trials[study.trials["trial"] == best]["label"].iloc[0])
+    if label not in set(final_images(study)["label"]):
+        return
+    title = study.header["images"]["level_title"]
+    yield f"<h3>{label} less every other, by {title}</h3>" + html.paragraph(
+        "Paired by well or scene; + and − where the 95 % interval leaves out 0 (not corrected for the number of levels). On the images that "
+        "both were scored on.",
+        "note",
+    )
+    for metric, digits in (("ssim", 3), ("psnr", 2)):
+        table = against_each(study, label, metric=metric)
+        rows = []
+        for other in table["other"].unique():
+            row = {metric.upper(): other}
+            for _, cell in table[table["other"] == other].iterrows():
+                mark = "" if pd.isna(cell["low"]) else "+" if cell["low"] > 0 else "−" if cell["high"] < 0 else "o"
+                row["mean" if pd.isna(cell["level"]) else _level_name(study, int(cell["level"]))] = f"{cell['mean']:+.{digits}f} {mark}"
+            rows.append(row)
+        yield html.table(pd.DataFrame(rows))
+    yield html.source(study)
 
 
 def _origin(study: Study) -> Iterator[str]:

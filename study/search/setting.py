@@ -83,6 +83,7 @@ def connect(say: Say) -> None:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger is the record
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it looks for those loggers' files
+    logging.getLogger("ray.tune.tune").setLevel(logging.ERROR)  # it names a way to go on that is not ours
     variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
     variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # or the first of several trials on a GPU takes all of its memory
     if "KERAS_BACKEND" in os.environ:

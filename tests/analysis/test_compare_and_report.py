@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.compare import _holm, _sign_flip, by_level, differences, front, ranking, what_differs, winner
+from analysis.compare import _holm, _sign_flip, against_each, by_level, differences, front, ranking, what_differs, winner
 from analysis.load import load_study
 from analysis.paper import reference_curves
 from analysis.report import main, outcome_text, write_report
@@ -202,3 +202,15 @@ def test_the_rung_score_is_held_against_the_full_one(tmp_path: Path) -> None:
     agreed, count, share = rung_agreement(load_study(tmp_path / "s"))
     assert (agreed, count) == (pytest.approx(1.0), 3)
     assert share == pytest.approx(0.02)
+
+
+def test_the_winner_is_held_against_each_other_at_every_level(tmp_path: Path) -> None:
+    used = write_study(tmp_path / "s", wells=9, gain=0.05)
+    study = load_study(tmp_path / "s")
+    table = against_each(study, LABELS[2]).set_index(["other", "level"])
+    ours, theirs = (np.mean([used[f"confirm/{trial}/{seed}"] for seed in range(3)]) for trial in (2, 0))
+    assert table.loc[(LABELS[0], 0), "mean"] == pytest.approx(ours - theirs)  # every level is shifted alike
+    assert set(table.loc[LABELS[0]].index.dropna()) == {0, 33}
+    assert table["seeds"].max() == 3
+    assert table.loc[("do-nothing (test)", 33), "low"] > 0
+    assert "trial 0002 less every other" in write_report(study).read_text()
