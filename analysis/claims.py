@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.compare import MIN_WELLS, Estimate, collapsed, estimate, final_images, final_phase
+from analysis.compare import MIN_WELLS, Estimate, ceilings, collapsed, estimate, final_images, final_phase
 from analysis.load import Study
-from analysis.tables import DO_NOTHING, baseline_labels, compared_labels
+from analysis.paper import averages
+from analysis.tables import baseline_labels, do_nothing_label, networks
+from study.record.ledger import AT_SIZE, CEILING
 
 CLAIMED_LOSS = 0.15  # on synthetic blur: "only a decrease of 15%"
 FALL_FROM = 25  # the z-plane from which the paper sees its scores fall
@@ -26,7 +28,7 @@ class Finding:
     ----------
     claim : the paper's, in our words.
     found : what was measured, in words.
-    agrees : agrees, differs, open (the interval leaves both possible), or not measured.
+    agrees : agrees, differs, differs in size, open (the interval leaves both possible), or not measured.
     """
 
     claim: str
@@ -36,27 +38,25 @@ class Finding:
 
 def answers(study: Study) -> list[tuple[str, list[str]]]:
     """Return the research questions and their answers."""
-    rq1 = [sentence for label in _networks(study) for sentence in _gain(study, label)]
+    rq1 = [sentence for label in networks(study) for sentence in _gain(study, label)]
     found = [("RQ1: To what extent can an autoencoder reconstruct out-of-focus cell images?", rq1)]
     other = study.transfer
     title = "RQ2: How robust is it on images from elsewhere, and (RQ2.1) to what extent can it reconstruct them?"
     if other is None:
         how = "Not measured: no other data set was named (transfer.root), on which every confirmed network would be scored."
         return [*found, (title, [how])]
-    rq2 = [sentence for label in _networks(other) for sentence in (*_gain(other, label), _fall_text(other, label))]
+    rq2 = [sentence for label in networks(other) for sentence in (*_gain(other, label), _fall_text(other, label))]
     return [*found, (title, [f"Trained on {study.header['images']['title']}, scored on {other.header['images']['title']}.", *rq2])]
 
 
 def claims(study: Study) -> list[Finding]:
     """Return the paper's claims, each beside what this study finds."""
-    names = baseline_labels(study)
-    found = [_whole_against_split(study, names)]
-    if study.kind == "bbbc006" and FALL_FROM in set(final_images(study)["level"]):
-        found.append(_fall_above_focus(study, names))
-    found.append(_loss_on_synthetic_blur(study.transfer if study.kind == "bbbc006" else study))
-    found.append(_brightened_cells(study, names))
-    found.append(_seams(study, names))
-    return found
+    found = [_whole_against_split(study)]
+    if study.transfer is not None:
+        found.append(_whole_against_split(study.transfer))
+    if study.kind == "bbbc006":
+        found.append(_fall_above_focus(study))
+    return [*found, _loss_on_synthetic_blur(study), _brightened_cells(study), _seams(study)]
 
 
 def interval_text(found: Estimate, *, digits: int = 3) -> str:
@@ -68,98 +68,159 @@ def interval_text(found: Estimate, *, digits: int = 3) -> str:
     return f"{mean} (95 % interval {found.low:+.{digits}f} to {found.high:+.{digits}f}{seeds})"
 
 
-def _networks(study: Study) -> list[str]:
-    return [label for label in compared_labels(study) if label not in DO_NOTHING]
-
-
 def _gain(study: Study, label: str) -> list[str]:
-    """Say how far a network is above do-nothing and its best affine fit, on average and at how many levels."""
+    """Say how far a network is above do-nothing, on average and at how many levels, and above its best affine fit."""
     ours, sentences = final_images(study, label), []
-    for reference, name in zip(DO_NOTHING, ("leaving the images as they are", "the best change of intensities alone"), strict=True):
-        theirs = final_images(study, reference)
-        if theirs.empty:
-            continue
+    theirs = final_images(study, do_nothing_label(study))
+    if len(theirs):
         found = estimate(ours, theirs)
-        sentence = f"{label}: SSIM {_mean(ours):.3f} against {_mean(theirs):.3f} for {name}: {interval_text(found)}, {_sign_text(found)}."
+        sentence = f"{label}: SSIM {_mean(ours):.3f} against {_mean(theirs):.3f} for leaving the images as they are: {interval_text(found)}, {_sign_text(found)}."
         by_level = [estimate(ours[ours["level"] == level], theirs[theirs["level"] == level]) for level in sorted(ours["level"].unique())]
-        if reference == DO_NOTHING[0] and not any(np.isnan(one.low) for one in by_level):
+        if not any(np.isnan(one.low) for one in by_level):
             above, below = sum(one.above for one in by_level), sum(one.below for one in by_level)
             sentence += f" Level by level it is better at {above} of {len(by_level)}, worse at {below}, not separable at {len(by_level) - above - below}."
         sentences.append(sentence)
+    fitted = final_images(study, do_nothing_label(study, affine=True))
+    if len(fitted):  # the fit has the smallest squared error, so it is compared by PSNR
+        found = estimate(ours, fitted, metric="psnr")
+        sentences.append(
+            f"{label}: PSNR {_mean(ours, 'psnr'):.2f} dB against {_mean(fitted, 'psnr'):.2f} dB for the change of intensities with the smallest squared "
+            f"error, which is told the truth: {interval_text(found, digits=2)} dB, {_sign_text(found)}."
+        )
+    perfect = _ceiling(study, label)
+    if perfect is not None:
+        sentences.append(f"{label}: a perfect restoration of its image size would score SSIM {perfect:.3f} on the common grid.")
     if label in collapsed(study):
         sentences.append(f"{label} restores the same image whatever it is shown: nothing was learned but the mean image.")
     return sentences
 
 
-def _whole_against_split(study: Study, names: dict[str, str]) -> Finding:
-    claim = "The whole-image network is a little better than the split-image network."
-    if set(names) != {"whole", "split"}:
-        return Finding(claim, "One of the two was not trained.", "not measured")
-    ours, theirs = final_images(study, names["whole"]), final_images(study, names["split"])
-    parts = [f"{title} {interval_text(estimate(ours, theirs, metric=metric), digits=digits)}" for metric, title, digits in
-             (("ssim", "SSIM", 3), ("psnr", "PSNR in dB", 2))]  # fmt: skip
-    return Finding(claim, f"Whole less split, on the common grid: {'; '.join(parts)}.", _agreement(estimate(ours, theirs)))
+def _ceiling(study: Study, label: str) -> float | None:
+    """Return the SSIM on the common grid of a perfect restoration at a network's image size."""
+    point = study.trials[study.trials["label"] == label]["hyperparameters"].iloc[0]
+    perfect = ceilings(study)
+    found = perfect[perfect["label"].str.startswith(f"{CEILING} {point['image_size']} px")]
+    return float(found["ssim"].iloc[0]) if len(found) else None
 
 
-def _fall_above_focus(study: Study, names: dict[str, str]) -> Finding:
+def _unmeasured(study: Study, *families: str) -> str:
+    """Say why a claim about some of the paper's networks can not be judged; empty if it can."""
+    names = baseline_labels(study)
+    if missing := [family for family in families if family not in names]:
+        return f"No {' and no '.join(missing)}-image network was scored."
+    if failed := [names[family] for family in families if names[family] in collapsed(study)]:
+        return (
+            f"{' and '.join(failed)} restores the same image whatever it is shown: its training collapsed, and says nothing of the claim."
+        )
+    return ""
+
+
+def _whole_against_split(study: Study) -> Finding:
+    claim = f"The whole-image network is a little better than the split-image network ({study.header['images']['title']})."
+    names, printed = baseline_labels(study), averages(study.kind)
+    words = []
+    if set(names) >= {"whole", "split"}:
+        ours, theirs = final_images(study, names["whole"]), final_images(study, names["split"])
+        for metric, title, digits in (("ssim", "SSIM", 3), ("psnr", "PSNR in dB", 2)):
+            gap = getattr(printed["whole"], metric) - getattr(printed["split"], metric)
+            own, common = (estimate(ours, theirs, metric=name) for name in (f"own_{metric}", metric))
+            words.append(
+                f"{title}, each at its own size: {interval_text(own, digits=digits)}, printed {gap:+.{digits}f}; on the common grid: "
+                f"{interval_text(common, digits=digits)}"
+            )
+    text = f"Whole less split. {'. '.join(words)}." if words else ""
+    if reason := _unmeasured(study, "whole", "split"):
+        return Finding(claim, f"{reason} {text}".strip(), "not measured")
+    own = estimate(ours, theirs, metric="own_ssim")
+    agrees = _agreement(own)
+    if agrees == "agrees" and own.low > 2 * (printed["whole"].ssim - printed["split"].ssim):
+        agrees = "differs in size"
+    return Finding(claim, text, agrees)
+
+
+def _fall_above_focus(study: Study) -> Finding:
     claim = f"The scores fall steeply from z {FALL_FROM} on, because blur above the focal plane is of another kind."
-    sentences, agreement = [], "not measured"
-    mirrored = 2 * study.in_focus - FALL_FROM  # as far below focus
-    for label in names.values():
-        images = final_images(study, label)
-        last, first = images["level"].max(), images["level"].min()
-        high = _step(images, last, FALL_FROM)
-        sentence = f"{label}: SSIM changes by {interval_text(estimate(high))} from z {FALL_FROM} to z {last}"
-        if mirrored in set(images["level"]):
-            low = _step(images, first, mirrored)
-            sentence += f"; that is {interval_text(estimate(high, low))} beside its change below focus, from z {mirrored} to z {first}"
-            agreement = _agreement(estimate(low, high)) if agreement == "not measured" else agreement
-        sentences.append(f"{sentence}.")
+    images = final_images(study)
+    reach = min(images["level"].max() - study.in_focus, study.in_focus - images["level"].min())
+    last, first, mirrored = study.in_focus + reach, study.in_focus - reach, 2 * study.in_focus - FALL_FROM
+    if not {last, first, FALL_FROM, mirrored} <= set(images["level"]) or last <= FALL_FROM:
+        return Finding(
+            claim, f"z {FALL_FROM}, z {mirrored}, and as far planes on both sides beyond them are not all there.", "not measured"
+        )
+    sentences, judged = [], {}
+    for family, label in baseline_labels(study).items():
+        ours = final_images(study, label)
+        above, below = _step(ours, last, FALL_FROM), _step(ours, first, mirrored)
+        falls, more = estimate(above), estimate(above, below)
+        sentences.append(
+            f"{label}: SSIM changes by {interval_text(falls)} from z {FALL_FROM} to z {last}, which is {interval_text(more)} beside its change as "
+            f"far below focus, from z {mirrored} to z {first}."
+        )
+        judged[family] = "agrees" if falls.below and more.below else "differs" if falls.above or more.above else "open"
+        judged[family] = "not measured" if np.isnan(falls.low) else judged[family]
     if study.header["images"]["simulated"]:
         sentences.append("These planes are simulated by the same Gaussian above and below focus: a difference of kind can not show here.")
-    return Finding(claim, " ".join(sentences), agreement)
+        return Finding(claim, " ".join(sentences), "not measured")
+    if reason := _unmeasured(study, "whole"):
+        return Finding(claim, " ".join([reason, *sentences]), "not measured")
+    return Finding(claim, " ".join(sentences), judged["whole"])
 
 
-def _loss_on_synthetic_blur(study: Study | None) -> Finding:
+def _loss_on_synthetic_blur(study: Study) -> Finding:
     claim = "On synthetic cells the scores fall by only 15 % from the lightest to the heaviest blur."
-    if study is None or study.kind != "bbbc005":
-        return Finding(claim, "No networks were scored on BBBC005 (transfer.root).", "not measured")
-    names = baseline_labels(study)
-    losses = {label: _relative_loss(study, label) for label in names.values()}
-    words = [_fall_text(study, label) for label in losses]
-    first = losses[names["whole"]] if "whole" in names else next(iter(losses.values()))
-    agrees = "open"
-    if np.isnan(first.low):
-        agrees = "not measured"
-    elif first.high <= CLAIMED_LOSS:
-        agrees = "agrees"
-    elif first.low > CLAIMED_LOSS:
-        agrees = "differs"
-    return Finding(claim, " ".join(words), agrees)
+    other = study.transfer
+    if other is None or other.kind != "bbbc005" or study.kind != "bbbc006":
+        return Finding(claim, "No networks that were trained on BBBC006 were scored on BBBC005 (transfer.root).", "not measured")
+    names = baseline_labels(other)
+    words = " ".join(_fall_text(other, label) for label in names.values())
+    if reason := _unmeasured(other, "whole"):
+        return Finding(claim, f"{reason} {words}".strip(), "not measured")
+    first = _relative_loss(other, names["whole"])
+    agrees = (
+        "not measured"
+        if np.isnan(first.low)
+        else "agrees"
+        if first.high <= CLAIMED_LOSS
+        else "differs"
+        if first.low > CLAIMED_LOSS
+        else "open"
+    )
+    return Finding(claim, words, agrees)
 
 
-def _brightened_cells(study: Study, names: dict[str, str]) -> Finding:
-    claim = "The split-image network makes cells brighter."
-    if "split" not in names:
-        return Finding(claim, "It was not trained.", "not measured")
-    found = {label: estimate(final_images(study, label), metric="own_cells_bias") for label in names.values()}
-    words = [f"{label}: {interval_text(one)}" for label, one in found.items()]
-    text = f"Restored less in-focus brightness where cells are (Otsu), in units of [0, 1]: {'; '.join(words)}."
-    return Finding(claim, text, _agreement(found[names["split"]]))
+def _brightened_cells(study: Study) -> Finding:
+    claim = "The split-image network makes cells brighter than they were seen."
+    names, words, judged = baseline_labels(study), [], {}
+    for family, label in names.items():
+        ours = final_images(study, label)
+        size = int(study.trials[study.trials["label"] == label]["hyperparameters"].iloc[0]["image_size"])
+        seen = final_images(
+            study, do_nothing_label(study) if family == "whole" else do_nothing_label(study).replace("do-nothing", f"{AT_SIZE} {size} px")
+        )
+        text = f"{label}: {interval_text(estimate(ours, metric='own_cells_bias'))} from the in-focus image"
+        if len(seen):
+            judged[family] = estimate(ours, seen, metric="own_cells_bias")
+            text += f", {interval_text(judged[family])} from the defocused one"
+        words.append(text)
+    text = f"Brightness where cells are (Otsu), at the network’s own size, in units of [0, 1]. {'; '.join(words)}."
+    if reason := _unmeasured(study, "split"):
+        return Finding(claim, f"{reason} {text}", "not measured")
+    return Finding(claim, text, _agreement(judged["split"]) if "split" in judged else "not measured")
 
 
-def _seams(study: Study, names: dict[str, str]) -> Finding:
+def _seams(study: Study) -> Finding:
     claim = "Stitching patches leaves a “bordering” effect in the split-image network’s restorations."
-    rows = stitching_table(study)
+    names, rows = baseline_labels(study), stitching_table(study)
     rows = rows[rows["label"] == names.get("split")] if len(rows) else rows
     if rows.empty:
-        return Finding(claim, "No network that is trained on patches was confirmed.", "not measured")
-    found = estimate(rows, metric="excess")
-    ssim = estimate(rows, metric="ssim_gain")
+        return Finding(claim, "No network that is trained on patches was measured.", "not measured")
+    found, ssim = estimate(rows, metric="excess"), estimate(rows, metric="ssim_gain")
     text = (
         f"{names['split']}: the mean absolute error within {int(rows['border_px'].iloc[0])} px of a seam less that elsewhere, stitched, less the same "
         f"with the same weights on the whole image at once: {interval_text(found, digits=4)}. Stitched less whole, SSIM: {interval_text(ssim, digits=4)}."
     )
+    if names["split"] in collapsed(study):
+        text += " This network restores the same image whatever it is shown; what shows is the zero padding at the edge of each patch."
     return Finding(claim, text, _agreement(found))
 
 
@@ -210,9 +271,10 @@ def leak(study: Study) -> Leak | None:
     label = str(leaking["label"].iloc[0])
     shown = leaking[["field", "level"]].drop_duplicates()
     by_well = final_images(study, label).merge(shown, on=["field", "level"])
-    rows = {
-        metric: (_mean(leaking, metric), _mean(by_well, metric), estimate(leaking, by_well, metric=metric)) for metric in ("ssim", "psnr")
-    }
+    rows = {}
+    for metric in ("ssim", "psnr"):
+        within, apart = (estimate(side, metric=metric).mean for side in (leaking, by_well))
+        rows[metric] = (within, apart, estimate(leaking, by_well, metric=metric))
     return Leak(label, len(shown), rows)
 
 
@@ -231,7 +293,7 @@ def leak_text(found: Leak) -> str:
 def _relative_loss(study: Study, label: str) -> Estimate:
     images = final_images(study, label)
     first, last = (images[images["level"] == level].groupby(["well", "replicate"])["ssim"].mean() for level in _ends(images))
-    return estimate((1 - last / first).reset_index(), metric="ssim")
+    return estimate((1 - last / first).reset_index())
 
 
 def _fall_text(study: Study, label: str) -> str:
@@ -255,7 +317,7 @@ def _step(images: pd.DataFrame, level: int, start: int) -> pd.DataFrame:
 
 
 def _mean(images: pd.DataFrame, metric: str = "ssim") -> float:
-    return float(images[metric].mean())
+    return estimate(images, metric=metric).mean
 
 
 def _sign_text(found: Estimate) -> str:

@@ -11,7 +11,7 @@ from scipy import stats
 
 from analysis.load import Study, anything_finished
 from study.errors import StudyError
-from study.record.ledger import CEILING
+from study.record.ledger import AT_SIZE, CEILING, NO_CURVES
 
 MIN_WELLS = 8  # with fewer, no interval is worth its name
 FLIPS = 20_000
@@ -26,7 +26,7 @@ class Estimate:
     ----------
     mean : over wells, images of a well, and seeds.
     low, high : its 95 % interval; nan where there are too few wells for one.
-    p : of a sign-flip test over wells that it is 0; nan where there is no interval.
+    p : of a sign-flip test over wells that it is 0; nan where it was not asked for, or there is no interval.
     wells, seeds : how many of each.
     """
 
@@ -63,7 +63,7 @@ class Difference(Estimate):
     verdict: str
 
 
-def estimate(ours: pd.DataFrame, theirs: pd.DataFrame | None = None, *, metric: str = "ssim") -> Estimate:
+def estimate(ours: pd.DataFrame, theirs: pd.DataFrame | None = None, *, metric: str = "ssim", test: bool = False) -> Estimate:
     """Estimate the mean of a metric over wells and seeds, or the difference of two such means, paired by well.
 
     The standard error adds the variance between wells (of the paired differences) and between seeds (of each of the two),
@@ -75,6 +75,8 @@ def estimate(ours: pd.DataFrame, theirs: pd.DataFrame | None = None, *, metric: 
         Rows of `Study.images`: well, replicate and the metric.
     metric : str
         The column.
+    test : bool
+        Flip signs for p, too.
     """
     sides = [rows for rows in (ours, theirs) if rows is not None]
     tables = [rows.pivot_table(index="well", columns="replicate", values=metric) for rows in sides]
@@ -92,7 +94,7 @@ def estimate(ours: pd.DataFrame, theirs: pd.DataFrame | None = None, *, metric: 
     variance = sum(part for part, _ in parts)
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts) if variance > 0 else wells - 1
     reach = float(stats.t.ppf(0.975, freedom) * np.sqrt(variance))
-    return Estimate(mean, mean - reach, mean + reach, _sign_flip(values), wells, seeds)
+    return Estimate(mean, mean - reach, mean + reach, _sign_flip(values) if test else np.nan, wells, seeds)
 
 
 def final_images(study: Study, label: str | None = None, *, defocused: bool = True) -> pd.DataFrame:
@@ -168,7 +170,7 @@ def ranking(study: Study) -> pd.DataFrame:
         role = "baseline" if runs["baseline"].iloc[0] else "winner" if trial == best else "candidate"
         means = runs[["ssim", "psnr", "nrmse", "mse", "parameters", "training_seconds"]].mean()
         rows.append({"label": runs["label"].iloc[0], "role": role, "trial": trial, "seeds": len(runs), **means})
-    shown = study.references[(study.references["judged_on"] == judged_on) & ~study.references["label"].str.startswith(CEILING)]
+    shown = study.references[(study.references["judged_on"] == judged_on) & ~study.references["label"].str.startswith(NO_CURVES)]
     for _, row in shown.iterrows():
         rows.append({"label": row["label"], "role": "reference", "trial": -1, "seeds": 0, **row[["ssim", "psnr", "nrmse", "mse"]]})
     table = pd.DataFrame(rows)
@@ -205,18 +207,22 @@ def ceilings(study: Study) -> pd.DataFrame:
     return rows[["label", "ssim", "psnr", "row"]]
 
 
-def by_level(study: Study, metric: str) -> pd.DataFrame:
+def by_level(study: Study, metric: str, *, own: bool = False) -> pd.DataFrame:
     """Return a metric at every level: a row for each label, a column for each level, means over seeds.
 
-    The final phase's configurations, do-nothing on the same fields, and the paper's curves.
+    The final phase's configurations, do-nothing on the same fields, and the paper's curves; on the common grid, or each at its `own`
+    size, as the paper's are.
     """
     phase = final_phase(study)
     judged_on = "test" if phase == "confirm" else "validation"
     images = study.images
     kept = images[(images["phase"] == phase) | ((images["phase"] == "reference") & images["judged_on"].isin([judged_on, "paper"]))]
-    kept = kept[~kept["label"].str.startswith(CEILING)]
+    kept = kept[~kept["label"].str.startswith(CEILING if own else NO_CURVES)]
+    if own:
+        kept = kept.assign(**{metric: kept[f"own_{metric}"].where(kept["judged_on"] != "paper", kept[metric])})
     table = kept.pivot_table(index="label", columns="level", values=metric, aggfunc="mean")
-    order = [*ranking(study)["label"], *(label for label in table.index if label.startswith("paper: "))]
+    others = [label for label in table.index if label.startswith((AT_SIZE, "paper: "))]
+    order = [*ranking(study)["label"], *others]
     return table.reindex([label for label in order if label in table.index])
 
 
@@ -241,7 +247,7 @@ def differences(study: Study) -> list[Difference]:
         return []
     baseline = str(means[present].idxmax())
     rows = {label: images[images["label"] == label] for label in (baseline, *candidates)}
-    found = {candidate: estimate(rows[candidate], rows[baseline]) for candidate in candidates}
+    found = {candidate: estimate(rows[candidate], rows[baseline], test=True) for candidate in candidates}
     corrected = _holm([estimated.p for estimated in found.values()])
     scaled_down = bool(study.header["config"]["scaled_down"])
     return [
@@ -290,9 +296,10 @@ def what_differs(study: Study) -> list[str]:
         found.append("Images are shrunk by their area mean; the paper's bicubic resizing does not low-pass.")
     if config["evaluation"]["inference"] == "whole":
         found.append("The split-image network restores the whole image at once; the paper stitches patches.")
-    found.append(
-        f"Fields are divided by {images['well_title']}, so that no field is on two sides; the paper draws 20 % of each plane on its own."
-    )
+    if dataset.get("split", "by_well") == "by_well":
+        found.append(
+            f"Fields are divided by {images['well_title']}, so that no field is on two sides; the paper draws 20 % of each plane on its own."
+        )
     found.append("768 px is our reading of 36 patches of 128 px; the paper does not state the size.")
     return found
 
@@ -314,6 +321,25 @@ def _holm(values: list[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(values) - rank) * values[index]))
         corrected[index] = highest if np.isfinite(values[index]) else np.nan
     return corrected
+
+
+def what_differs_in_transfer(other: Study) -> list[str]:
+    """Say in sentences what differs between a transfer and the paper's: what was scored, and what the networks were trained on."""
+    images, trained_on = other.header["images"], other.header["trained_on"]
+    found = [
+        f"{images['fields']['test']} fields of {images['wells']['test']} {images['well_title']}s, none of which a network was trained on."
+    ]
+    if other.kind == "bbbc005":
+        found[0] = (
+            f"{images['fields']['test']} scenes at {len(other.header['store']['levels']) - 1} blur levels; the paper averages 9,000 images of 15."
+        )
+    if images["simulated"]:
+        found.append(f"The images are not the published files: {images['simulated']}.")
+    if trained_on["simulated"]:
+        found.append(f"The networks were trained on simulated planes: {trained_on['simulated']}.")
+    if trained_on["title"] != "BBBC006":
+        found.append(f"The networks were trained on {trained_on['title']}; the paper's on BBBC006.")
+    return found
 
 
 def against_each(study: Study, label: str, *, metric: str = "ssim") -> pd.DataFrame:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.load import Study
 from study.files import new_file
-from study.record.ledger import CEILING, level_means, read_events
+from study.record.ledger import NO_CURVES, level_means, read_events
 
 Example = tuple[str, dict[str, np.ndarray]]  # a label, and what `load_examples` returns
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442")
@@ -197,7 +197,7 @@ def draw_trial(folder: Path, score: dict[str, Any]) -> list[Path]:
     rows = {trial["label"]: score}
     for event in events:
         shown = event["event"] == "reference" and event["judged_on"] in (score["judged_on"], "paper")
-        if shown and not event["reference"].startswith(CEILING):
+        if shown and not event["reference"].startswith(NO_CURVES):
             rows[event["reference"]] = event
     table = pd.DataFrame(
         {label: dict(zip(row["levels"], level_means(row, "common", "ssim"), strict=True)) for label, row in rows.items()}

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis.compare import final_images
 from analysis.figures import save_figure
 from analysis.load import Study
-from study.record.ledger import CEILING
+from study.record.ledger import NO_CURVES
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -25,7 +25,8 @@ th { white-space: normal; } th.text { text-align: left; }
 .wide { overflow-x: auto; } img { max-width: 100%; } .warning { background: #fff3cd; padding: 0.6rem 1rem; }
 code { background: #f3f3f3; padding: 0 0.2rem; } figcaption, .note { color: #555; font-size: 0.9rem; } figure { margin: 1rem 0; }
 .source { color: #777; font-size: 0.8rem; } nav a { margin-right: 1rem; }
-@media screen { .still { display: none; } } @media print { .interactive, nav { display: none; } details > * { display: block; } }
+@media screen { .still { display: none; } }
+@media print { .interactive, nav { display: none; } details::details-content { content-visibility: visible; block-size: auto; } }
 """
 NO_SCRIPT = "<noscript><style>.still { display: block !important; } .interactive { display: none; }</style></noscript>"
 TEXT = ' class="text"'
@@ -84,7 +85,7 @@ def figure(study: Study, still: Figure, name: str, caption: str, *, interactive:
 def source(study: Study, labels: Iterable[str] | None = None) -> str:
     """Name the ledger's rows and the store that a table or figure of the outcome is made from."""
     images = final_images(study)
-    images = images[~images["label"].str.startswith(CEILING)]
+    images = images[~images["label"].str.startswith(NO_CURVES)]
     if labels is not None:
         images = images[images["label"].isin(list(labels))]
     named = []

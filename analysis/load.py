@@ -16,7 +16,7 @@ Event = dict[str, Any]
 KEY = ["phase", "trial", "replicate"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """Everything that a study left in its ledger.
 
@@ -75,7 +75,7 @@ def load_study(folder: Path) -> Study:
     if "resumed" in by_kind:
         header = header | {"config": by_kind["resumed"][-1]["config"]}
     ends, begun = by_kind.get("study_end", []), by_kind.get("resumed", [])
-    ended = bool(ends) and (not begun or ends[-1]["run"] >= begun[-1]["run"])
+    ended = bool(ends) and (not begun or ends[-1].get("run", 0) >= begun[-1]["run"])
     labels = {(event["phase"], event["trial"]): event["label"] for event in by_kind.get("trial", [])}
     scores = [event | {"label": labels[event["phase"], event["trial"]]} for event in by_kind.get("score", [])]
     study = Study(
@@ -84,7 +84,9 @@ def load_study(folder: Path) -> Study:
         problems=ends[-1]["problems"] if ended else None,
         openings=len(by_kind.get("test_opened", [])),
         trials=_trials(by_kind),
-        epochs=pd.DataFrame([{**_key(event), "epoch": event["epoch"], **event["metrics"]} for event in by_kind.get("epoch", [])]),
+        epochs=pd.DataFrame(
+            [{**_key(event), "row": event["row"], "epoch": event["epoch"], **event["metrics"]} for event in by_kind.get("epoch", [])]
+        ),
         images=_images([*scores, *map(_as_score, by_kind.get("reference", []))]),
         references=_references(by_kind.get("reference", [])),
         stitching=by_kind.get("stitching", []),
@@ -100,10 +102,11 @@ def _transfer(study: Study, by_kind: dict[str, list[Event]]) -> Study | None:
     other = by_kind["transfer_set"][0]
     scores = [event | {"phase": "confirm", "judged_on": "test"} for event in by_kind["transfer"]]
     means = {(event["trial"], event["replicate"]): event["summary"] for event in scores}
-    trials = study.trials[study.trials["phase"] == "confirm"].copy()
-    for index, run in trials.iterrows():
-        for name, value in means.get((run["trial"], run["replicate"]), {}).items():
-            trials.loc[index, name] = value
+    trials = study.trials[study.trials["phase"].isin(["confirm", "search"])].copy()  # the search says who its winner is
+    for index, run in trials[trials["phase"] == "confirm"].iterrows():
+        found = means.get((run["trial"], run["replicate"]), {})
+        for name in ("ssim", "psnr", "nrmse", "rmse", "mse"):
+            trials.loc[index, name] = found.get(name, np.nan)
     references = by_kind.get("transfer_reference", [])
     return dataclasses.replace(
         study,

@@ -10,26 +10,25 @@ import pandas as pd
 
 from analysis import html, interactive
 from analysis.claims import answers, claims, interval_text, leak, leak_text, stitching_table
-from analysis.compare import by_level, estimate, final_phase, ranking, what_differs
+from analysis.compare import by_level, estimate, final_phase, ranking, what_differs, what_differs_in_transfer
 from analysis.figures import Example, level_curves, load_examples, restorations, seam_profiles
 from analysis.load import Study
-from analysis.paper import AVERAGES, BY_LEVEL, FIGURE, audit
-from analysis.tables import PRINTED, average_table, in_focus_table, level_table, not_comparable
+from analysis.paper import AVERAGES, BY_LEVEL, FIGURE, audit, printed_level
+from analysis.tables import PRINTED, average_table, in_focus_table, level_table
 
 TITLES = {
-    "mse": "MSE",
-    "nrmse": "NRMSE (the paper’s “RMSE”)",
-    "psnr": "PSNR (dB)",
-    "ssim": "SSIM",
-    "rmse": "RMSE",
-    "ssim_range2": "SSIM, data range 2",
-}
+    "mse": "MSE", "nrmse": "NRMSE (the paper’s “RMSE”)", "psnr": "PSNR (dB)", "ssim": "SSIM", "ssim_range2": "SSIM, data range 2", "rmse": "RMSE",
+}  # fmt: skip
 MARKS = {"same": "=", "better": "+", "worse": "−"}
 TABLES_NOTE = (
-    "Each model at its own size, as the paper scores it; do-nothing at the whole-image network’s. In brackets: 95 % interval over wells and "
-    "seeds. The paper’s column “RMSE” behaves as a normalised one (its audit says why) and stands beside NRMSE; RMSE is the root of MSE. SSIM has "
-    "data range 1; older releases of scikit-image took 2 for floats, so that is here too. A printed number stands for all that round to it. "
-    "Verdicts: same, better, worse (ours, where the interval leaves out what is printed), or why they can not be compared."
+    "Each model at its own size, as the paper scores it; do-nothing at the size that is named, or the whole-image network’s. In brackets: 95 % interval "
+    "over test wells, and over seeds where there is more than one. The paper’s column “RMSE” behaves as a normalised one (its audit says why) and "
+    "stands beside NRMSE; RMSE is the root of MSE. SSIM has data range 1; the paper may have used 2, as older releases of scikit-image did for floats, "
+    "so its SSIM stands beside both. A printed number stands for all that round to it. Verdicts: same (the interval holds what is printed: not told "
+    "apart), better or worse than printed, or why the two can not be compared; one seed: chance between trainings is not counted."
+)
+MARKS_NOTE = (
+    "= same, + better, − worse than printed, n. c. not comparable, n. v. no verdict (too few wells); blank: the paper has no such cell."
 )
 
 
@@ -49,20 +48,22 @@ def paper_sections(study: Study) -> Iterator[str]:
 
 
 def result_tables(study: Study) -> dict[str, pd.DataFrame]:
-    """Return the tables that stand beside the paper's, by the name of their file."""
-    found = {
-        f"paper_table_{AVERAGES[study.kind]}": average_table(study),
-        f"paper_table_{BY_LEVEL[study.kind]}": level_table(study),
-        "in_focus": in_focus_table(study),
-        "claims": pd.DataFrame(claims(study)),
-    }
+    """Return the tables that stand beside the paper's, by the name of their file; those of a transfer begin with `transfer_`."""
+    found = {**_cell_tables(study), "claims": pd.DataFrame(claims(study))}
     if len(rows := stitching_table(study)):
         found["stitching"] = rows
     if study.transfer is not None:
-        other = study.transfer
-        found |= {f"paper_table_{AVERAGES[other.kind]}": average_table(other), f"paper_table_{BY_LEVEL[other.kind]}": level_table(other)}
-        found |= {"transfer_images": other.images, "transfer_in_focus": in_focus_table(other)}
+        other = {**_cell_tables(study.transfer), "images": study.transfer.images}
+        found |= {f"transfer_{name}": table for name, table in other.items()}
     return found
+
+
+def _cell_tables(study: Study) -> dict[str, pd.DataFrame]:
+    return {
+        f"paper_table_{AVERAGES[study.kind]}": average_table(study),
+        f"paper_table_{BY_LEVEL[study.kind]}": level_table(study),
+        "in_focus": in_focus_table(study),
+    }
 
 
 def average_text(study: Study) -> str:
@@ -81,6 +82,10 @@ def _questions(study: Study) -> Iterator[str]:
         {"the paper": [one.claim for one in found], "here": [one.agrees for one in found], "found here": [one.found for one in found]}
     )
     yield "<h3>The paper’s claims</h3>" + html.table(shown) + html.source(study)
+    if study.transfer is not None:
+        yield html.source(study.transfer)
+    if study.stitching:
+        yield _stitching_source(study)
 
 
 def _tables(study: Study) -> Iterator[str]:
@@ -88,11 +93,7 @@ def _tables(study: Study) -> Iterator[str]:
     rows = _average_rows(study)
     yield html.table(rows, classes=["verdict" if source == "verdict" else "" for source in rows[""]]) + html.source(study)
     yield f"<h3>Table {BY_LEVEL[study.kind]}: by {study.header['images']['level_title']}</h3>"
-    reason = not_comparable(study)
-    legend = (
-        f"Every cell: not comparable: {reason}." if reason else "= same, + better, − worse than printed; blank: the paper has no such cell."
-    )
-    yield html.paragraph(f"Ours, with the interval in the CSV file, then the paper’s. {legend}", "note")
+    yield html.paragraph(f"Ours, then the paper’s and how they compare. The intervals are in tables/*.csv. {MARKS_NOTE}", "note")
     table = level_table(study)
     for label in table["label"].unique():
         yield html.fold(label, html.table(_level_rows(study, table[table["label"] == label])) + html.source(study, [label]))
@@ -115,7 +116,7 @@ def _level_rows(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     title, rows = study.header["images"]["level_title"], []
     for level in sorted(table["level"].unique()):
         cells = table[table["level"] == level].set_index("metric")
-        row = {title: str(level)}
+        row = {title: f"{level} (level {printed_level(study.kind, level)})" if study.kind == "bbbc005" else str(level)}
         for metric in PRINTED:
             cell = cells.loc[metric]
             row |= {
@@ -127,8 +128,15 @@ def _level_rows(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _stitching_source(study: Study) -> str:
+    asked = sorted(study.stitching, key=lambda event: (event["trial"], event["replicate"]))
+    return html.source_rows(
+        study, ", ".join(f"{event['row']} (stitching of {event['label']}, seed {event['replicate']})" for event in asked)
+    )
+
+
 def _mark(verdict: str) -> str:
-    return MARKS.get(verdict, "n. c." if verdict.startswith("not") else "n. v." if verdict else "")
+    return MARKS.get(verdict.removesuffix(" (one seed)"), "n. c." if verdict.startswith("not") else "n. v." if verdict else "")
 
 
 def _with_interval(cell: pd.Series, metric: str) -> str:
@@ -191,7 +199,9 @@ def _in_focus(study: Study) -> Iterator[str]:
     title = study.header["images"]["level_title"]
     yield f"<h3>Harm done to an image that is in focus already ({title} {study.in_focus})</h3>"
     yield html.paragraph(
-        "Restorations of the in-focus image itself, on the common grid. Do-nothing is perfect here: all below it is harm.", "note"
+        "Restorations of the in-focus image itself, on the common grid, where do-nothing is exact. What a network lacks up to a perfect restoration of its "
+        "own image size is harm; what that lacks up to do-nothing is the size.",
+        "note",
     )
     yield html.table(pd.DataFrame(rows)) + html.source(study)
 
@@ -224,8 +234,7 @@ def _stitching(study: Study) -> Iterator[str]:
         name = f"seams-{int(runs['row'].iloc[0])}"
         yield html.figure(study, seam_profiles(profile, border_px=int(runs["border_px"].iloc[0])), name, caption)
     yield html.table(pd.DataFrame(shown).fillna(""))
-    named = ", ".join(f"{event['row']} ({event['label']}, seed {event['replicate']})" for event in study.stitching)
-    yield html.source_rows(study, named)
+    yield _stitching_source(study)
 
 
 def _leak(study: Study) -> Iterator[str]:
@@ -250,16 +259,28 @@ def _leak(study: Study) -> Iterator[str]:
 def _transfer(other: Study) -> Iterator[str]:
     images = other.header["images"]
     yield html.heading(f"The same networks on {images['title']}", "transfer")
-    yield html.paragraph(
-        f"{images['fields']['test']} fields of {images['wells']['test']} {images['well_title']}s that no network was trained on."
-    )
-    drawn = {"level_axis": images["level_axis"], "in_focus": images["in_focus_level"]}
-    for metric in ("ssim", "psnr"):
-        table = by_level(other, metric)
-        caption = f"{FIGURE[other.kind]} of the paper made again: {metric.upper()} by level, on the common grid. Grey: the paper’s curves."
-        name = f"transfer-{metric}-by-level"
-        still, moving = level_curves(table, metric=metric, **drawn), interactive.curves(table, name=name, metric=metric, **drawn)
-        yield html.figure(other, still, name, caption, interactive=moving)
+    yield "<p>What differs from the paper’s experiment:</p>" + html.bullets(what_differs_in_transfer(other))
+    yield from curve_figures(other, prefix="transfer-")
     yield from _tables(other)
     yield from _pictures(other, figures=("9",) if other.kind == "bbbc005" else (), file="transfer_examples.npz")
     yield from _in_focus(other)
+
+
+def curve_figures(study: Study, *, prefix: str = "") -> Iterator[str]:
+    """Yield the curves by level: the paper's figure made again, each model at its own size, and all on the common grid."""
+    images = study.header["images"]
+    drawn = {"level_axis": images["level_axis"], "in_focus": images["in_focus_level"]}
+    for own, place in (
+        (False, "on the common grid, where models can be compared with each other"),
+        (True, "each at its own size, as the paper’s"),
+    ):
+        for metric in ("ssim", "psnr"):
+            table = by_level(study, metric, own=own)
+            if not own:
+                table = table[~table.index.str.startswith("paper: ")]
+            name = f"{prefix}{metric}-by-level{'-own-size' if own else ''}"
+            made = f"{FIGURE[study.kind]} of the paper made again: " if own else ""
+            note = " “paper’s …”: the paper’s networks, trained here; grey, “paper: …”: the printed curves." if own else ""
+            still, moving = level_curves(table, metric=metric, **drawn), interactive.curves(table, name=name, metric=metric, **drawn)
+            yield html.figure(study, still, name, f"{made}{metric.upper()} by level, {place}.{note}", interactive=moving)
+    yield html.source(study)

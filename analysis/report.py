@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import html, interactive
+from analysis import html
 from analysis.compare import (
     against_each,
     by_level,
@@ -21,10 +21,8 @@ from analysis.compare import (
     what_differs,
     winner,
 )
-from analysis.figures import level_curves
 from analysis.load import Study, anything_finished, load_study
-from analysis.paper import FIGURE
-from analysis.paper_report import average_text, paper_sections, result_tables
+from analysis.paper_report import average_text, curve_figures, paper_sections, result_tables
 from analysis.search_report import search_sections
 from study.errors import StudyError
 from study.files import new_file
@@ -123,8 +121,10 @@ def _cautions(study: Study) -> list[str]:
 def _setting(study: Study) -> str:
     phase, images = final_phase(study), study.header["images"]
     side = "test" if phase == "confirm" else "validation"
+    scored = final_images(study)
+    scored = scored[scored["phase"] == phase]
     return (
-        f"{images['title']}: means over {images['fields'][side]} {side} fields of {images['wells'][side]} {images['well_title']}s and all "
+        f"{images['title']}: means over {scored['field'].nunique()} {side} fields of {scored['well'].nunique()} {images['well_title']}s and all "
         f"defocused levels, on the common grid of {study.header['config']['sizes']['common']} px (SSIM / PSNR)"
     )
 
@@ -181,19 +181,8 @@ def _difference_text(study: Study) -> list[str]:
 
 
 def _levels(study: Study) -> Iterator[str]:
-    images = study.header["images"]
-    yield html.heading(f"By {images['level_title']}", "levels")
-    drawn = {"level_axis": images["level_axis"], "in_focus": images["in_focus_level"]}
-    for metric in ("ssim", "psnr"):
-        table = by_level(study, metric)
-        figure = level_curves(table, metric=metric, **drawn)
-        moving = interactive.curves(table, name=f"{metric}-by-level", metric=metric, **drawn)
-        caption = (
-            f"{FIGURE[study.kind]} of the paper made again: {metric.upper()} by level, on the common grid. Grey: the paper’s curves, scored at "
-            "each model’s own size on its own images."
-        )
-        yield html.figure(study, figure, f"{metric}-by-level", caption, interactive=moving)
-    yield html.source(study)
+    yield html.heading(f"By {study.header['images']['level_title']}", "levels")
+    yield from curve_figures(study)
     yield from _winner_by_level(study)
     for metric, text in (("ssim", "{:.3f}"), ("psnr", "{:.2f}")):
         shown = by_level(study, metric).map(lambda value, t=text: "" if pd.isna(value) else t.format(value)).reset_index()

@@ -33,7 +33,7 @@ def search_sections(study: Study) -> Iterator[str]:
     yield from _front(study)
     yield from _what_mattered(study)
     yield html.fold("Every trial", html.table(_trial_rows(trials)))
-    yield html.source_rows(study, f"{trials['row'].min()} to {trials['row'].max()} (trials)")
+    yield html.source_rows(study, f"{trials['row'].min()} to {_last_row(study)}: the trials of the search, their epochs, scores and ends")
 
 
 def rung_agreement(study: Study) -> tuple[float, int, float]:
@@ -150,6 +150,13 @@ def common_rung(study: Study) -> tuple[optuna.Study, int] | None:
                 optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=float(scores[trial.number]))
             )
     return rung, epoch
+
+
+def _last_row(study: Study) -> int:
+    """Return the last ledger row that belongs to the search."""
+    searched = study.images[study.images["phase"] == "search"]["row"] if len(study.images) else study.images
+    rows = [study.trials[study.trials["phase"] == "search"]["row"].max(), study.epochs[study.epochs["phase"] == "search"]["row"].max()]
+    return int(max([*rows, *([searched.max()] if len(searched) else [])]))
 
 
 def _trial_rows(trials: pd.DataFrame) -> pd.DataFrame:

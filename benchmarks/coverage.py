@@ -1,4 +1,4 @@
-"""How often the interval of a difference holds the truth, and how often no difference is called one, on made-up data.
+"""How often the interval of a difference holds the truth, how often no difference is called one, and how often any of three is.
 
 ``python benchmarks/coverage.py [--repeats 2000] [--json FILE]``. The made-up SSIM of a field is a well's difficulty, shared by
 both configurations, plus a well's own response to each, a field's noise, and one number for each training (the seed).
@@ -16,23 +16,32 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pandas as pd
 
-from analysis.compare import estimate, judge
+from analysis.compare import _holm, estimate, judge
 
-SETTINGS = [(13, 3), (29, 2), (29, 3), (77, 3)]  # wells, seeds
+SETTINGS = [(13, 3), (29, 3), (48, 3), (77, 3)]  # wells, seeds
 GAINS = (0.0, 0.004, 0.02)
 WELL, RESPONSE, FIELD, SEED = 0.03, 0.01, 0.01, 0.004  # standard deviations of SSIM
 
 
-def made_up(wells: int, seeds: int, gain: float, rng: np.random.Generator) -> pd.DataFrame:
-    """Return the fields of two configurations, the second `gain` better in truth."""
+def made_up(wells: int, seeds: int, gains: dict[str, float], rng: np.random.Generator) -> pd.DataFrame:
+    """Return the fields of a baseline and of candidates that are so much better in truth."""
     difficulty = rng.normal(0, WELL, wells)
     rows = []
-    for label, mean in (("baseline", 0.8), ("candidate", 0.8 + gain)):
+    for label, mean in {"baseline": 0.8, **{name: 0.8 + gain for name, gain in gains.items()}}.items():
         response = rng.normal(0, RESPONSE / np.sqrt(2), wells)
         for seed in range(seeds):
             values = mean + difficulty + response + rng.normal(0, FIELD, wells) + rng.normal(0, SEED)
             rows.append(pd.DataFrame({"label": label, "replicate": seed, "well": np.arange(wells), "ssim": values}))
     return pd.concat(rows, ignore_index=True)
+
+
+def any_called(wells: int, seeds: int, rng: np.random.Generator) -> bool:
+    """Whether any of three candidates that equal the baseline in truth is called different, as a study's outcome is judged."""
+    images = made_up(wells, seeds, dict.fromkeys(("a", "b", "c"), 0.0), rng)
+    baseline = images[images["label"] == "baseline"]
+    found = [estimate(images[images["label"] == name], baseline, test=True) for name in ("a", "b", "c")]
+    corrected = _holm([one.p for one in found])
+    return any(judge(one, p, scaled_down=False).split()[0] in ("better", "worse") for one, p in zip(found, corrected, strict=True))
 
 
 def main() -> None:
@@ -48,13 +57,19 @@ def main() -> None:
             rng = np.random.default_rng([wells, seeds, int(gain * 1000)])
             held = called = 0
             for _ in range(options.repeats):
-                images = made_up(wells, seeds, gain, rng)
-                found = estimate(images[images["label"] == "candidate"], images[images["label"] == "baseline"])
+                images = made_up(wells, seeds, {"candidate": gain}, rng)
+                found = estimate(images[images["label"] == "candidate"], images[images["label"] == "baseline"], test=True)
                 held += found.low <= gain <= found.high
                 called += judge(found, found.p, scaled_down=False).split()[0] in ("better", "worse")
             row = {"wells": wells, "seeds": seeds, "gain": gain, "held": held / options.repeats, "called": called / options.repeats}
             results.append(row)
             print(f"{wells:5} {seeds:5} {gain:6.3f} {row['held']:18.1%} {row['called']:17.1%}", flush=True)
+    print("\nfamily of three candidates, none better: any called different (Holm)")
+    for wells, seeds in SETTINGS:
+        rng = np.random.default_rng([wells, seeds, 7])
+        wrong = sum(any_called(wells, seeds, rng) for _ in range(options.repeats))
+        results.append({"wells": wells, "seeds": seeds, "family": 3, "called": wrong / options.repeats})
+        print(f"{wells:5} {seeds:5} {wrong / options.repeats:17.1%}", flush=True)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
 

@@ -20,6 +20,8 @@ from study.errors import StudyError
 FORMAT = 2
 FILE_NAME = "ledger.jsonl"
 CEILING = "perfect restoration at"  # how the references begin that no model is, and no curve shows
+AT_SIZE = "do-nothing at"  # and do-nothing at another model's own size
+NO_CURVES = (CEILING, AT_SIZE)
 KEYS = {
     "study": (),  # configuration, environment, store, split
     "trial": ("phase", "trial", "replicate"),  # label, baseline, hyperparameters, seed

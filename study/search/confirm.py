@@ -60,13 +60,18 @@ def confirm_jobs(
     ]
 
 
-def leak_jobs(config: StudyConfig, points: Points, template: dict[str, Any], split: Split, store: Store) -> list[Job]:
-    """Return the same configurations with the same seeds under the paper's split within levels, judged on images that no split trains on.
+def leak_jobs(
+    config: StudyConfig, points: Points, template: dict[str, Any], split: Split, store: Store, *, epochs: Mapping[int, int]
+) -> list[Job]:
+    """Return the same configurations with the same seeds and epochs under the paper's split within levels, judged on images that no split trains on.
 
     The network of the split by well has seen none of their fields; this one has seen them at other levels.
     """
     sides = {"train": list(range(len(store.fields))), "judge": split.test, "held_out": _held_out(config, store)}
-    return [_job(config, "leak", trial, replicate, point, template | sides) for trial, replicate, point in _runs(config, points)]
+    return [
+        _job(config, "leak", trial, replicate, point, template | sides | {"epochs": epochs[trial]})
+        for trial, replicate, point in _runs(config, points)
+    ]
 
 
 def _runs(config: StudyConfig, points: Points) -> Iterator[tuple[int, int, dict[str, Any]]]:

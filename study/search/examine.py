@@ -89,6 +89,8 @@ def _questions(config: StudyConfig, store: Store, split: Split, other: Store | N
             every = list(range(len(other.fields)))
             task = Examination("transfer", folder, str(other.folder), every, [], judged_on=other.layout.title, **shared)
             questions.append((run, task))
+        if config.dataset.split == "within_levels":  # no field is held out at all of the levels to measure
+            continue
         patched = point.get("patch_size", point["image_size"]) < point["image_size"]
         if patched and ("stitching", run["trial"], run["replicate"]) not in answered:
             questions.append((run, Examination("stitching", folder, str(store.folder), split.test, shown, judged_on="test", **shared)))

@@ -9,10 +9,10 @@ from typing import Any
 from study.config import StudyConfig
 from study.data.store import Grid, Store
 from study.errors import StudyError
-from study.record.ledger import CEILING, Ledger, read_events
+from study.record.ledger import AT_SIZE, CEILING, Ledger, read_events
 from study.search.examine import answer_all
 from study.search.recording import Say
-from study.trial.classical import DECONVOLUTIONS, METHODS
+from study.trial.classical import DECONVOLUTIONS, METHODS, do_nothing
 from study.trial.evaluation import score_ceiling, score_classical, score_deconvolution
 
 
@@ -73,6 +73,9 @@ def references(
         if (label := f"{name} ({judged_on})") not in skip:
             grid = Grid(config.sizes.whole[0], config.dataset.resize)
             yield {"reference": label, **score_classical(method, store, grid=grid, held_out=held_out, **on).to_dict()}
+    if config.sizes.split != config.sizes.whole[0] and (label := f"{AT_SIZE} {config.sizes.split} px ({judged_on})") not in skip:
+        grid = Grid(config.sizes.split, config.dataset.resize)
+        yield {"reference": label, **score_classical(do_nothing, store, grid=grid, held_out=held_out, **on).to_dict()}
     for size in config.image_sizes:
         if (label := f"{CEILING} {size} px ({judged_on})") not in skip:
             yield {"reference": label, **score_ceiling(store, grid=Grid(size, config.dataset.resize), **on).to_dict()}

@@ -233,22 +233,26 @@ def _leak(run: _Run) -> None:
     """Train the confirmed whole-image baseline again under the paper's split within levels, to measure what that leaks."""
     confirmed = [event for event in run.events() if event["event"] == "trial" and event["phase"] == "confirm"]
     whole = {event["trial"]: event for event in confirmed if event["label"] == WHOLE_IMAGE}
-    jobs = leak_jobs(run.config, whole, _task_template(run), run.split, run.store)
+    epochs = {trial: event["epochs"] for trial, event in whole.items()}
+    jobs = leak_jobs(run.config, whole, _task_template(run), run.split, run.store, epochs=epochs)
     _judge(run, "leak", jobs, f"{WHOLE_IMAGE} with the paper's split within levels, {run.config.confirm.replicates} seeds")
 
 
 def _judge(run: _Run, phase: str, jobs: list[Job], text: str) -> None:
     """Open the test set, once for all jobs of a phase that are not done, and run them."""
+    if not jobs:
+        return
     events = run.events()
     done = {(event["trial"], event["replicate"]) for event in events if event["event"] == "trial_end" and event["phase"] == phase}
     left = [job for job in jobs if (job.trial, job.replicate) not in done]
-    if not left:
-        return
-    opening = sum(event["event"] == "test_opened" for event in events)
-    run.ledger.append("test_opened", opening=opening, phase=phase, candidates=sorted({job.trial for job in left}))
-    judge, held_out = left[0].task["judge"], left[0].task.get("held_out") if phase == "confirm" else None
+    if left:
+        opening = sum(event["event"] == "test_opened" for event in events)
+        run.ledger.append("test_opened", opening=opening, phase=phase, candidates=sorted({job.trial for job in left}))
+    judge, held_out = jobs[0].task["judge"], jobs[0].task.get("held_out") if phase == "confirm" else None
     record_references(run.config, run.store, run.ledger, judge, "test", held_out=held_out)
     record_deconvolutions(run.config, run.store, run.ledger, judge, run.say)
+    if not left:
+        return
     run.say(f"{phase}: {text}, on {len(judge)} test fields" + (f"; {len(done)} are done" if done else ""))
     _fit(run, phase=phase, ended=len(done), total=len(done) + len(left), configs=[job.to_config()["job"] for job in left])
 

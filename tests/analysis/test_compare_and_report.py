@@ -24,7 +24,11 @@ from study.record.ledger import Ledger
 
 LEVELS = [0, 16, 33]
 OTHERS = {"psnr": [20.0, float("inf"), 30.0], "nrmse": [0.3, 0.0, 0.2], "mse": [0.1, 0.0, 0.2]}
-POINTS = [{"family": "whole", "depth": 2}, {"family": "split", "depth": 3}, {"family": "whole", "depth": 4}]
+POINTS = [
+    {"family": "whole", "depth": 2, "image_size": 128},
+    {"family": "split", "depth": 3, "image_size": 768},
+    {"family": "whole", "depth": 4, "image_size": 128},
+]
 LABELS = ["paper's whole image", "paper's split image", "trial 0002"]
 
 
@@ -142,7 +146,9 @@ def test_the_report_is_one_file_with_all_that_was_asked_for(tmp_path: Path) -> N
     assert all(
         text in page for text in ("Table 1", "Table 3-4", "Figure 2", "RQ1", "RQ2", "The paper’s claims", "not comparable: scaled down")
     )
-    assert len(re.findall(r'<img [^>]+src="data:image/png;base64,', page)) == 4  # two by level, search, front
+    assert (
+        len(re.findall(r'<img [^>]+src="data:image/png;base64,', page)) == 6
+    )  # SSIM and PSNR on the common grid and at own size, search, front
     assert re.findall(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="(?!data:)', page) == []
     assert (study.folder / "tables" / "paper_table_1.csv").is_file()
     text = outcome_text(study)

@@ -12,16 +12,17 @@ from scipy import stats
 
 from analysis.claims import answers, claims, leak, leak_text
 from analysis.compare import Estimate, estimate
+from analysis.figures import load_examples, panels
 from analysis.load import Study, load_study
 from analysis.paper import reference_curves
 from analysis.paper_report import result_tables
 from analysis.report import write_report
-from analysis.tables import average_table, in_focus_table, level_table, verdict
-from study.config import StudyConfig
+from analysis.tables import average_table, in_focus_table, level_table, not_comparable, verdict
+from study.config import DatasetConfig, EvaluationConfig, StudyConfig
 from study.record.ledger import Ledger
 
 WELLS = [f"w{index}" for index in range(10)]
-PLANES, BLURS = [0, 7, 16, 25, 33], [1, 4, 48]
+PLANES, BLURS = [0, 7, 16, 25, 32], [1, 4, 48]
 POINTS = {
     "paper's whole image": {"family": "whole", "image_size": 128},
     "paper's split image": {"family": "split", "image_size": 768, "patch_size": 128},
@@ -29,10 +30,10 @@ POINTS = {
 
 
 def score(ssim: np.ndarray, levels: list[int], in_focus: int, **own: float) -> dict[str, Any]:
-    """A score with the SSIM of each well (row) and level (column); 20 dB everywhere, and the own metrics that are named."""
-    flat = np.full(ssim.shape, 20.0)
-    common = {"ssim": ssim, "psnr": flat, "nrmse": flat / 100, "mse": flat / 1000}
+    """A score with the SSIM of each well (row) and level (column), a PSNR that follows it, and the own metrics that are named."""
+    common = {"ssim": ssim, "psnr": 20 + 10 * ssim, "nrmse": 1 - ssim, "mse": (1 - ssim) / 10}
     at_own = {name: np.full(ssim.shape, own.get(name, 0.5)) for name in ("mse", "rmse", "nrmse", "psnr", "ssim_range2", "cells_bias")}
+    at_own["cells_bias"] += 0.05 * (ssim - np.nanmean(ssim))  # as noisy as that
     defocused = [index for index, level in enumerate(levels) if level != in_focus]
     return {
         "judged_on": "test", "levels": levels, "fields": WELLS, "wells": WELLS,
@@ -42,67 +43,110 @@ def score(ssim: np.ndarray, levels: list[int], in_focus: int, **own: float) -> d
     }  # fmt: skip
 
 
-def make_study(folder: Path, *, simulated: str | None = None, leak_by: float | None = None, transfer: bool = False) -> Study:
-    """Write a study in which whole is .05 better than split and .1 above do-nothing, and falls by .1 from z 25 to z 33."""
+FAITHFUL = StudyConfig(name="made-up", dataset=DatasetConfig(resize="paper"), evaluation=EvaluationConfig(inference="stitched")).to_dict()
+SHAPE = {0: -0.05, 7: 0.0, 16: 0.1, 25: 0.0, 32: -0.1}  # falls by .05 below focus, by .1 above
+
+
+def make_study(
+    folder: Path,
+    *,
+    simulated: str | None = None,
+    leak_by: float | None = None,
+    transfer: bool = False,
+    gap: float = 0.05,
+    shape: dict[int, float] = SHAPE,
+    brighter: float = 0.02,
+    collapse: bool = False,
+    excess: float = 0.01,
+    lost: float = 0.1,
+    searched: bool = False,
+    unanswered: bool = False,
+    examples: bool = False,
+    **header: Any,
+) -> Study:
+    """Write a study in which whole is `gap` better than split and .1 above do-nothing; three seeds each."""
     rng = np.random.default_rng(0)
-    well = rng.normal(0, 0.01, (len(WELLS), 1))
-    shape = np.array([-0.05, 0, 0.1, 0, -0.1])
+    well, curve = rng.normal(0, 0.01, (len(WELLS), 1)), np.array(list(shape.values()))
     images = {
         "title": "BBBC006", "simulated": simulated, "in_focus_level": 16, "level_title": "z-plane", "level_axis": "z",
-        "shown_levels": [0, 33], "well_title": "well", "fields": {"test": 10}, "wells": {"test": 10},
+        "shown_levels": [0, 32], "well_title": "well", "fields": {"train": 758, "test": 10}, "wells": {"train": 374, "test": 10},
     }  # fmt: skip
+    points = POINTS | ({"trial 0002": POINTS["paper's whole image"]} if searched else {})
 
     def noise(count: int) -> np.ndarray:
         return rng.normal(0, 0.002, (len(WELLS), count))
 
     with Ledger(folder) as ledger:
         ledger.append(
-            "study", uid="u", name="made-up", config=StudyConfig(name="made-up").to_dict(), split={}, images=images,
-            store={"kind": "bbbc006", "levels": PLANES, "fingerprint": "abc", "source": "raw"},
+            "study", uid="u", name="made-up", config=FAITHFUL | header, split={}, images=images,
+            store={"kind": "bbbc006", "levels": list(range(34)), "fingerprint": "abc", "source": "raw"},
             environment={"packages": {}, "git": "0", "python": "3.11", "backend": "tensorflow", "command": ["run.py"]},
         )  # fmt: skip
         for reference in reference_curves("bbbc006"):
             ledger.append("reference", **reference)
-        ledger.append("reference", reference="do-nothing (test)", **score(0.7 + well + shape + noise(5), PLANES, 16))
-        for trial, (label, point) in enumerate(POINTS.items()):
-            for replicate in range(3):
-                key = {"phase": "confirm", "trial": trial, "replicate": replicate}
-                ledger.append("trial", **key, label=label, baseline=True, hyperparameters=point, seed=0, folder="none")
-                ledger.append("epoch", **key, epoch=1, metrics={"loss": 0.1}, cost={"parameters": 1.0, "training_seconds": 1.0})
-                values = 0.8 - 0.05 * trial + well + shape + noise(5)
-                ledger.append(
-                    "score", **key, **score(values, PLANES, 16, psnr=30.277 if trial == 0 else 20.0, cells_bias=0.02 * trial), cost={}
-                )
-                ledger.append("trial_end", **key, status="finished", reason="", epoch=1)
-                if trial == 0 and leak_by is not None:
-                    held_out = np.where(np.arange(50).reshape(10, 5) % 4 == 0, values + leak_by + noise(5), np.nan)
-                    leaking = {**key, "phase": "leak"}
-                    ledger.append("trial", **leaking, label=label, baseline=True, hyperparameters=point, seed=0, folder="none")
-                    ledger.append("score", **leaking, **score(held_out, PLANES, 16), cost={})
-                    ledger.append("trial_end", **leaking, status="finished", reason="", epoch=1)
-                if trial == 1:
-                    ledger.append("stitching", trial=1, replicate=replicate, label=label, **stitching(rng))
+        seen = score(0.7 + well + curve + noise(5), PLANES, 16, cells_bias=-0.1)
+        ledger.append("reference", reference="do-nothing (test)", **seen)
+        ledger.append("reference", reference="do-nothing at 768 px (test)", **seen)
+        for trial, (label, point) in enumerate(points.items()):
+            for phase, seeds in (("search", int(searched)), ("confirm", 3)):
+                for replicate in range(seeds):
+                    key = {"phase": phase, "trial": trial, "replicate": replicate}
+                    place = folder / "trials" / f"{phase}-{trial}-{replicate}"
+                    if examples:
+                        write_examples(place, size=32 if trial == 1 else 16)
+                    about = {"label": label, "baseline": trial < 2, "hyperparameters": point, "seed": 0, "folder": str(place)}
+                    ledger.append("trial", **key, **about)
+                    ledger.append("epoch", **key, epoch=1, metrics={"loss": 0.1}, cost={"parameters": 1.0, "training_seconds": 1.0})
+                    values = 0.8 - gap * (trial == 1) + well + curve + noise(5)
+                    if trial == 1 and collapse:
+                        values = np.full((10, 5), 0.4) + well
+                    own = {"psnr": 30.277 if trial == 0 else 20.0, "cells_bias": -0.1 + brighter * (trial == 1)}
+                    found = score(values, PLANES, 16, **own)
+                    found["summary"]["objective"] = found["summary"]["ssim"]
+                    ledger.append("score", **key, **found, cost={})
+                    ledger.append("trial_end", **key, status="finished", reason="", epoch=1)
+                    if trial == 0 and leak_by is not None and phase == "confirm":
+                        held_out = np.where(np.arange(50).reshape(10, 5) % 4 == 0, values + leak_by + noise(5), np.nan)
+                        leaking = {**key, "phase": "leak"}
+                        ledger.append("trial", **leaking, label=label, baseline=True, hyperparameters=point, seed=0, folder="none")
+                        ledger.append("score", **leaking, **score(held_out, PLANES, 16), cost={})
+                        ledger.append("trial_end", **leaking, status="finished", reason="", epoch=1)
+                    if trial == 1 and phase == "confirm":
+                        ledger.append("stitching", trial=1, replicate=replicate, label=label, **stitching(rng, excess))
         if transfer:
             ledger.append(
-                "transfer_set", store={"kind": "bbbc005", "levels": BLURS, "fingerprint": "def", "source": "raw5"},
-                images=images | {"title": "BBBC005", "in_focus_level": 1, "level_title": "blur level F", "shown_levels": [4, 48]},
+                "transfer_set", store={"kind": "bbbc005", "levels": [1, *range(15)], "fingerprint": "def", "source": "raw5"},
+                images=images | {
+                    "title": "BBBC005", "simulated": None, "in_focus_level": 1, "level_title": "blur level F", "shown_levels": [4, 48],
+                    "fields": {"test": 10}, "wells": {"test": 10},
+                },
             )  # fmt: skip
             for reference in reference_curves("bbbc005"):
                 ledger.append("transfer_reference", **reference)
             ledger.append("transfer_reference", reference="do-nothing (test)", **score(np.tile([1, 0.9, 0.6], (10, 1)) + well, BLURS, 1))
-            for trial, label in enumerate(POINTS):
-                for replicate in range(3):
-                    values = np.tile([1, 0.9, 0.9 * (0.9 if trial == 0 else 0.7)], (10, 1)) + noise(3)
+            for trial, label in enumerate(points):
+                for replicate in range(0 if unanswered and trial == 1 else 3):
+                    values = np.tile([1, 0.9, 0.9 * (1 - (lost if trial != 1 else 0.3))], (10, 1)) + noise(3)
                     ledger.append("transfer", trial=trial, replicate=replicate, label=label, **score(values, BLURS, 1))
         ledger.append("test_opened", opening=0)
         ledger.append("study_end", run=0, status="finished", problems=[])
     return load_study(folder)
 
 
-def stitching(rng: np.random.Generator) -> dict[str, Any]:
-    """Errors .01 higher at the seams than inside when stitched, and .002 higher when not."""
+def write_examples(folder: Path, *, size: int) -> None:
+    """Leave example restorations as a trial does."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(size)
+    for name, levels in (("examples.npz", PLANES), ("transfer_examples.npz", BLURS)):
+        images = rng.integers(0, 255, (2, len(levels), size, size)).astype(np.uint8)
+        arrays = {"defocused": images[0], "restored": images[1], "in_focus": images[0, 0]}
+        np.savez(folder / name, **arrays, levels=np.array(levels), field=np.array("w0"))
+
+
+def stitching(rng: np.random.Generator, excess: float) -> dict[str, Any]:
+    """Errors `excess` higher at the seams than inside when stitched, and .002 higher when not."""
     inside = rng.normal(0.05, 0.001, 10)
-    border = {"stitched": (inside + 0.01).tolist(), "whole": (inside + 0.002).tolist()}
+    border = {"stitched": (inside + excess).tolist(), "whole": (inside + 0.002).tolist()}
     same = {mode: inside.tolist() for mode in ("stitched", "whole")}
     return {
         "levels": [0, 33], "fields": WELLS, "wells": WELLS, "patch_size": 128, "border_px": 8, "border": border, "inside": same,
@@ -137,35 +181,95 @@ def test_cells_beside_the_paper(tmp_path: Path) -> None:
     assert (cell["paper"], cell["verdict"]) == ("30.277", "same")
     assert table.loc[("paper's split image", "psnr"), "verdict"] == "worse"  # 20 against 26.905 dB
     assert table.loc[("paper's whole image", "mse"), "verdict"] == "worse"  # .5 against .001
+    assert table.loc[("paper's whole image", "ssim_range2"), "paper"] == "0.876"
     assert table.loc[("do-nothing (test)", "ssim"), "verdict"] == ""
+    assert table.loc[("do-nothing at 768 px (test)", "ssim"), "ours"] == pytest.approx(0.7 - 0.15 / 4, abs=0.01)
     assert table.loc[("paper's whole image", "ssim"), "ours"] == pytest.approx(0.8 - 0.15 / 4, abs=0.01)
     levels = level_table(study).set_index(["label", "level", "metric"])
-    assert levels.loc[("paper's whole image", 33, "ssim"), "paper"] == "0.686"
-    assert levels.loc[("paper's whole image", 33, "mse"), "paper"] == "0.004"
+    assert levels.loc[("paper's whole image", 32, "ssim"), "paper"] == "0.755"
+    assert levels.loc[("paper's whole image", 32, "mse"), "paper"] == "0.003"
     assert 16 not in level_table(study)["level"].unique()
-    assert set(average_table(make_study(tmp_path / "sim", simulated="by a Gaussian"))["verdict"]) == {"not comparable: simulated", ""}
     harm = in_focus_table(study).set_index(["label", "metric"])
     assert harm.loc[("paper's whole image", "ssim"), "ours"] == pytest.approx(0.9, abs=0.01)
 
 
-def test_claims_are_judged_by_their_intervals(tmp_path: Path) -> None:
-    study = make_study(tmp_path / "s", transfer=True)
-    assert [one.agrees for one in claims(study)] == ["agrees"] * 5
-    assert "+0.05" in claims(study)[0].found
-    assert "10.0% lost" in claims(study)[2].found
-    assert "30.1% lost" in claims(study)[2].found
-    assert "+0.0080" in claims(study)[4].found  # (.01 - 0) - (.002 - 0)
-    without = claims(make_study(tmp_path / "without"))
-    assert without[2].agrees == "not measured"
+@pytest.mark.parametrize(
+    ("header", "simulated", "family", "reason"),
+    [
+        ({}, None, "split", ""),
+        ({}, "by a Gaussian", "split", "simulated"),
+        ({"scaled_down": True}, None, "whole", "scaled down"),
+        ({"dataset": FAITHFUL["dataset"] | {"resize": "antialiased"}}, None, "whole", "resized by area mean"),
+        ({"dataset": FAITHFUL["dataset"] | {"channel": "w2"}}, None, "whole", "channel w2"),
+        ({"training": FAITHFUL["training"] | {"epochs": 2}}, None, "whole", "2 epochs"),
+        ({"training": FAITHFUL["training"] | {"patches_per_image": 1}}, None, "split", "patches were sampled"),
+        ({"training": FAITHFUL["training"] | {"patches_per_image": 1}}, None, "whole", ""),
+        ({"evaluation": {"inference": "whole"}}, None, "split", "not stitched"),
+    ],
+)
+def test_a_number_is_judged_only_where_it_was_made_as_the_papers(
+    header: dict[str, Any], simulated: str | None, family: str, reason: str, tmp_path: Path
+) -> None:
+    study = make_study(tmp_path / "s", simulated=simulated, **header)
+    assert not_comparable(study, family, average=True) == reason
+    judged = set(average_table(study)["verdict"]) - {""}
+    assert (f"not comparable: {reason}" in judged) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("changes", "claim", "agrees"),
+    [
+        ({}, 0, "agrees"),
+        ({"gap": -0.05}, 0, "differs"),
+        ({"gap": 0.0}, 0, "open"),
+        ({"gap": 0.3}, 0, "differs in size"),
+        ({"collapse": True}, 0, "not measured"),
+        ({}, 1, "agrees"),
+        ({"shape": {0: -0.1, 7: 0.0, 16: 0.1, 25: 0.0, 32: -0.1}}, 1, "open"),
+        ({"shape": {0: -0.1, 7: 0.0, 16: 0.1, 25: 0.0, 32: 0.05}}, 1, "differs"),
+        ({"simulated": "by a Gaussian"}, 1, "not measured"),
+        ({}, 2, "not measured"),
+        ({"transfer": True}, 3, "agrees"),
+        ({"transfer": True, "lost": 0.2}, 3, "differs"),
+        ({}, 3, "agrees"),
+        ({"brighter": -0.02}, 3, "differs"),
+        ({"brighter": 0.0}, 3, "open"),
+        ({"collapse": True}, 3, "not measured"),
+        ({}, 4, "agrees"),
+        ({"excess": 0.001}, 4, "differs"),
+    ],
+)
+def test_claims_are_judged_by_their_intervals(changes: dict[str, Any], claim: int, agrees: str, tmp_path: Path) -> None:
+    found = claims(make_study(tmp_path / "s", **changes))[claim]
+    assert found.agrees == agrees, found
+
+
+def test_claims_name_their_numbers(tmp_path: Path) -> None:
+    found = claims(make_study(tmp_path / "s", transfer=True))
+    assert "+0.05" in found[0].found
+    assert "BBBC005" in found[1].claim
+    assert "10.0% lost" in found[3].found
+    assert "30.1% lost" in found[3].found
+    assert "+0.0080" in found[5].found  # (.01 - 0) - (.002 - 0)
 
 
 def test_the_research_questions_are_answered_beside_do_nothing(tmp_path: Path) -> None:
-    (_, first), (_, second) = answers(make_study(tmp_path / "s", transfer=True))
+    (_, first), (_, second) = answers(make_study(tmp_path / "s", transfer=True, searched=True))
     assert "+0.100 (95 % interval" in first[0]
     assert "better at 4 of 4, worse at 0, not separable at 0" in first[0]
+    assert any(sentence.startswith("trial 0002") for sentence in first)
     assert "scored on BBBC005" in second[0]
+    assert any(sentence.startswith("trial 0002") for sentence in second)  # the search's winner is transferred, too
     (_, _), (_, none) = answers(make_study(tmp_path / "without"))
     assert "Not measured" in none[0]
+
+
+def test_a_transfer_that_is_not_finished_is_reported_as_far_as_it_is(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "s", transfer=True, unanswered=True)
+    assert study.transfer is not None
+    assert set(average_table(study.transfer)["label"]) == {"paper's whole image", "do-nothing (test)"}
+    assert claims(study)[1].agrees == "not measured"
+    assert write_report(study).is_file()
 
 
 @pytest.mark.parametrize(("by", "told"), [(0.02, "fields leak"), (0.0, "no leak can be told")])
@@ -185,5 +289,34 @@ def test_the_report_holds_the_transfer_the_seams_and_the_leak(tmp_path: Path) ->
     page = write_report(study).read_text()
     for text in ("Table 2: averages", "Table 5: by blur level F", "Figure 3 of the paper", "bordering effect of stitching", "split leaks"):
         assert text in page
-    assert page.count('class="plotly-graph-div"') == 4  # SSIM and PSNR, here and there
-    assert {"paper_table_1", "paper_table_3-4", "paper_table_2", "paper_table_5", "stitching", "claims"} <= set(result_tables(study))
+    assert page.count('class="plotly-graph-div"') == 8  # SSIM and PSNR, on the common grid and at own size, here and there
+    assert {"paper_table_1", "paper_table_3-4", "transfer_paper_table_2", "transfer_paper_table_5", "stitching", "claims"} <= set(
+        result_tables(study)
+    )
+
+
+def test_the_papers_pictures_are_made_again_and_move(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "s", transfer=True, searched=True, examples=True)
+    page = write_report(study).read_text()
+    for number in ("4", "5", "6", "9"):
+        assert f"Figure {number} of the paper made again" in page
+        assert (study.folder / "figures" / f"figure-{number}.png").is_file()
+    assert "confirm-0-0/examples.npz" in page
+    titles = [title for title, _ in panels([(label, examples_of(study, trial)) for trial, label in enumerate(POINTS)], 25)]
+    assert titles == ["defocused", "best affine fit", *POINTS, "in focus"]
+    assert page.count('class="plotly-graph-div"') == 8 + 2  # curves, and pictures with a slider
+
+
+def test_the_best_affine_fit_of_a_picture_against_least_squares() -> None:
+    rng = np.random.default_rng(0)
+    seen, focus = rng.integers(0, 200, (1, 9, 9)).astype(np.uint8), rng.integers(0, 255, (9, 9)).astype(np.uint8)
+    arrays = {"defocused": seen, "restored": seen, "in_focus": focus, "levels": np.array([3])}
+    fitted = dict(panels([("a", arrays)], 3))["best affine fit"]
+    slope, offset = np.polyfit(seen.ravel().astype(float), focus.ravel().astype(float), 1)
+    np.testing.assert_allclose(fitted, np.clip(slope * seen[0] + offset, 0, 255), atol=0.5001)
+
+
+def examples_of(study: Study, trial: int) -> dict[str, np.ndarray]:
+    found = load_examples(study.folder / "trials" / f"confirm-{trial}-0")
+    assert found is not None
+    return found

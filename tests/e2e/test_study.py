@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import os
 import re
 import shutil
@@ -229,6 +230,25 @@ def test_a_finished_study_is_extended_by_trials_by_another_data_set_and_by_the_l
     refused = _run_in(tmp_path, "--extend", str(folder), "--training.epochs", "9")
     assert refused.returncode == 2
     assert "training.epochs can not change" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+def test_a_baseline_that_can_not_run_fails_the_study_and_optuna_holds_what_happened(raw_folder: Path, tmp_path: Path) -> None:
+    trials = tmp_path / "studies" / "broken" / "trials"
+    trials.mkdir(parents=True)
+    for number in ("0001", "0003"):  # a file where a trial wants its folder: a baseline and a searched trial raise
+        (trials / number).write_text("in the way")
+    done = run("--config", "smoke", "--name", "broken", "--dataset.root", str(raw_folder), *SMALL, folder=tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "problem: paper's split image did not run to its end (search, seed 0)" in done.stderr
+    ends = {e["trial"]: e for e in read_events(tmp_path / "studies" / "broken") if e["event"] == "trial_end" and e["phase"] == "search"}
+    assert {trial for trial, end in ends.items() if end["status"] == "failed"} == {1, 3}
+    held = optuna.load_study(study_name="broken", storage=f"sqlite:///{tmp_path / 'studies' / 'broken' / 'optuna.db'}").trials
+    told = {"finished": "COMPLETE", "stopped": "PRUNED", "failed": "FAIL"}
+    assert [trial.state.name for trial in held] == [told[ends[number]["status"]] for number in range(len(held))]
+    report = html.unescape((tmp_path / "studies" / "broken" / "report.html").read_text())
+    assert "paper's split image did not run to its end" in report
 
 
 def _run_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

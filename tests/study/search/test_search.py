@@ -260,7 +260,8 @@ def test_confirmation_trains_on_all_but_the_test_set_with_a_seed_for_each_replic
     assert [(job.trial, job.replicate) for job in jobs] == [(0, 0), (0, 1), (0, 2), (3, 0), (3, 1), (3, 2)]
     assert all(job.task["train"] == [1, 2, 4] and job.task["judge"] == [0, 3] and job.task["judged_on"] == "test" for job in jobs)
     assert len({job.task["seed"] for job in jobs}) == 6
-    leaking = leak_jobs(StudyConfig(name="x"), points, {"epochs": 1}, split, store)
+    leaking = leak_jobs(StudyConfig(name="x"), points, {"epochs": 1}, split, store, epochs={0: 5, 3: 7})
+    assert [job.task["epochs"] for job in leaking] == [5] * 3 + [7] * 3
     assert [job.task["seed"] for job in leaking] == [job.task["seed"] for job in jobs]
     assert all(job.task["train"] == [0, 1, 2, 3, 4] and job.task["judge"] == [0, 3] for job in leaking)
     assert len({str(job.task["held_out"]) for job in leaking}) == 1

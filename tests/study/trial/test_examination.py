@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from skimage.metrics import structural_similarity
 
+from study.config import DatasetConfig
+from study.data.prepare import prepare
 from study.data.store import Grid, Store
 from study.trial.evaluation import cells_bias
 from study.trial.examination import distance_to_seam, examine, measure_stitching
 from study.trial.task import Examination, TrialTask
-from study.trial.training import run_trial
+from study.trial.training import load_model, run_trial
 
 MakeTask = Callable[..., TrialTask]
 SPLIT = {"family": "split", "depth": 1, "filters": 4, "loss": "l1", "image_size": 32, "patch_size": 16}
@@ -42,15 +44,23 @@ def test_stitching_is_measured_as_it_is_by_hand(make_task: MakeTask, store: Stor
         assert np.average(found["profile"][mode], weights=weights) == pytest.approx(error.mean())
 
 
-def test_a_transfer_scores_the_weights_that_were_left_on_other_images(make_task: MakeTask, store: Store) -> None:
+def test_a_transfer_scores_the_weights_that_were_left_on_other_images(
+    make_task: MakeTask, store: Store, raw_folder: Path, tmp_path: Path
+) -> None:
     task = make_task(hyperparameters=SPLIT)
-    score = list(run_trial(task))[-1].score
-    assert score is not None
+    list(run_trial(task))
+    other = prepare(DatasetConfig(kind="bbbc006", levels=[11, 16, 21]), raw_folder, tmp_path, grids=[Grid(32, "antialiased")])
+    fields = [0, 3]
     asked = Examination(
-        "transfer", task.folder, str(store.folder), task.judge, [], common_size=task.common_size, inference="whole",
-        judged_on="elsewhere", threads=1,
-    )  # fmt: skip
-    assert examine(asked) == asdict(score) | {"judged_on": "elsewhere"}
+        "transfer", task.folder, str(other.folder), fields, [], common_size=32, inference="whole", judged_on="elsewhere", threads=1
+    )
+    found = examine(asked)
+    assert (found["judged_on"], found["levels"], found["fields"]) == ("elsewhere", [11, 16, 21], [other.fields[field] for field in fields])
+    image = other.as_float(Grid(32, "antialiased"), 3, 0)
+    restored = load_model(Path(task.folder), size=32).predict_on_batch(image[None, ..., None])[0, ..., 0]
+    target = other.as_float(Grid(32, "antialiased"), 3, 1)
+    expected = structural_similarity(target.astype(float), np.asarray(restored, float), data_range=1.0)
+    assert found["own"]["ssim"][1][0] == pytest.approx(expected, abs=1e-6)
     assert (Path(task.folder) / "transfer_examples.npz").is_file()
 
 
