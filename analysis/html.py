@@ -21,7 +21,7 @@ table { border-collapse: collapse; margin: 0.8rem 0; font-variant-numeric: tabul
 th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; vertical-align: top; }
 th:first-child, td:first-child, td.text { text-align: left; } td.text { white-space: normal; min-width: 14rem; }
 tr.winner td { font-weight: 600; } tr.reference td { color: #555; font-style: italic; } tr.verdict td { color: #555; font-size: 0.85rem; white-space: normal; }
-th { white-space: normal; } th.text { text-align: left; }
+table.narrow td { white-space: normal; } th { white-space: normal; } th.text { text-align: left; }
 .wide { overflow-x: auto; } img { max-width: 100%; } .warning { background: #fff3cd; padding: 0.6rem 1rem; }
 code { background: #f3f3f3; padding: 0 0.2rem; } figcaption, .note { color: #555; font-size: 0.9rem; } figure { margin: 1rem 0; }
 .source { color: #777; font-size: 0.8rem; } nav a { margin-right: 1rem; }
@@ -62,15 +62,16 @@ def fold(title: str, content: str) -> str:
     return f"<details><summary>{escape(title)}</summary>{content}</details>"
 
 
-def table(rows: pd.DataFrame, *, classes: Sequence[str] = ()) -> str:
-    """Return a table of texts; `classes` are those of its rows."""
+def table(rows: pd.DataFrame, *, classes: Sequence[str] = (), narrow: bool = False) -> str:
+    """Return a table of texts; `classes` are those of its rows. A `narrow` one breaks lines in its cells."""
     head = "".join(f"<th{TEXT if name in PROSE else ''}>{escape(str(name))}</th>" for name in rows.columns)
     body = []
     for number, (_, row) in enumerate(rows.iterrows()):
         kind = f' class="{classes[number]}"' if classes else ""
         cells = ((str(value), TEXT if name in PROSE else "") for name, value in row.items())
         body.append(f"<tr{kind}>" + "".join(f"<td{style}>{escape(value)}</td>" for value, style in cells) + "</tr>")
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    kind = ' class="narrow"' if narrow else ""
+    return f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
 
 
 def figure(study: Study, still: Figure, name: str, caption: str, *, interactive: str = "") -> str:

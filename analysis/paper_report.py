@@ -91,7 +91,7 @@ def _questions(study: Study) -> Iterator[str]:
 def _tables(study: Study) -> Iterator[str]:
     yield f"<h3>Table {AVERAGES[study.kind]}: averages</h3>" + html.paragraph(TABLES_NOTE, "note")
     rows = _average_rows(study)
-    yield html.table(rows, classes=["verdict" if source == "verdict" else "" for source in rows[""]]) + html.source(study)
+    yield html.table(rows, classes=["verdict" if source == "verdict" else "" for source in rows[""]], narrow=True) + html.source(study)
     yield f"<h3>Table {BY_LEVEL[study.kind]}: by {study.header['images']['level_title']}</h3>"
     yield html.paragraph(f"Ours, then the paper’s and how they compare. The intervals are in tables/*.csv. {MARKS_NOTE}", "note")
     table = level_table(study)
@@ -141,7 +141,7 @@ def _mark(verdict: str) -> str:
 
 def _with_interval(cell: pd.Series, metric: str) -> str:
     digits = 2 if metric == "psnr" else 4 if metric == "mse" else 3
-    interval = "" if pd.isna(cell["low"]) else f" [{cell['low']:.{digits}f}, {cell['high']:.{digits}f}]"
+    interval = "" if pd.isna(cell["low"]) else f" [{cell['low']:.{digits}f},\N{NO-BREAK SPACE}{cell['high']:.{digits}f}]"
     return f"{cell['ours']:.{digits}f}{interval}"
 
 
