@@ -19,7 +19,7 @@ MakeTask = Callable[..., TrialTask]
 
 
 def numbers(reports: list[EpochReport]) -> list[dict[str, float]]:
-    return [{name: value for name, value in report.metrics.items() if name != "seconds"} for report in reports]
+    return [{name: value for name, value in report.metrics.items() if name not in ("seconds", "rung_seconds")} for report in reports]
 
 
 def test_a_trial_reports_every_epoch_and_scores_after_the_last(make_task: MakeTask) -> None:
@@ -27,7 +27,7 @@ def test_a_trial_reports_every_epoch_and_scores_after_the_last(make_task: MakeTa
     assert [report.epoch for report in reports] == [1, 2, 3]
     assert [report.score is None for report in reports] == [True, True, False]
     assert reports[2].metrics["loss"] < reports[0].metrics["loss"]
-    assert set(reports[0].metrics) == {"loss", "learning_rate", "seconds", "ssim", "psnr"}
+    assert set(reports[0].metrics) == {"loss", "learning_rate", "seconds", "ssim", "psnr", "objective", "rung_seconds"}
     assert reports[0].cost["parameters"] == 4 * 9 + 4 + 4 * 4 * 9 + 4 + 4 * 9 + 1
 
 
