@@ -23,7 +23,7 @@ class Study:
     Parameters
     ----------
     folder : the study's folder.
-    header : its first event: name, config (with what it was extended by), store, images, split, environment.
+    header : its first event: name, config (with what it was extended by), `resumed` (environments it was gone on with in), store, images, split, environment.
     problems : why it is not complete; None if it has not ended.
     openings : how often the test set was opened.
     trials : a row for each run of a configuration: phase, trial, replicate, label, baseline, hyperparameters, status,
@@ -73,7 +73,7 @@ def load_study(folder: Path) -> Study:
         by_kind.setdefault(event["event"], []).append(event | {"row": row})
     header = by_kind["study"][0]
     if "resumed" in by_kind:
-        header = header | {"config": by_kind["resumed"][-1]["config"]}
+        header = header | {"config": by_kind["resumed"][-1]["config"], "resumed": [event["environment"] for event in by_kind["resumed"]]}
     ends, begun = by_kind.get("study_end", []), by_kind.get("resumed", [])
     ended = bool(ends) and (not begun or ends[-1].get("run", 0) >= begun[-1]["run"])
     labels = {(event["phase"], event["trial"]): event["label"] for event in by_kind.get("trial", [])}

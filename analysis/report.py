@@ -226,10 +226,17 @@ def _origin(study: Study) -> Iterator[str]:
             store, images = part.header["store"], part.header["images"]
             made = f"simulated: {images['simulated']}" if images["simulated"] else "as published"
             facts.append(f"Images: {images['title']}, {store['source']} ({made}); store fingerprint {store['fingerprint']}.")
-            facts.append(f"Fields: {images['fields']}; {images['well_title']}s: {images['wells']}.")
+            sides = ", ".join(
+                f"{side} {count} fields of {images['wells'][side]} {images['well_title']}s"
+                for side, count in images["fields"].items()
+                if count
+            )
+            facts.append(f"Fields of {images['title']}: {sides}.")
     facts.append(f"Ledger: {study.folder / 'ledger.jsonl'}, study {study.header['uid']}. Its rows are counted from 1.")
     facts.append(f"Program: {environment['git']}; Python {environment['python']}; {packages}; backend {environment['backend']}.")
     facts.append(f"Command: {' '.join(environment['command'])}")
+    for later in study.header.get("resumed", []):
+        facts.append(f"Gone on with by: {' '.join(later['command'])} (program: {later['git']})")
     yield html.bullets(facts)
 
 
