@@ -141,15 +141,14 @@ def common_rung(study: Study) -> tuple[optuna.Study, int] | None:
         return None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     held = optuna.load_study(study_name=None, storage=f"sqlite:///{path}")
-    epoch = int(study.header["config"]["search"]["grace_epochs"])
+    epoch = min(int(study.header["config"]["search"]["grace_epochs"]), int(study.header["config"]["training"]["epochs"]))
     scores = study.epochs[(study.epochs["phase"] == "search") & (study.epochs["epoch"] == epoch)].set_index("trial")["objective"]
     rung = optuna.create_study(direction="maximize")
-    for trial in held.get_trials(deepcopy=False):
-        if trial.number in scores.index:
-            rung.add_trial(
-                optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=float(scores[trial.number]))
-            )
-    return rung, epoch
+    own = [trial for trial in held.get_trials(deepcopy=False) if trial.user_attrs.get("label") != "earlier study"]
+    for number, trial in enumerate(own):
+        if number in scores.index:
+            rung.add_trial(optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=float(scores[number])))
+    return (rung, epoch) if rung.trials else None
 
 
 def _last_row(study: Study) -> int:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -17,7 +19,7 @@ from analysis.compare import _holm, _sign_flip, against_each, by_level, differen
 from analysis.load import load_study
 from analysis.paper import reference_curves
 from analysis.report import main, outcome_text, write_report
-from analysis.search_report import rung_agreement
+from analysis.search_report import common_rung, rung_agreement
 from study.config import DatasetConfig, SimulateConfig, StudyConfig
 from study.errors import StudyError
 from study.record.ledger import Ledger
@@ -220,3 +222,27 @@ def test_the_winner_is_held_against_each_other_at_every_level(tmp_path: Path) ->
     assert table["seeds"].max() == 3
     assert table.loc[("do-nothing (test)", 33), "low"] > 0
     assert "trial 0002 less every other" in write_report(study).read_text()
+
+
+def test_what_mattered_is_told_from_the_scores_that_all_trials_have(tmp_path: Path) -> None:
+    write_study(tmp_path / "s", wells=9, gain=0.05)
+    study = load_study(tmp_path / "s")
+    assert common_rung(study) is None  # no Optuna study was left
+    held = optuna.create_study(storage=f"sqlite:///{tmp_path / 's' / 'optuna.db'}", study_name="s", direction="maximize")
+    numbers = range(12)
+    for number in numbers:
+        trial = held.ask()
+        trial.set_user_attr("label", "earlier study" if number < 2 else "searched")
+        trial.suggest_categorical("family", ["whole"])
+        trial.suggest_int("depth", 1, 5)
+        trial.suggest_float("rate", 0.1, 0.9)
+    own = [trial.params["depth"] for trial in held.trials[2:]]
+    epochs = pd.DataFrame({"phase": "search", "trial": range(10), "epoch": 1, "objective": [0.1 * depth for depth in own]})
+    header = study.header | {"config": study.header["config"] | {"search": {"grace_epochs": 4}, "training": {"epochs": 1}}}
+    found = common_rung(dataclasses.replace(study, epochs=epochs, header=header))
+    assert found is not None
+    rung, epoch = found
+    assert epoch == 1  # the budget ends before the first rung
+    assert [(trial.params["depth"], trial.value) for trial in rung.trials] == [(depth, pytest.approx(0.1 * depth)) for depth in own]
+    late = epochs.assign(epoch=7)
+    assert common_rung(dataclasses.replace(study, epochs=late, header=header)) is None
