@@ -279,14 +279,16 @@ def leak(study: Study) -> Leak | None:
 
 
 def leak_text(found: Leak) -> str:
-    """Say what the split within levels leaks."""
-    ssim = found.rows["ssim"][2]
-    sign = "higher: fields leak" if ssim.above else "lower" if ssim.below else "no leak can be told from chance"
-    if np.isnan(ssim.low):
-        sign = "too few wells to say more"
+    """Say what the split within levels leaks, by each metric."""
+    told = []
+    for metric, digits, unit in (("ssim", 4, ""), ("psnr", 2, " dB")):
+        difference = found.rows[metric][2]
+        sign = "higher, fields leak" if difference.above else "lower" if difference.below else "no leak can be told from chance"
+        sign = "too few wells to say more" if np.isnan(difference.low) else sign
+        told.append(f"{metric.upper()} {interval_text(difference, digits=digits)}{unit}: {sign}")
     return (
         f"{found.label}, trained with the paper’s split within levels less trained with the split by well, on {found.images} images that both hold "
-        f"out: SSIM {interval_text(ssim, digits=4)}, PSNR {interval_text(found.rows['psnr'][2], digits=2)} dB: {sign}."
+        f"out. {'. '.join(told)}."
     )
 
 
