@@ -69,8 +69,8 @@ def line_styles(labels: Iterable[Any]) -> Iterator[dict[str, Any]]:
     colours = itertools.cycle(COLOURS)
     for label in map(str, labels):
         if label.startswith("do-nothing"):
-            affine = "affine" in label
-            yield {"color": GREY if affine else "black", "linestyle": ":", "linewidth": 1.5 if affine else 2}
+            plain = label.startswith("do-nothing (")  # thinner: its best affine fit, and at another size
+            yield {"color": GREY if "affine" in label else "black", "linestyle": ":", "linewidth": 2 if plain else 1.1}
         elif label.startswith("paper: "):
             yield {"color": GREY, "linestyle": "--" if "whole" in label else "-.", "linewidth": 1.4}
         else:

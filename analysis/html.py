@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from analysis.compare import final_images
 from analysis.figures import save_figure
 from analysis.load import Study
-from study.record.ledger import NO_CURVES
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -86,7 +85,6 @@ def figure(study: Study, still: Figure, name: str, caption: str, *, interactive:
 def source(study: Study, labels: Iterable[str] | None = None) -> str:
     """Name the ledger's rows and the store that a table or figure of the outcome is made from."""
     images = final_images(study)
-    images = images[~images["label"].str.startswith(NO_CURVES)]
     if labels is not None:
         images = images[images["label"].isin(list(labels))]
     named = []
