@@ -108,7 +108,13 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
         data = path.read_bytes()
     except OSError as error:
         raise StudyError(f"{folder} holds no study that can be read: {error.strerror}: {path}") from None
-    return [event for event, _ in parse_lines(data, path)]
+    events = [event for event, _ in parse_lines(data, path)]
+    if events and (written := events[0].get("format", FORMAT)) != FORMAT:
+        raise StudyError(
+            f"{path} has format {written}, written by {'a newer' if written > FORMAT else 'an older'} version of this program, which reads "
+            f"format {FORMAT}. Use that version for it"
+        )
+    return events
 
 
 def level_means(score: dict[str, Any], table: str, metric: str) -> list[float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from study.errors import StudyError
-from study.record.ledger import FILE_NAME, Ledger, read_events
+from study.record.ledger import FILE_NAME, FORMAT, Ledger, read_events
 
 
 def test_what_was_appended_is_read_again_also_what_json_can_not_write(tmp_path: Path) -> None:
@@ -81,3 +81,12 @@ def test_no_study_and_no_place_for_one(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StudyError, match="can not be written"):
         Ledger(tmp_path / "file")
+
+
+@pytest.mark.parametrize(("written", "told"), [(FORMAT + 1, "a newer"), (FORMAT - 1, "an older")])
+def test_a_ledger_of_another_version_is_refused(written: int, told: str, tmp_path: Path) -> None:
+    (tmp_path / "ledger.jsonl").write_text(json.dumps({"event": "study", "time": 0, "format": written}) + "\n")
+    with pytest.raises(StudyError, match=f"written by {told} version"):
+        read_events(tmp_path)
+    with pytest.raises(StudyError, match=f"has format {written}"):
+        Ledger(tmp_path)
