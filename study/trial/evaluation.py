@@ -119,9 +119,7 @@ def score_model(
     def measure_field(field: int, levels: np.ndarray) -> Measured:
         restored = restore(store.as_float(grid, field, levels))
         target, own_range, common_target, common_range = _targets(store, grid, common, field, len(levels))
-        own = measure(target, restored, names=OWN_METRICS)
-        own["cells_bias"] = cells_bias(target, restored)
-        return own, measure(common_target, to_common_grid(restored, own_range, common_range, common))
+        return _measure_own(target, restored), measure(common_target, to_common_grid(restored, own_range, common_range, common))
 
     return _score(measure_field, store, fields, judged_on, held_out)
 
@@ -139,15 +137,11 @@ def score_classical(
     """Score a classical method on defocused images that are each normalised by their own range; see `score_model`."""
 
     def measure_field(field: int, levels: np.ndarray) -> Measured:
-        measured = []
-        for on, names in ((grid, OWN_METRICS), (common, METRICS)):
-            images = store.as_float(on, field, levels)
+        pairs = []
+        for on in (grid, common):
             target = np.repeat(store.as_float(on, field, store.in_focus_index)[None], len(levels), axis=0)
-            restored = method(images, target)
-            measured.append(measure(target, restored, names=names))
-            if on is grid:
-                measured[0]["cells_bias"] = cells_bias(target, restored)
-        return measured[0], measured[1]
+            pairs.append((target, method(store.as_float(on, field, levels), target)))
+        return _measure_own(*pairs[0]), measure(*pairs[1])
 
     return _score(measure_field, store, fields, judged_on, held_out)
 
@@ -173,8 +167,7 @@ def score_deconvolution(
             restored.append((resize_image(sharp, common) - low) / (high - low))
         images = np.stack(restored).astype(np.float32)
         target = np.repeat(store.as_float(common, field, store.in_focus_index)[None], len(levels), axis=0)
-        own = measure(target, images, names=OWN_METRICS) | {"cells_bias": cells_bias(target, images)}
-        return own, measure(target, images)
+        return _measure_own(target, images), measure(target, images)
 
     return _score(measure_field, store, fields, judged_on, None)
 
@@ -184,12 +177,17 @@ def score_ceiling(store: Store, *, grid: Grid, common: Grid, fields: Sequence[in
 
     def measure_field(field: int, levels: np.ndarray) -> Measured:
         target, own_range, common_target, common_range = _targets(store, grid, common, field, 1)
-        own = measure(target, target, names=OWN_METRICS) | {"cells_bias": np.zeros(1)}
+        own = _measure_own(target, target)
         shared = measure(common_target, to_common_grid(target, own_range, common_range, common))
         repeat = {name: np.repeat(values, len(levels)) for name, values in own.items()}
         return repeat, {name: np.repeat(values, len(levels)) for name, values in shared.items()}
 
     return _score(measure_field, store, fields, judged_on, None)
+
+
+def _measure_own(reference: np.ndarray, restored: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what is measured at a model's own size."""
+    return measure(reference, restored, names=OWN_METRICS) | {"cells_bias": cells_bias(reference, restored)}
 
 
 def cells_bias(reference: np.ndarray, restored: np.ndarray) -> np.ndarray:
