@@ -95,11 +95,14 @@ class TrainingConfig:
     epochs : the full budget of a trial.
     batch_size : patches in one step.
     patches_per_image : patches sampled from an image in each epoch; all of them if not given.
+    precision : what networks compute in while they are trained; mixed_bfloat16 halves the time where the processor or GPU has units
+        for it. Weights are float32 and scores are measured in float32 in both.
     """
 
     epochs: int = 50
     batch_size: int = 16
     patches_per_image: int | None = None
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,8 @@ class SearchConfig:
     grace_epochs : epochs that every trial may run before it can be stopped.
     reduction_factor : of the trials that reach a rung, one in so many goes on.
     rung_images : validation images scored after each epoch, the same for all trials.
+    max_tflop : 10^12 floating-point operations that a searched trial may take to train: a network that would need more in
+        `training.epochs` is given fewer, and its learning rate's schedule is fitted to them. No limit if not given.
     """
 
     space: Literal["paper", "beyond", "none"] = "paper"
@@ -134,6 +139,7 @@ class SearchConfig:
     grace_epochs: int = 1
     reduction_factor: int = 3
     rung_images: int = 32
+    max_tflop: float | None = None
 
 
 @dataclass(frozen=True)
@@ -360,6 +366,8 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
     for key, number in not_negative.items():
         if number < 0:
             yield f"{key} must not be negative; got {number}"
+    if config.search.max_tflop is not None and config.search.max_tflop <= 0:
+        yield f"search.max_tflop must be above 0; got {config.search.max_tflop}"
     gpus = config.resources.gpus_per_trial
     if gpus > 1 and gpus != int(gpus):
         yield f"resources.gpus_per_trial above 1 must be a whole number; got {gpus}"

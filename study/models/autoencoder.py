@@ -16,7 +16,7 @@ Hyperparameters = Mapping[str, Any]
 PAPERS_GROWTH = {"whole": 2, "split": 1}  # filters double at each halving, or stay
 
 
-def build(hyperparameters: Hyperparameters, *, size: int | None = None) -> keras.Model:
+def build(hyperparameters: Hyperparameters, *, size: int | None = None, precision: str = "float32") -> keras.Model:
     """Build the network that a point of a search space describes.
 
     Parameters
@@ -26,6 +26,8 @@ def build(hyperparameters: Hyperparameters, *, size: int | None = None) -> keras
         (of the filters at each halving), ``image_size`` and, for split, ``patch_size``; for free see `search_spaces.beyond`.
     size : int, optional
         Side of the input; what the network is trained on if not given. The weights do not depend on it.
+    precision : str
+        What it computes in: a Keras dtype policy, float32 or mixed_bfloat16. Weights and output are float32 in both.
 
     Returns
     -------
@@ -41,9 +43,14 @@ def build(hyperparameters: Hyperparameters, *, size: int | None = None) -> keras
     depth = int(hyperparameters["depth"])
     if size % 2**depth:
         raise StudyError(f"depth {depth} halves an image {depth} times: its size must be a multiple of {2**depth}; got {size}")
-    inputs = keras.Input((size, size, 1))
-    outputs = FAMILIES[hyperparameters["family"]](inputs, hyperparameters)
-    return keras.Model(inputs, outputs, name=f"{hyperparameters['family']}_image_autoencoder")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        inputs = keras.Input((size, size, 1))
+        outputs = FAMILIES[hyperparameters["family"]](inputs, hyperparameters)
+        return keras.Model(inputs, outputs, name=f"{hyperparameters['family']}_image_autoencoder")
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def count_operations(hyperparameters: Hyperparameters) -> int:
@@ -54,6 +61,12 @@ def count_operations(hyperparameters: Hyperparameters) -> int:
             places = layer.input if isinstance(layer, layers.Conv2DTranspose) else layer.output
             total += 2 * int(np.prod(layer.kernel.shape)) * int(np.prod(places.shape[1:3]))
     return total
+
+
+def count_training_operations(hyperparameters: Hyperparameters, *, patches: int) -> int:
+    """Count the floating-point operations of training on so many patches: three times those of restoring them."""
+    share = (patch_size_of(hyperparameters) / int(hyperparameters["image_size"])) ** 2
+    return round(3 * patches * share * count_operations(hyperparameters))
 
 
 def patch_size_of(hyperparameters: Hyperparameters) -> int:
@@ -77,7 +90,7 @@ def _whole(inputs: Any, point: Hyperparameters) -> Any:
     for level, width in enumerate(reversed(widths)):
         tensor = layers.BatchNormalization()(tensor) if level else tensor
         tensor = layers.Conv2DTranspose(width, 3, strides=2, padding="same", activation="elu")(tensor)
-    return layers.Conv2D(1, 3, padding="same", activation="sigmoid")(tensor)
+    return layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32")(tensor)
 
 
 def _split(inputs: Any, point: Hyperparameters) -> Any:
@@ -91,7 +104,7 @@ def _split(inputs: Any, point: Hyperparameters) -> Any:
     for width, activation in zip(reversed(widths), reversed(activations), strict=True):
         tensor = layers.Conv2D(width, 3, padding="same", activation=activation)(tensor)
         tensor = layers.UpSampling2D(2)(tensor)
-    return layers.Conv2D(1, 3, padding="same", activation="sigmoid")(tensor)
+    return layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32")(tensor)
 
 
 FAMILIES: dict[str, Callable[[Any, Hyperparameters], Any]] = {"whole": _whole, "split": _split, "free": free}

@@ -43,8 +43,9 @@ def free(inputs: Any, point: Mapping[str, Any]) -> Any:
             tensor = layers.Concatenate()([tensor, skip])
         tensor = _block(tensor, width, point)
     if point["residual"]:  # begins as doing nothing
-        return layers.Add()([inputs, layers.Conv2D(1, 3, padding="same", kernel_initializer="zeros")(tensor)])
-    return layers.Conv2D(1, 3, padding="same", activation="sigmoid")(tensor)
+        correction = layers.Conv2D(1, 3, padding="same", kernel_initializer="zeros", dtype="float32")(tensor)
+        return layers.Add(dtype="float32")([inputs, correction])
+    return layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32")(tensor)
 
 
 def _block(tensor: Any, width: int, point: Mapping[str, Any]) -> Any:

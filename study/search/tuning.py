@@ -16,11 +16,13 @@ from search_spaces.baselines import WHOLE_IMAGE, baselines
 from search_spaces.marks import marks
 from search_spaces.sizes import Sizes
 from study.config import StudyConfig, derive_seed
+from study.data.batches import training_images
 from study.data.splits import Split, split_by_well
 from study.data.store import Store
 from study.errors import StudyError
 from study.record.ledger import FILE_NAME, Ledger, read_events
 from study.record.mirror import DrawFigures, Mirror
+from study.search.budget import affordable_epochs
 from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
 from study.search.examine import examine_all, time_all
 from study.search.jobs import Job, TrialActor
@@ -173,6 +175,8 @@ def _search(run: _Run) -> None:
     if ended >= total:
         return
 
+    images = len(training_images(run.store, run.split.train))
+
     def make_job(number: int, baseline: str | None, point: dict[str, Any]) -> Job:
         task = template | {
             "hyperparameters": point,
@@ -183,6 +187,8 @@ def _search(run: _Run) -> None:
             "seed": derive_seed(config.seed, "trial", number),
             "folder": str(config.folder / "trials" / f"{number:04d}"),
         }
+        if baseline is None:
+            task["epochs"] = affordable_epochs(config, point, images=images)
         return Job("search", number, 0, baseline or f"trial {number:04d}", baseline is not None, task)
 
     searcher = OptunaSearcher(
@@ -323,6 +329,7 @@ def _task_template(run: _Run) -> dict[str, Any]:
         "epochs": config.training.epochs,
         "batch_size": config.training.batch_size,
         "patches_per_image": config.training.patches_per_image,
+        "precision": config.training.precision,
         "inference": config.evaluation.inference,
         "rung_seed": derive_seed(config.seed, "rung"),
         "objective": config.search.objectives[0],

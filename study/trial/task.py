@@ -21,6 +21,7 @@ class TrialTask:
     judged_on : name of the second, validation or test.
     resize, common_size : how images are brought to the trial's size, and the side of the common grid.
     epochs, batch_size, patches_per_image : the budget; all patches if `patches_per_image` is not given.
+    precision : what the network computes in while it is trained: float32 or mixed_bfloat16. Scores are measured in float32.
     inference : whole or stitched.
     rung_images : images scored after each epoch; 0 for none.
     rung_seed : which ones: the same for all trials of a study.
@@ -50,6 +51,7 @@ class TrialTask:
     held_out: list[list[int]] | None = None
     objective: str = "ssim"
     level_weights: dict[int, float] | None = None
+    precision: str = "float32"
 
     @property
     def grid(self) -> Grid:

@@ -31,6 +31,7 @@ from study.trial.objectives import quality
 from study.trial.task import EpochReport, Score, TrialTask
 
 EMA_MOMENTUM = 0.99  # the mean weights look back over some hundred steps
+STOPPED = "stopped.npz"
 PREDICTED_PIXELS = 16 * 128 * 128  # in one call of the network: bounds the memory of its widest layer
 EXAMPLE_PLACES = (0.0, 8 / 33, 15 / 33, 24 / 33, 1.0)  # z 0, 8, 15, 24 and 33 of BBBC006; and the level in focus
 
@@ -39,7 +40,8 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
     """Train one configuration and report after every epoch; after the last one also its score.
 
     A checkpoint is left in the trial's folder after each epoch that was reported; a trial that finds one goes on from there, and gives the
-    numbers that it would have given without the interruption. At the end the weights stand beside the last checkpoint.
+    numbers that it would have given without the interruption. At the end the weights stand beside the last checkpoint; a trial that is
+    stopped early leaves its last weights too (`STOPPED`).
 
     Parameters
     ----------
@@ -83,7 +85,11 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
         cost = {"parameters": float(model.count_params()), "gflop": operations / 1e9, "training_seconds": trained_s}
         if score is not None:
             cost["latency_ms"] = _latency_ms(restore, task.grid.size)
-        yield EpochReport(epoch + 1, metrics, cost, score)
+        try:
+            yield EpochReport(epoch + 1, metrics, cost, score)
+        except GeneratorExit:  # stopped early: what it had learned can still be looked at
+            _save_weights(folder / STOPPED, model)
+            raise
         if score is None:  # after the report: what was not heard of is done again, and gives the same numbers
             _save_checkpoint(folder, model, epoch + 1, trained_s)
 
@@ -113,7 +119,8 @@ def restorer(model: keras.Model, hyperparameters: Hyperparameters, *, inference:
     """
     patch_size = patch_size_of(hyperparameters)
     size = patch_size if inference == "stitched" else int(hyperparameters["image_size"])
-    network = model if size == model.input_shape[1] else build(hyperparameters, size=size)
+    own = size == model.input_shape[1] and model.compute_dtype == "float32"
+    network = model if own else build(hyperparameters, size=size)  # in float32, whatever it is trained in
     step = max(1, PREDICTED_PIXELS // size**2)
 
     def predict(images: np.ndarray) -> np.ndarray:
@@ -149,7 +156,7 @@ def compile_model(task: TrialTask, store: Store) -> keras.Model:
         batch_size=_batch_size(task),
     )
     point = task.hyperparameters
-    model = build(point)
+    model = build(point, precision=task.precision)
     model.compile(
         optimizer=keras.optimizers.Adam(
             schedule_of(point, steps_per_epoch=steps, epochs=task.epochs),
@@ -229,8 +236,7 @@ def _finish(model: keras.Model, restore: Restore, task: TrialTask, store: Store)
     levels = np.tile(np.array(store.levels)[defocused], len(task.judge))
     score.summary["objective"] = quality(task.objective, table, levels, task.level_weights)
     folder = Path(task.folder)
-    with new_file(folder / "weights.npz") as path:
-        np.savez(path, *model.get_weights())
+    _save_weights(folder / "weights.npz", model)
     with new_file(folder / "model.json") as path:
         described = {"hyperparameters": task.hyperparameters, "store": store.fingerprint, "resize": task.resize}
         path.write_text(json.dumps(described, indent=1), encoding="utf-8")
@@ -253,6 +259,11 @@ def save_examples(path: Path, restore: Restore, store: Store, grid: Grid, *, fie
         np.savez_compressed(
             partial, **stored, levels=np.array([store.levels[level] for level in levels]), field=np.array(store.fields[field])
         )
+
+
+def _save_weights(target: Path, model: keras.Model) -> None:
+    with new_file(target) as path:
+        np.savez(path, *model.get_weights())
 
 
 def _save_checkpoint(folder: Path, model: keras.Model, epoch: int, trained_s: float) -> None:

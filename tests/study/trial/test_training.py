@@ -13,7 +13,7 @@ from study.errors import TrialFailed
 from study.models.losses import LOSSES
 from study.trial.task import EpochReport, TrialTask
 from study.trial.timing import time_steps
-from study.trial.training import load_model, run_trial
+from study.trial.training import STOPPED, compile_model, load_model, restorer, run_trial
 
 MakeTask = Callable[..., TrialTask]
 
@@ -113,3 +113,28 @@ def test_steps_are_timed_without_leaving_anything(make_task: MakeTask) -> None:
     assert timed["steps_per_epoch"] == -(-len(task.train) * len(store.defocused_indices) // task.batch_size)
     assert timed["seconds_per_step"] > 0
     assert not Path(task.folder).exists()
+
+
+def test_half_precision_trains_a_network_that_restores_in_float32(make_task: MakeTask, tmp_path: Path) -> None:
+    tasks = [make_task(precision=precision, folder=str(tmp_path / precision), epochs=2) for precision in ("float32", "mixed_bfloat16")]
+    half, full = compile_model(tasks[1], Store(Path(tasks[1].store))), compile_model(tasks[0], Store(Path(tasks[0].store)))
+    assert {layer.compute_dtype for layer in half.layers[1:-1]} == {"bfloat16"}
+    assert {str(weight.dtype) for weight in half.weights} == {"float32"}
+    assert half.layers[-1].compute_dtype == full.layers[1].compute_dtype == "float32"
+    reports = [list(run_trial(task)) for task in tasks]
+    assert reports[0][0].metrics["loss"] != reports[1][0].metrics["loss"]  # it did compute otherwise
+    assert reports[0][-1].metrics["ssim"] == pytest.approx(reports[1][-1].metrics["ssim"], abs=0.02)
+    model, images = load_model(Path(tasks[1].folder)), np.random.default_rng(0).random((2, *full.input_shape[1:])).astype(np.float32)
+    half.set_weights(model.get_weights())
+    restored = restorer(half, tasks[1].hyperparameters, inference="whole")(images)
+    np.testing.assert_array_equal(restored, model.predict_on_batch(images))  # float32, not rounded to eight bits
+
+
+def test_a_trial_that_is_stopped_leaves_its_last_weights(make_task: MakeTask) -> None:
+    task = make_task(epochs=3)
+    trial = run_trial(task)
+    next(trial), next(trial)
+    trial.close()
+    with np.load(Path(task.folder) / STOPPED) as stopped, np.load(Path(task.folder) / "checkpoint.npz") as before:
+        assert not np.array_equal(stopped["arr_0"], before["arr_1"])  # the second epoch's, where the checkpoint is the first's
+        assert int(before["arr_0"][0]) == 1

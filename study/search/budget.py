@@ -1,0 +1,28 @@
+"""What a trial may cost, so that a search is not spent on a few large networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from study.config import StudyConfig
+from study.models.autoencoder import count_training_operations, patch_size_of
+
+
+def affordable_epochs(config: StudyConfig, hyperparameters: dict[str, Any], *, images: int) -> int:
+    """Return for how many epochs a searched trial may train: `training.epochs`, or what `search.max_tflop` pays for, at least one.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        The study's.
+    hyperparameters : dict
+        A point of a search space.
+    images : int
+        Defocused images in an epoch.
+    """
+    if config.search.max_tflop is None:
+        return config.training.epochs
+    every_patch = (int(hyperparameters["image_size"]) // patch_size_of(hyperparameters)) ** 2
+    patches = images * min(config.training.patches_per_image or every_patch, every_patch)
+    epoch = count_training_operations(hyperparameters, patches=patches)
+    return int(min(config.training.epochs, max(1, config.search.max_tflop * 1e12 // epoch)))
