@@ -114,6 +114,7 @@ def not_comparable(study: Study, family: str, *, average: bool = False) -> str:
         f"trained on {trained_on['title']}, the paper on BBBC006": trained_on["title"] != "BBBC006",
         f"{fields} fields, the paper had {PAPER['fields']}": fields != PAPER["fields"],
         f"{training['epochs']} epochs": training["epochs"] != PAPER["epochs"],
+        "epochs of sampled images": training.get("images_per_epoch") is not None,
         f"batches of {training['batch_size']}": training["batch_size"] != PAPER["batch_size"],
         f"channel {dataset['channel']}": dataset["channel"] != "w1",
         "resized by area mean": dataset["resize"] != PAPER["resize"],

@@ -23,23 +23,22 @@ GAINS = (0.0, 0.004, 0.02)
 WELL, RESPONSE, FIELD, SEED = 0.03, 0.01, 0.01, 0.004  # standard deviations of SSIM
 
 
-def made_up(wells: int, seeds: int, gains: dict[str, float], rng: np.random.Generator) -> pd.DataFrame:
-    """Return the fields of a baseline and of candidates that are so much better in truth."""
+def made_up(wells: int, seeds: int, gains: dict[str, float], rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+    """Return the images of a baseline and of candidates that are so much better in truth."""
     difficulty = rng.normal(0, WELL, wells)
-    rows = []
+    values = {}
     for label, mean in {"baseline": 0.8, **{name: 0.8 + gain for name, gain in gains.items()}}.items():
         response = rng.normal(0, RESPONSE / np.sqrt(2), wells)
-        for seed in range(seeds):
-            values = mean + difficulty + response + rng.normal(0, FIELD, wells) + rng.normal(0, SEED)
-            rows.append(pd.DataFrame({"label": label, "replicate": seed, "well": np.arange(wells), "ssim": values}))
-    return pd.concat(rows, ignore_index=True)
+        noise = rng.normal(0, FIELD, (seeds, wells)) + rng.normal(0, SEED, (seeds, 1))
+        values[label] = (mean + difficulty + response + noise).ravel()
+    places = {"replicate": np.repeat(np.arange(seeds), wells), "well": np.tile(np.arange(wells), seeds)}
+    return {label: pd.DataFrame(places | {"ssim": column}) for label, column in values.items()}
 
 
 def any_called(wells: int, seeds: int, rng: np.random.Generator) -> bool:
     """Whether any of three candidates that equal the baseline in truth is called different, as a study's outcome is judged."""
     images = made_up(wells, seeds, dict.fromkeys(("a", "b", "c"), 0.0), rng)
-    baseline = images[images["label"] == "baseline"]
-    found = [estimate(images[images["label"] == name], baseline, test=True) for name in ("a", "b", "c")]
+    found = [estimate(images[name], images["baseline"], test=True) for name in ("a", "b", "c")]
     corrected = _holm([one.p for one in found])
     return any(judge(one, p, scaled_down=False).split()[0] in ("better", "worse") for one, p in zip(found, corrected, strict=True))
 
@@ -58,7 +57,7 @@ def main() -> None:
             held = called = 0
             for _ in range(options.repeats):
                 images = made_up(wells, seeds, {"candidate": gain}, rng)
-                found = estimate(images[images["label"] == "candidate"], images[images["label"] == "baseline"], test=True)
+                found = estimate(images["candidate"], images["baseline"], test=True)
                 held += found.low <= gain <= found.high
                 called += judge(found, found.p, scaled_down=False).split()[0] in ("better", "worse")
             row = {"wells": wells, "seeds": seeds, "gain": gain, "held": held / options.repeats, "called": called / options.repeats}

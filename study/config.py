@@ -95,6 +95,8 @@ class TrainingConfig:
     epochs : the full budget of a trial.
     batch_size : patches in one step.
     patches_per_image : patches sampled from an image in each epoch; all of them if not given.
+    images_per_epoch : defocused images drawn for each epoch, so that a search on many images can be judged before it has seen all; all
+        of them if not given. The paper's schedule of the learning rate goes on counting passes over all images.
     precision : what networks compute in while they are trained; mixed_bfloat16 halves the time where the processor or GPU has units
         for it. Weights are float32 and scores are measured in float32 in both.
     """
@@ -102,6 +104,7 @@ class TrainingConfig:
     epochs: int = 50
     batch_size: int = 16
     patches_per_image: int | None = None
+    images_per_epoch: int | None = None
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
 
 
@@ -343,6 +346,7 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
         "training.epochs": config.training.epochs,
         "training.batch_size": config.training.batch_size,
         "training.patches_per_image": 1 if (n := config.training.patches_per_image) is None else n,
+        "training.images_per_epoch": 1 if (n := config.training.images_per_epoch) is None else n,
         "dataset.max_fields": 1 if (n := config.dataset.max_fields) is None else n,
         "transfer.max_fields": 1 if (n := config.transfer.max_fields) is None else n,
         "search.grace_epochs": config.search.grace_epochs,

@@ -31,6 +31,8 @@ class EpochBatches(keras.utils.PyDataset):
         Turn and mirror each pair by one of the eight symmetries of a square, drawn anew.
     held_out : sequence of sequences of int, optional
         For each field of the store the levels (as indices) that are not trained on.
+    images_per_epoch : int, optional
+        Defocused images in an epoch, drawn anew for each; all if not given.
     seed, epoch : int
         Same seed and epoch, same batches: an epoch can be taken up again.
     """
@@ -48,16 +50,15 @@ class EpochBatches(keras.utils.PyDataset):
         epoch: int,
         augment: bool = False,
         held_out: Sequence[Sequence[int]] | None = None,
+        images_per_epoch: int | None = None,
     ) -> None:
         super().__init__()
         self._images, self._focus = store.images(grid), store.in_focus_index
         self._patch_size, self._batch_size = patch_size, batch_size
-        self._plan = _plan_epoch(
-            training_images(store, fields, held_out),
-            side=grid.size // patch_size,
-            patches_per_image=patches_per_image,
-            rng=np.random.default_rng([seed, epoch]),
-        )
+        images, rng = training_images(store, fields, held_out), np.random.default_rng([seed, epoch])
+        if images_per_epoch is not None and images_per_epoch < len(images):
+            images = images[rng.permutation(len(images))[:images_per_epoch]]
+        self._plan = _plan_epoch(images, side=grid.size // patch_size, patches_per_image=patches_per_image, rng=rng)
         symmetries = np.random.default_rng([seed, epoch, 1]).integers(0, 8, len(self._plan))
         self._symmetries = symmetries if augment else np.zeros_like(symmetries)
 

@@ -9,15 +9,14 @@ import keras
 from keras import ops
 
 
-def schedule_of(hyperparameters: Mapping[str, Any], *, steps_per_epoch: int, epochs: int) -> Any:
+def schedule_of(hyperparameters: Mapping[str, Any], *, steps_per_pass: int, steps: int) -> Any:
     """Return the rate that a point of a search space names by ``schedule`` and ``learning_rate``; the paper's if it names none.
 
     ``cosine`` falls from the rate to 0 over all epochs (Loshchilov and Hutter, 2017), after a warm-up of a twentieth of them.
     """
     rate = float(hyperparameters.get("learning_rate", 1e-3))
     if hyperparameters.get("schedule", "paper") == "paper":
-        return PaperSchedule(steps_per_epoch=steps_per_epoch, initial_rate=rate)
-    steps = steps_per_epoch * epochs
+        return PaperSchedule(steps_per_epoch=steps_per_pass, initial_rate=rate)
     warm = max(1, steps // 20)
     return keras.optimizers.schedules.CosineDecay(rate / 100, max(1, steps - warm), warmup_target=rate, warmup_steps=warm)
 

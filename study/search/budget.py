@@ -18,11 +18,12 @@ def affordable_epochs(config: StudyConfig, hyperparameters: dict[str, Any], *, i
     hyperparameters : dict
         A point of a search space.
     images : int
-        Defocused images in an epoch.
+        Defocused images on the training side.
     """
     if config.search.max_tflop is None:
         return config.training.epochs
     every_patch = (int(hyperparameters["image_size"]) // patch_size_of(hyperparameters)) ** 2
+    images = min(images, config.training.images_per_epoch or images)
     patches = images * min(config.training.patches_per_image or every_patch, every_patch)
     epoch = count_training_operations(hyperparameters, patches=patches)
     return int(min(config.training.epochs, max(1, config.search.max_tflop * 1e12 // epoch)))

@@ -330,6 +330,7 @@ def _task_template(run: _Run) -> dict[str, Any]:
         "batch_size": config.training.batch_size,
         "patches_per_image": config.training.patches_per_image,
         "precision": config.training.precision,
+        "images_per_epoch": config.training.images_per_epoch,
         "inference": config.evaluation.inference,
         "rung_seed": derive_seed(config.seed, "rung"),
         "objective": config.search.objectives[0],

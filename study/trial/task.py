@@ -20,7 +20,7 @@ class TrialTask:
     train, judge : indices of the fields that it learns from, and of those that it is scored on.
     judged_on : name of the second, validation or test.
     resize, common_size : how images are brought to the trial's size, and the side of the common grid.
-    epochs, batch_size, patches_per_image : the budget; all patches if `patches_per_image` is not given.
+    epochs, batch_size, patches_per_image, images_per_epoch : the budget; all patches, and all images, where the last two are not given.
     precision : what the network computes in while it is trained: float32 or mixed_bfloat16. Scores are measured in float32.
     inference : whole or stitched.
     rung_images : images scored after each epoch; 0 for none.
@@ -52,6 +52,7 @@ class TrialTask:
     objective: str = "ssim"
     level_weights: dict[int, float] | None = None
     precision: str = "float32"
+    images_per_epoch: int | None = None
 
     @property
     def grid(self) -> Grid:

@@ -150,16 +150,17 @@ def compile_model(task: TrialTask, store: Store) -> keras.Model:
     """Build a task's network with its optimiser and loss."""
     patch_size = patch_size_of(task.hyperparameters)
     every_patch = (task.grid.size // patch_size) ** 2
-    steps = steps_per_epoch(
-        len(training_images(store, task.train, task.held_out)),
-        patches=min(task.patches_per_image or every_patch, every_patch),
-        batch_size=_batch_size(task),
+    images = len(training_images(store, task.train, task.held_out))
+    patches = min(task.patches_per_image or every_patch, every_patch)
+    steps_per_pass, steps = (
+        steps_per_epoch(count, patches=patches, batch_size=_batch_size(task))
+        for count in (images, min(task.images_per_epoch or images, images))
     )
     point = task.hyperparameters
     model = build(point, precision=task.precision)
     model.compile(
         optimizer=keras.optimizers.Adam(
-            schedule_of(point, steps_per_epoch=steps, epochs=task.epochs),
+            schedule_of(point, steps_per_pass=steps_per_pass, steps=steps * task.epochs),
             weight_decay=point.get("weight_decay") or None,
             use_ema=bool(point.get("ema", False)),
             ema_momentum=EMA_MOMENTUM,
@@ -177,6 +178,7 @@ def epoch_batches(task: TrialTask, store: Store, *, epoch: int) -> EpochBatches:
         store, task.grid, fields=task.train, patch_size=patch_size_of(task.hyperparameters),
         patches_per_image=task.patches_per_image, batch_size=_batch_size(task), seed=task.seed, epoch=epoch,
         augment=bool(task.hyperparameters.get("augment", False)), held_out=task.held_out,
+        images_per_epoch=task.images_per_epoch,
     )  # fmt: skip
 
 

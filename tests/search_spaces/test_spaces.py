@@ -113,7 +113,7 @@ def test_every_point_can_be_built_and_trained(name: str) -> None:
         size = patch_size_of(point)
         model = build(point)
         assert model.output_shape == (None, size, size, 1)
-        model.compile(keras.optimizers.SGD(schedule_of(point, steps_per_epoch=3, epochs=2)), loss=loss_of(point), run_eagerly=True)
+        model.compile(keras.optimizers.SGD(schedule_of(point, steps_per_pass=3, steps=6)), loss=loss_of(point), run_eagerly=True)
         pair = rng.random((2, 2, size, size, 1), dtype=np.float32)
         assert np.isfinite(model.train_on_batch(*pair))
         assert np.isfinite(model.predict_on_batch(pair[0])).all()

@@ -31,8 +31,8 @@ def test_a_schedule_comes_back_from_its_configuration() -> None:
 
 
 def test_a_point_names_its_schedule() -> None:
-    assert isinstance(schedule_of({}, steps_per_epoch=10, epochs=4), PaperSchedule)
-    cosine = schedule_of({"schedule": "cosine", "learning_rate": 0.004}, steps_per_epoch=10, epochs=4)
+    assert isinstance(schedule_of({}, steps_per_pass=10, steps=40), PaperSchedule)
+    cosine = schedule_of({"schedule": "cosine", "learning_rate": 0.004}, steps_per_pass=10, steps=40)
     warm, steps = 2, 40
     assert float(cosine(warm)) == pytest.approx(0.004)
     half = warm + (steps - warm) / 2
