@@ -27,3 +27,16 @@ def affordable_epochs(config: StudyConfig, hyperparameters: dict[str, Any], *, i
     patches = images * min(config.training.patches_per_image or every_patch, every_patch)
     epoch = count_training_operations(hyperparameters, patches=patches)
     return int(min(config.training.epochs, max(1, config.search.max_tflop * 1e12 // epoch)))
+
+
+def expected_epochs(config: StudyConfig) -> float:
+    """Return how many epochs a searched trial runs in the mean: under ASHA one in `search.reduction_factor` goes on at each rung."""
+    search, epochs = config.search, config.training.epochs
+    if search.scheduler != "asha":
+        return float(epochs)
+    expected, going_on, rung = 0.0, 1.0, min(search.grace_epochs, epochs)
+    before = 0
+    while rung < epochs:
+        expected += going_on * (rung - before)
+        before, rung, going_on = rung, rung * search.reduction_factor, going_on / search.reduction_factor
+    return expected + going_on * (epochs - before)

@@ -27,12 +27,14 @@ class Progress:
         What is being done.
     jobs : int
         How many trials there are.
-    epochs : int
-        Full budget of all together.
+    epochs : float
+        That all together are expected to run.
+    expect : callable
+        Job -> epochs that it is expected to run.
     """
 
-    def __init__(self, say: Say, *, phase: str, jobs: int, epochs: int) -> None:
-        self._say, self._phase, self._jobs, self._left = say, phase, jobs, epochs
+    def __init__(self, say: Say, *, phase: str, jobs: int, epochs: float, expect: Callable[[Job], float]) -> None:
+        self._say, self._phase, self._jobs, self._left, self._expect = say, phase, jobs, epochs, expect
         self._started = self._said = time.monotonic()
         self._epochs_done = self._done = 0
         self._best: tuple[float, str] | None = None
@@ -47,7 +49,7 @@ class Progress:
     def trial_done(self, job: Job, epoch: int, outcome: str, score: float | None) -> None:
         """Count a trial and say how it ended."""
         self._done += 1
-        self._left -= job.task["epochs"] - epoch
+        self._left -= self._expect(job) - epoch
         if score is not None and (self._best is None or score > self._best[0]):
             self._best = score, job.label
         self._report(f"{job.label}{f' (seed {job.replicate})' if self._phase == 'confirm' else ''}: {outcome}")

@@ -22,7 +22,7 @@ from study.data.store import Store
 from study.errors import StudyError
 from study.record.ledger import FILE_NAME, Ledger, read_events
 from study.record.mirror import DrawFigures, Mirror
-from study.search.budget import affordable_epochs
+from study.search.budget import affordable_epochs, expected_epochs
 from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
 from study.search.examine import examine_all, time_all
 from study.search.jobs import Job, TrialActor
@@ -286,8 +286,13 @@ def _fit(
     """Run jobs on the cluster, those that a searcher proposes or a fixed list; `ended` of `total` have ended before."""
     config = run.config
     resources = config.resources
-    epochs = [config.training.epochs] * (total - ended) if configs is None else [job["task"]["epochs"] for job in configs]
-    progress = Progress(run.say, phase=phase, jobs=total - ended, epochs=sum(epochs))
+    searched = expected_epochs(config)
+
+    def expect(job: Job) -> float:
+        return job.task["epochs"] if job.baseline or searcher is None else min(searched, job.task["epochs"])
+
+    epochs = searched * (total - ended) if configs is None else sum(job["task"]["epochs"] for job in configs)
+    progress = Progress(run.say, phase=phase, jobs=total - ended, epochs=epochs, expect=expect)
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
         param_space=None if configs is None else {"job": tune.grid_search(configs)},

@@ -35,6 +35,24 @@ SMALL = [
 ]  # fmt: skip
 
 
+DIVERGING = """
+import itertools, sys
+sys.path.insert(0, {root!r})
+import search_spaces
+from search_spaces.paper import paper
+from study.run import main
+
+numbers = itertools.count()
+
+def diverging(hp, sizes):
+    point = paper(hp, sizes)
+    return point | {{"learning_rate": 1e38}} if next(numbers) == 4 else point  # trial 4
+
+search_spaces.SPACES["paper"] = diverging
+sys.exit(main())
+"""
+
+
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return _run_in(folder, *arguments, "--storage", str(folder))
 
@@ -239,21 +257,34 @@ def test_a_baseline_that_can_not_run_fails_the_study_and_optuna_holds_what_happe
     trials.mkdir(parents=True)
     for number in ("0001", "0003"):  # a file where a trial wants its folder: a baseline and a searched trial raise
         (trials / number).write_text("in the way")
-    done = run("--config", "smoke", "--name", "broken", "--dataset.root", str(raw_folder), *SMALL, folder=tmp_path)
+    script = tmp_path / "diverging.py"
+    script.write_text(DIVERGING.format(root=str(RUN.parents[1])))
+    arguments = ["--config", "smoke", "--name", "broken", "--dataset.root", str(raw_folder), *SMALL, "--search.trials", "7"]
+    done = _run_in(tmp_path, *arguments, "--storage", str(tmp_path), program=script)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "problem: paper's split image did not run to its end (search, seed 0)" in done.stderr
     ends = {e["trial"]: e for e in read_events(tmp_path / "studies" / "broken") if e["event"] == "trial_end" and e["phase"] == "search"}
-    assert {trial for trial, end in ends.items() if end["status"] == "failed"} == {1, 3}
+    assert {trial for trial, end in ends.items() if end["status"] == "failed"} == {1, 3, 4}
+    assert ends[4]["reason"].startswith("diverged: the loss of epoch 1 is nan")
+    assert sum(end["status"] == "stopped" for end in ends.values()) >= 2
+    assert sum(end["status"] == "finished" for end in ends.values()) >= 2
     held = optuna.load_study(study_name="broken", storage=f"sqlite:///{tmp_path / 'studies' / 'broken' / 'optuna.db'}").trials
     told = {"finished": "COMPLETE", "stopped": "PRUNED", "failed": "FAIL"}
-    assert [trial.state.name for trial in held] == [told[ends[number]["status"]] for number in range(len(held))]
+    assert [trial.state.name for trial in held] == [told[ends[number]["status"]] for number in range(9)]
+    epochs = {
+        (e["trial"], e["epoch"]): e["objective"]
+        for e in read_events(tmp_path / "studies" / "broken")
+        if e["event"] == "epoch" and e["phase"] == "search"
+    }
+    assert {(trial.number, epoch): value for trial in held for epoch, value in trial.intermediate_values.items()} == epochs
+    assert [trial.user_attrs.get("reason", "")[:8] for trial in held][4] == "diverged"
     report = html.unescape((tmp_path / "studies" / "broken" / "report.html").read_text())
     assert "paper's split image did not run to its end" in report
 
 
-def _run_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _run_in(folder: Path, *arguments: str, program: Path = RUN) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "PYTHONPATH", "PYTHONWARNINGS")}
-    command = [sys.executable, str(RUN), *arguments]
+    command = [sys.executable, str(program), *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False)
 
 

@@ -1,0 +1,227 @@
+"""Which searcher finds a good network in fewer epochs, and what a warm start saves: on recorded curves, with many seeds.
+
+``python benchmarks/searchers.py record --kind bbbc005 --root RAW --curves FILE`` trains random points of the space `beyond` on small
+images, every epoch of each, and keeps the curves. ``python benchmarks/searchers.py race --curves FILE [--earlier FILE]`` then repeats
+searches on them: a proposed point has the curve that a forest of trees, fitted to the recorded ones, predicts for it (as in NAS-Bench-301,
+Siems et al., 2020, arXiv:2008.09777), plus the noise that the forest left unexplained. Searcher, ASHA and warm start are the program's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import optuna
+import pandas as pd
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.model_selection import cross_val_predict
+
+from search_spaces import SPACES
+from search_spaces.baselines import baselines
+from search_spaces.bridge import OptunaHyperParameters
+from search_spaces.sizes import Sizes
+from study.config import DatasetConfig, SearchConfig, StudyConfig, TrainingConfig
+from study.data.prepare import prepare
+from study.data.splits import split_by_well
+from study.data.store import Grid
+from study.errors import TrialFailed
+from study.search.jobs import FINISHED, OBJECTIVE, Job
+from study.search.past import WARM_PROPOSALS, PastTrial, WarmStart
+from study.search.scheduler import make_scheduler
+from study.search.searcher import NO_WARM_START, OptunaSearcher
+from study.trial.task import TrialTask
+from study.trial.training import run_trial
+
+SIZES = Sizes([32], 96, [32], [16])
+EPOCHS, IMAGES, RUNG_IMAGES = 9, 512, 128
+CONFIG = StudyConfig(
+    training=TrainingConfig(epochs=EPOCHS), search=SearchConfig(space="beyond", scheduler="asha", grace_epochs=1, reduction_factor=3)
+)
+Curve = Callable[[dict[str, Any]], np.ndarray]
+
+
+def record(kind: str, root: Path, *, trials: int, fields: int, seed: int) -> list[dict[str, Any]]:
+    """Train random points of the space on small images; return points and curves of the rung score."""
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = DatasetConfig(kind=kind, root=str(root), max_fields=fields)  # type: ignore[arg-type]
+        store = prepare(dataset, root, Path(folder) / "stores", grids=[Grid(size, "antialiased") for size in (32, 96)])
+        split = split_by_well(store.wells, test=0.2, validation=0.2, seed=0)
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        for number in range(trials):
+            point = SPACES["beyond"](OptunaHyperParameters(study.ask()), SIZES)
+            task = TrialTask(
+                hyperparameters=point, store=str(store.folder), folder=str(Path(folder) / f"{number}"), train=split.train,
+                judge=split.validation, judged_on="validation", resize="antialiased", common_size=32, epochs=EPOCHS, batch_size=16,
+                patches_per_image=1, images_per_epoch=IMAGES, inference="whole", rung_images=RUNG_IMAGES, rung_seed=0, seed=number, threads=1,
+            )  # fmt: skip
+            try:
+                curve = [report.metrics["objective"] for report in run_trial(task)]
+            except TrialFailed:
+                continue
+            rows.append({"point": point, "curve": curve})
+            print(f"{number + 1}/{trials}: {curve[0]:.4f} ... {curve[-1]:.4f}", flush=True)
+    return rows
+
+
+def surrogate(rows: list[dict[str, Any]], *, seed: int) -> tuple[Curve, float]:
+    """Return a function from a point to a curve, and how well it ranks points that it was not fitted to (Spearman, last epoch)."""
+    points = pd.DataFrame([row["point"] for row in rows])
+    columns = pd.get_dummies(points.astype({name: str for name in points if points[name].dtype == object})).columns
+    curves = np.array([row["curve"] for row in rows])
+
+    def encode(frame: pd.DataFrame) -> pd.DataFrame:
+        coded = pd.get_dummies(frame.astype({name: str for name in frame if points[name].dtype == object}))
+        return coded.reindex(columns=columns, fill_value=0).fillna(-1.0).astype(float)
+
+    trees = ExtraTreesRegressor(n_estimators=200, min_samples_leaf=2, random_state=seed, n_jobs=1)
+    guessed = cross_val_predict(trees, encode(points), curves, cv=10)
+    noise = (curves - guessed).std(axis=0) * 0.3  # most of the error is the forest's, the rest a training's own
+    trees.fit(encode(points), curves)
+
+    def curve(point: dict[str, Any]) -> np.ndarray:
+        own = np.random.default_rng(zlib.crc32(json.dumps(point, sort_keys=True).encode()))
+        return np.asarray(trees.predict(encode(pd.DataFrame([point])))[0] + own.normal() * noise)
+
+    return curve, float(pd.Series(guessed[:, -1]).corr(pd.Series(curves[:, -1]), method="spearman"))
+
+
+def search(
+    curve: Curve, *, searcher: str, seed: int, trials: int, warm: WarmStart = NO_WARM_START
+) -> tuple[list[tuple[int, float]], list[PastTrial]]:
+    """Run the program's searcher and ASHA, one trial at a time.
+
+    Returns
+    -------
+    list of (int, float)
+        Epochs spent and the best finished score so far, after each trial.
+    list of PastTrial
+        The searched trials.
+    """
+    points = baselines(SIZES)
+    config = replace(CONFIG, search=replace(CONFIG.search, searcher=searcher), seed=seed)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as folder:
+        driven = OptunaSearcher(
+            lambda hp: SPACES["beyond"](hp, SIZES), baselines=points, folder=Path(folder), sampler=searcher, seed=seed, trials=trials,
+            past={}, warm=warm,
+            make_job=lambda number, name, point: Job("search", number, 0, name or "", name is not None, {"hyperparameters": point}),
+        )  # fmt: skip
+        asha = make_scheduler(config, {})
+        spent, best, progress, past = 0, -np.inf, [], []
+        while isinstance(job := driven.suggest("t"), dict):
+            described = Job.of(job)
+            point = described.task["hyperparameters"]
+            values, trial = curve(point), PastTrial(described.trial, described.baseline, point)
+            for epoch, value in enumerate(values, start=1):
+                spent += 0 if described.baseline else 1  # the baselines are run in every search
+                trial.curve[epoch] = float(value)
+                driven.on_trial_result("t", {"epoch": epoch, OBJECTIVE: float(value)})
+                stopped = not described.baseline and epoch < EPOCHS and asha._brackets[0].on_result(
+                    SimpleNamespace(trial_id=f"{described.trial}"), epoch, float(value)
+                ) == "STOP"  # fmt: skip
+                if stopped:
+                    break
+            trial.status = "finished" if epoch == EPOCHS else "stopped"
+            driven.on_trial_complete("t", {OBJECTIVE: float(value), FINISHED: epoch == EPOCHS})
+            if not described.baseline:
+                past.append(trial)
+                if epoch == EPOCHS:
+                    best = max(best, float(value))
+                progress.append((spent, best))
+    return progress, past
+
+
+def main() -> None:
+    """Record, or race and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    recording = commands.add_parser("record")
+    recording.add_argument("--kind", choices=("bbbc005", "bbbc006"), required=True)
+    recording.add_argument("--root", type=Path, required=True)
+    recording.add_argument("--trials", type=int, default=150)
+    recording.add_argument("--fields", type=int, default=60)
+    recording.add_argument("--curves", type=Path, required=True)
+    racing = commands.add_parser("race")
+    racing.add_argument("--curves", type=Path, required=True)
+    racing.add_argument("--earlier", type=Path, help="curves on other images, to start warm from")
+    racing.add_argument("--seeds", type=int, default=10)
+    racing.add_argument("--trials", type=int, default=60)
+    racing.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if options.command == "record":
+        rows = record(options.kind, options.root, trials=options.trials, fields=options.fields, seed=1)
+        options.curves.write_text(json.dumps(rows), encoding="utf-8")
+    else:
+        race(options)
+
+
+def race(options: argparse.Namespace) -> None:
+    """Repeat searches with each searcher and from each start; print medians over seeds."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore")
+    here, rank = surrogate(json.loads(options.curves.read_text()), seed=0)
+    print(f"surrogate: Spearman {rank:.3f} on points that it was not fitted to")
+    there = surrogate(json.loads(options.earlier.read_text()), seed=0)[0] if options.earlier else None
+    rows: list[dict[str, Any]] = []
+    for seed in range(options.seeds):
+        earlier = search(here, searcher="tpe", seed=1000 + seed, trials=options.trials)[1]
+        arms = {
+            "tpe": ("tpe", WarmStart()),
+            "random": ("random", WarmStart()),
+            "tpe, warm from the same images": ("tpe", WarmStart(told=earlier)),
+        }
+        if there is not None:
+            other = [trial for trial in search(there, searcher="tpe", seed=seed, trials=options.trials)[1] if trial.status == "finished"]
+            other.sort(key=lambda trial: -trial.curve[EPOCHS])
+            arms["tpe, warm from other images"] = "tpe", WarmStart(proposed=[trial.hyperparameters for trial in other[:WARM_PROPOSALS]])
+        for name, (searcher, warm) in arms.items():
+            progress = search(here, searcher=searcher, seed=seed, trials=options.trials, warm=warm)[0]
+            rows.extend({"seed": seed, "arm": name, "epochs": spent, "best": best} for spent, best in progress)
+        print(f"seed {seed + 1}/{options.seeds}", flush=True)
+    table = pd.DataFrame(rows)
+    print_race(table)
+    if options.json:
+        options.json.write_text(table.to_json(orient="records"), encoding="utf-8")
+
+
+def print_race(table: pd.DataFrame) -> None:
+    """Print the best score at equal epochs, and the epochs to the cold study's best."""
+    arms = list(dict.fromkeys(table["arm"]))
+    least = int(table.groupby(["arm", "seed"])["epochs"].max().min())
+    print(f"\nbest score after so many epochs: median over seeds\n{'':34}" + "".join(f"{share * least // 4:>9}" for share in (1, 2, 3, 4)))
+    best = {}
+    for arm in arms:
+        cells = []
+        for share in (1, 2, 3, 4):
+            until = table[(table["arm"] == arm) & (table["epochs"] <= share * least // 4)].groupby("seed")["best"].max()
+            cells.append(f"{until.median():9.4f}")
+        best[arm] = until
+        print(f"{arm:34}" + "".join(cells))
+    for arm in arms[1:]:
+        difference = best["tpe"] - best[arm]
+        print(f"tpe less {arm}: mean {difference.mean():+.4f} (standard error {difference.std() / np.sqrt(len(difference)):.4f})")
+    print("\nepochs to the cold tpe study's best: median over seeds (quartiles)")
+    goal = table[table["arm"] == "tpe"].groupby("seed")["best"].max()
+    for arm in arms:
+        reached = []
+        for seed, target in goal.items():
+            rows = table[(table["arm"] == arm) & (table["seed"] == seed) & (table["best"] >= target)]
+            reached.append(rows["epochs"].min() if len(rows) else np.inf)
+        low, middle, high = np.quantile(reached, [0.25, 0.5, 0.75], method="nearest")
+        print(f"{arm:34}{middle:9.0f} ({low:.0f} to {high:.0f})")
+
+
+if __name__ == "__main__":
+    main()
