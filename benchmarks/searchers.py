@@ -127,14 +127,14 @@ def search(
             for epoch, value in enumerate(values, start=1):
                 spent += 0 if described.baseline else 1  # the baselines are run in every search
                 trial.curve[epoch] = float(value)
-                driven.on_trial_result("t", {"epoch": epoch, OBJECTIVE: float(value)})
                 stopped = not described.baseline and epoch < EPOCHS and asha._brackets[0].on_result(
                     SimpleNamespace(trial_id=f"{described.trial}"), epoch, float(value)
                 ) == "STOP"  # fmt: skip
-                if stopped:
+                if stopped or epoch == EPOCHS:
                     break
+                driven.on_trial_result("t", {"epoch": epoch, OBJECTIVE: float(value)})
             trial.status = "finished" if epoch == EPOCHS else "stopped"
-            driven.on_trial_complete("t", {OBJECTIVE: float(value), FINISHED: epoch == EPOCHS})
+    XX
             if not described.baseline:
                 past.append(trial)
                 if epoch == EPOCHS:

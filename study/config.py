@@ -154,14 +154,15 @@ class ConfirmConfig:
     best : how many of the searched trials are confirmed.
     replicates : seeds of each.
     seconds : train each configuration for so many seconds, to whole epochs by a measured step, instead of `training.epochs`.
-    marks : configurations from outside the search to confirm beside it: unet (a residual U-Net).
+    marks : configurations from outside the search to confirm beside it: unet (a residual U-Net), earlier (the winner of
+        `search.warm_start`).
     leak : also train the paper's whole-image network with the paper's own split, within levels, to measure what it leaks.
     """
 
     best: int = 1
     replicates: int = 3
     seconds: float | None = None
-    marks: list[Literal["unet"]] = field(default_factory=list)
+    marks: list[Literal["unet", "earlier"]] = field(default_factory=list)
     leak: bool = False
 
 
@@ -391,6 +392,8 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
         yield f"search.level_weights must be above 0; got {config.search.level_weights}. To leave a level out use dataset.levels"
     if config.search.warm_start is not None and not Path(config.search.warm_start, "ledger.jsonl").is_file():
         yield f"search.warm_start must name the folder of a study; {config.search.warm_start} holds no ledger.jsonl"
+    if "earlier" in config.confirm.marks and config.search.warm_start is None:
+        yield "confirm.marks: earlier is the winner of search.warm_start, which is not given"
     for searcher, package in (("gp", "torch"), ("cmaes", "cmaes")):
         if config.search.searcher == searcher and importlib.util.find_spec(package) is None:
             yield f"search.searcher {searcher} needs the package {package}: pip install {package}, or take tpe"

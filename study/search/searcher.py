@@ -206,7 +206,9 @@ class OptunaSearcher(Searcher):
             return
         if error or not result or "failure" in result:
             self._tell(trial, "failed", None, "worker lost" if not result else result.get("failure", "error"))
-        elif not result[FINISHED]:
+            return
+        self._report(trial, result["epoch"], result[OBJECTIVE])  # Tune does not pass a trial's last result to `on_trial_result`
+        if not result[FINISHED]:
             self._tell(trial, "stopped", None, "")
         else:
             self._tell(trial, "finished", [result[OBJECTIVE], *(result[f"cost/{name}"] for name in self._costs)], "")

@@ -26,7 +26,7 @@ from study.search.budget import affordable_epochs, expected_epochs
 from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
 from study.search.examine import examine_all, time_all
 from study.search.jobs import Job, TrialActor
-from study.search.past import past_trials, warm_trials
+from study.search.past import earlier_winner, past_trials, warm_trials
 from study.search.recording import LedgerCallback, Progress, Say
 from study.search.references import record_deconvolutions, record_references, references
 from study.search.scheduler import make_scheduler
@@ -217,7 +217,7 @@ def _confirm(run: _Run) -> None:
         points = {trial: trials[trial] for trial in choose_candidates(events, best=config.confirm.best)}
     available = marks(_sizes(config))
     for number, name in enumerate(config.confirm.marks, start=FIRST_MARK):
-        label, point = available[name]
+        label, point = earlier_winner(config) if name == "earlier" else available[name]
         points[number] = {"label": label, "baseline": False, "hyperparameters": point}
     template = _task_template(run)
     jobs = confirm_jobs(config, points, template, run.split, run.store, epochs={})

@@ -276,6 +276,7 @@ def test_a_baseline_that_can_not_run_fails_the_study_and_optuna_holds_what_happe
         for e in read_events(tmp_path / "studies" / "broken")
         if e["event"] == "epoch" and e["phase"] == "search"
     }
+    assert (1, 1) in epochs  # trained before it could not write its checkpoint
     assert {(trial.number, epoch): value for trial in held for epoch, value in trial.intermediate_values.items()} == epochs
     assert [trial.user_attrs.get("reason", "")[:8] for trial in held][4] == "diverged"
     report = html.unescape((tmp_path / "studies" / "broken" / "report.html").read_text())
