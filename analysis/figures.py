@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.load import Study
 from study.files import new_file
-from study.record.ledger import NO_CURVES, level_means, read_events
+from study.record.ledger import NO_CURVES, level_means
 
 Example = tuple[str, dict[str, np.ndarray]]  # a label, and what `load_examples` returns
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442")
@@ -179,7 +179,9 @@ def save_figure(figure: Figure, path: Path) -> Path:
     return path
 
 
-def draw_trial(folder: Path, score: dict[str, Any]) -> list[Path]:
+def draw_trial(
+    folder: Path, score: dict[str, Any], trial: dict[str, Any], images: dict[str, Any], references: Sequence[dict[str, Any]]
+) -> list[Path]:
     """Draw one trial's SSIM by level beside do-nothing and the paper's curves, and its example restorations.
 
     Parameters
@@ -188,17 +190,15 @@ def draw_trial(folder: Path, score: dict[str, Any]) -> list[Path]:
         The study's folder; figures go into its `figures`.
     score : dict
         A `score` event of its ledger.
+    trial : dict
+        Its `trial` event.
+    images : dict
+        What the ledger says of the images.
+    references : sequence of dict
+        The `reference` events to show beside it.
     """
-    events = read_events(folder)
-    images = next(event["images"] for event in events if event["event"] == "study")
-    trial = next(
-        event for event in events if event["event"] == "trial" and all(event[key] == score[key] for key in ("phase", "trial", "replicate"))
-    )
     rows = {trial["label"]: score}
-    for event in events:
-        shown = event["event"] == "reference" and event["judged_on"] in (score["judged_on"], "paper")
-        if shown and not event["reference"].startswith(NO_CURVES):
-            rows[event["reference"]] = event
+    rows |= {event["reference"]: event for event in references if not event["reference"].startswith(NO_CURVES)}
     table = pd.DataFrame(
         {label: dict(zip(row["levels"], level_means(row, "common", "ssim"), strict=True)) for label, row in rows.items()}
     ).T

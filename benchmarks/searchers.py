@@ -134,7 +134,7 @@ def search(
                     break
                 driven.on_trial_result("t", {"epoch": epoch, OBJECTIVE: float(value)})
             trial.status = "finished" if epoch == EPOCHS else "stopped"
-    XX
+            driven.on_trial_complete("t", {"epoch": epoch, OBJECTIVE: float(value), FINISHED: epoch == EPOCHS})
             if not described.baseline:
                 past.append(trial)
                 if epoch == EPOCHS:

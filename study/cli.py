@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from study.command_line import parse
+from study.command_line import load, parse
 from study.config import SizesConfig
 from study.errors import StudyError, raise_all
 from study.quiet import quiet_import
 
+SYNC_PATIENCE_S = 3600.0
 SPACE_NAMES = ("paper", "beyond")
 
 
@@ -36,6 +37,14 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write a study's report.html again from its ledger")
     report.add_argument("study", type=Path, help="the study's folder")
     report.set_defaults(command=_report)
+    sync = commands.add_parser("sync", help="bring an MLflow server as far as a study's ledger is")
+    sync.add_argument("study", type=Path, help="the study's folder")
+    sync.add_argument("--uri", help="tracking URI; the study's own if not given")
+    sync.add_argument("--experiment", help="the study's own if not given")
+    sync.add_argument(
+        "--all", action="store_true", help="send everything again, whatever the server was sent before; nothing is there twice"
+    )
+    sync.set_defaults(command=_sync)
     restore = commands.add_parser("restore", help="sharpen your own images with a network of a study")
     restore.add_argument("study", type=Path, help="the study's folder")
     restore.add_argument("images", type=Path, nargs="+", help="grey images, any size; TIFF or PNG")
@@ -94,6 +103,35 @@ def _space(options: argparse.Namespace) -> int:
     print(describe_space(options.name, SPACES[options.name], offered))
     print(f"Image sizes {sizes.whole} and {sizes.split}, patches {sizes.patches}: as in a study without keys of its own under sizes.")
     return 0
+
+
+def _sync(options: argparse.Namespace) -> int:
+    from analysis.conclusion import conclude
+    from analysis.figures import draw_trial
+    from study.record.ledger import read_events
+
+    events = read_events(options.study)
+    with quiet_import():
+        from study.record.mirror import Mirror
+        from study.search.setting import tracking_uri
+    config = load(options.study / "config.yaml")
+    uri = options.uri or tracking_uri(config)
+    if uri is None:
+        raise StudyError(f"{options.study} was run without MLflow: name a server, --uri http://127.0.0.1:5000")
+    mirror = Mirror(
+        options.study,
+        uri=uri,
+        experiment=options.experiment or config.record.experiment,
+        draw=draw_trial,
+        conclude=conclude,
+        again=options.all,
+    )
+    mirror.check()
+    print(f"{len(events)} events of {options.study} -> {uri}")
+    mirror.start()
+    left = mirror.close(patience_s=SYNC_PATIENCE_S)
+    print(f"{left} events are not there: {mirror.failure}. Run it again" if left else "all of them are there")
+    return 1 if left else 0
 
 
 def _restore(options: argparse.Namespace) -> int:

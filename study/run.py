@@ -13,10 +13,11 @@ from urllib.parse import quote
 if not __package__:  # started by its path, perhaps uninstalled: this folder must not hide other packages' modules
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from analysis.conclusion import conclude
 from analysis.figures import draw_trial
-from analysis.load import anything_finished, load_study
+from analysis.load import load_study
 from analysis.paper import reference_curves
-from analysis.report import outcome_text, write_report
+from analysis.report import outcome_text
 from study.command_line import parse_run
 from study.config import StudyConfig
 from study.errors import StudyError
@@ -37,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"study {config.name} in {config.folder}")
         with quiet_import():  # after the configuration: this takes seconds, a typing error is found at once
             from study.search.tuning import run_study
-        result = run_study(config, say=say, curves=reference_curves, draw=draw_trial, resume=resume)
+        result = run_study(config, say=say, curves=reference_curves, draw=draw_trial, conclude=conclude, resume=resume)
         study = load_study(result.folder)
-        report = write_report(study) if anything_finished(study) else None
+        outcome = result.outcome or conclude(result.folder)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -49,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         print(f"\n{interrupt or 'interrupted'}{where}", file=sys.stderr)
         return 130
-    if report is not None:
+    if outcome.artifacts:
         print(f"\n{outcome_text(study)}\n")
-        print(f"report:  {report}")
+        print(f"report:  {outcome.artifacts[0]}")
     _print_mlflow(config, result.experiment_id)
     if result.unmirrored:
         print(f"         {result.unmirrored} events have not reached MLflow; the ledger in {result.folder} holds them all")

@@ -15,7 +15,7 @@ with warnings.catch_warnings():  # other people's packages warn while they are i
     warnings.simplefilter("ignore")
     import keras  # noqa: F401
     import keras_tuner  # noqa: F401
-    import mlflow  # noqa: F401
+    import mlflow.pyfunc  # noqa: F401
     import ray.tune  # noqa: F401
 
 from study.config import DatasetConfig

@@ -69,21 +69,20 @@ class WarmStart:
 
 
 def earlier_winner(config: StudyConfig) -> tuple[str, dict[str, Any]]:
-    """Return label and point of the best searched network of the study that a configuration starts warm from: on its test set, or else on validation."""
+    """Return label and point of the winner of the study that a configuration starts warm from: the searched trial that was best on validation."""
     folder = Path(str(config.search.warm_start))
     events = read_events(folder)
     trials = {
         event["trial"]: event for event in events if event["event"] == "trial" and event["phase"] == "search" and not event["baseline"]
     }
-    found: dict[str, dict[int, list[float]]] = {"confirm": {}, "search": {}}
-    for event in events:
-        if event["event"] == "score" and event["trial"] in trials and event["phase"] in found:
-            found[event["phase"]].setdefault(event["trial"], []).append(event["summary"]["objective"])
-    scores = found["confirm"] or found["search"]
+    scores = {
+        event["trial"]: event["summary"]["objective"]
+        for event in events
+        if event["event"] == "score" and event["phase"] == "search" and event["trial"] in trials
+    }
     if not scores:
         raise StudyError(f"search.warm_start: no searched trial of {folder} ran to its end, so it has no winner to confirm")
-    best = max(scores, key=lambda trial: sum(scores[trial]) / len(scores[trial]))
-    return f"winner of {folder.name}", trials[best]["hyperparameters"]
+    return f"winner of {folder.name}", trials[max(scores, key=lambda trial: scores[trial])]["hyperparameters"]
 
 
 def warm_trials(config: StudyConfig, store: Store) -> WarmStart:

@@ -21,7 +21,9 @@ from study.data.splits import Split, split_by_well
 from study.data.store import Store
 from study.errors import StudyError
 from study.record.ledger import FILE_NAME, Ledger, read_events
-from study.record.mirror import DrawFigures, Mirror
+from study.record.mirror import Mirror
+from study.record.outcome import Outcome
+from study.record.runs import Conclude, DrawFigures
 from study.search.budget import affordable_epochs, expected_epochs
 from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
 from study.search.examine import examine_all, time_all
@@ -58,12 +60,14 @@ class StudyResult:
     problems : why it can not be called complete; empty if it can.
     unmirrored : events that MLflow has not got yet.
     experiment_id : MLflow's number of the experiment; None without a mirror.
+    outcome : how it came out, if the mirror got so far.
     """
 
     folder: Path
     problems: list[str]
     unmirrored: int
     experiment_id: str | None
+    outcome: Outcome | None
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,13 @@ class _Run:
 
 
 def run_study(
-    config: StudyConfig, *, say: Say, curves: Curves = lambda kind: [], draw: DrawFigures | None = None, resume: bool = False
+    config: StudyConfig,
+    *,
+    say: Say,
+    curves: Curves = lambda kind: [],
+    draw: DrawFigures | None = None,
+    conclude: Conclude | None = None,
+    resume: bool = False,
 ) -> StudyResult:
     """Run a whole study, or what is left of one.
 
@@ -93,8 +103,8 @@ def run_study(
         Prints a line of progress.
     curves : callable, optional
         Kind of data set -> curves to be recorded beside the trials, such as the paper's: events of the kind `reference`.
-    draw : callable, optional
-        Draws the figures that MLflow holds beside a trial.
+    draw, conclude : callable, optional
+        Draws the figures that MLflow holds beside a trial; says how the study came out, see `study.record.runs`.
     resume : bool
         Go on with the study of this name: what its ledger holds is not done again.
 
@@ -104,7 +114,7 @@ def run_study(
         If it can not start; nothing has been trained then.
     """
     _check_folder(config, resume=resume)
-    mirror = Mirror(config.folder, uri=tracking_uri(config), experiment=config.record.experiment, draw=draw)
+    mirror = Mirror(config.folder, uri=tracking_uri(config), experiment=config.record.experiment, draw=draw, conclude=conclude)
     mirror.check()
     store = prepare_store(config, say)
     other = prepare_transfer(config, say)
@@ -143,7 +153,7 @@ def run_study(
     finally:
         ray.shutdown()
         left = mirror.close()
-    return StudyResult(config.folder, problems, left, mirror.experiment_id)
+    return StudyResult(config.folder, problems, left, mirror.experiment_id, mirror.outcome)
 
 
 def find_problems(events: list[dict[str, Any]]) -> list[str]:

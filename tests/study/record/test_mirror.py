@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -10,6 +16,10 @@ from mlflow.entities import Run
 from study.errors import StudyError
 from study.record.ledger import Ledger
 from study.record.mirror import Mirror
+from study.record.outcome import CHAMPION, KeptModel, Outcome
+from study.trial.restoring import load_restorer
+from study.trial.task import TrialTask
+from study.trial.training import run_trial
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +36,8 @@ def write_study(folder: Path, *, uid: str) -> None:
             uid=uid,
             name=folder.name,
             config={"seed": 0, "scaled_down": True, "training": {"patches_per_image": None}},
-            store={"fingerprint": "f"},
+            store={"fingerprint": "f" * 64, "source": "/data", "channel": "w1", "levels": [0, 16, 33]},
+            images={"title": "BBBC006", "fields": {"test": 2}},
             environment=environment,
         )
         score = {"levels": [0, 16, 33], "common": {"ssim": [[0.4, 1.0, 0.6], [0.6, 1.0, 0.6]], "psnr": [[20.0, float("inf"), 21.0]]}}
@@ -42,7 +53,7 @@ def write_study(folder: Path, *, uid: str) -> None:
             ledger.append(
                 "trial_end", **key, status="finished" if trial == 0 else "failed", reason="" if trial == 0 else "diverged", epoch=2
             )
-        ledger.append("study_end", status="finished", problems=[])
+        ledger.append("study_end", run=0, status="finished", problems=[])
 
 
 def runs_of(uri: str, uid: str) -> dict[str, Run]:
@@ -56,7 +67,9 @@ def sync(folder: Path, uri: str, *, patience_s: float = 60, **options: Any) -> i
     mirror = Mirror(folder, uri=uri, experiment="refocus", **options)
     mirror.check()
     mirror.start()
-    return mirror.close(patience_s=patience_s)
+    left = mirror.close(patience_s=patience_s)
+    print(mirror.failure)  # shown where a test fails
+    return left
 
 
 def everything(uri: str, uid: str) -> dict[str, Any]:
@@ -108,7 +121,7 @@ def test_figures_become_artifacts(tmp_path: Path, uri: str) -> None:
     write_study(tmp_path / "three", uid="three")
     figure = tmp_path / "curve.png"
     figure.write_bytes(b"a figure")
-    sync(tmp_path / "three", uri, draw=lambda folder, score: [figure])
+    sync(tmp_path / "three", uri, draw=lambda *_: [figure])
     client = MlflowClient(tracking_uri=uri)
     run = runs_of(uri, "three")["trial 0"].info.run_id
     assert [artifact.path for artifact in client.list_artifacts(run, "figures")] == ["figures/curve.png"]
@@ -118,7 +131,7 @@ def test_figures_become_artifacts(tmp_path: Path, uri: str) -> None:
 def test_a_figure_that_can_not_be_drawn_does_not_hold_the_numbers_up(tmp_path: Path, uri: str) -> None:
     write_study(tmp_path / "four", uid="four")
 
-    def fail(folder: Path, score: dict[str, Any]) -> list[Path]:
+    def fail(*_: Any) -> list[Path]:
         raise OSError("no space")
 
     assert sync(tmp_path / "four", uri, draw=fail) == 0
@@ -152,3 +165,135 @@ def test_no_mirror(tmp_path: Path) -> None:
     mirror.check()
     mirror.start()
     assert mirror.close() == 0
+
+
+def test_the_gain_over_doing_nothing_is_a_curve_too_and_the_data_set_is_named(tmp_path: Path, uri: str) -> None:
+    write_study(tmp_path / "six", uid="six")
+    sync(tmp_path / "six", uri)
+    sync(tmp_path / "six", uri, again=True)
+    gain = [row[:2] for row in everything(uri, "six")["trial 0"][2]["level/ssim_gain"]]
+    assert gain == [(0, 0.0), (16, 0.0), (33, 0.0)]  # the made-up trial is as good as leaving the images alone
+    inputs = [run.inputs.dataset_inputs for run in runs_of(uri, "six").values() if run.data.tags["kind"] != "reference"]
+    assert [len(logged) for logged in inputs] == [1, 1, 1]
+    assert {(logged[0].dataset.name, logged[0].dataset.digest) for logged in inputs} == {("BBBC006 w1", "f" * 32)}
+
+
+def test_a_study_that_was_broken_off_leaves_no_run_running_until_it_goes_on(tmp_path: Path, uri: str) -> None:
+    folder = tmp_path / "seven"
+    write_study(folder, uid="seven")
+    whole = (folder / "ledger.jsonl").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    begun = [number for number, line in enumerate(lines) if b'"event":"epoch"' in line][-1] + 1  # trial 1 is under way
+    (folder / "ledger.jsonl").write_bytes(b"".join(lines[:begun]))
+    sync(folder, uri)
+    assert {name: run.info.status for name, run in runs_of(uri, "seven").items()} == {
+        "seven": "KILLED", "do-nothing (validation)": "FINISHED", "trial 0": "FINISHED", "trial 1": "KILLED",
+    }  # fmt: skip
+    (folder / "ledger.jsonl").write_bytes(b"".join(lines[:begun]))
+    with Ledger(folder) as ledger:
+        ledger.append("resumed", run=1)
+        mirror = Mirror(folder, uri=uri, experiment="refocus")
+        mirror.start()
+        assert mirror.close() == 0  # while the ledger is being written nothing is settled
+        assert {name: run.info.status for name, run in runs_of(uri, "seven").items() if name in ("seven", "trial 1")} == {
+            "seven": "RUNNING", "trial 1": "RUNNING",
+        }  # fmt: skip
+    with (folder / "ledger.jsonl").open("ab") as file:
+        file.write(b"".join(lines[begun:]))
+    sync(folder, uri)
+    statuses = {name: run.info.status for name, run in runs_of(uri, "seven").items()}
+    assert statuses == {"seven": "FINISHED", "do-nothing (validation)": "FINISHED", "trial 0": "FINISHED", "trial 1": "FAILED"}
+
+
+def test_what_was_sent_before_is_not_sent_again_unless_the_server_has_lost_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "eight"
+    write_study(folder, uid="eight")
+    sent: list[str] = []
+    log_batch = MlflowClient.log_batch
+
+    def count(self: MlflowClient, run: str, **content: Any) -> None:
+        sent.append(run)
+        log_batch(self, run, **content)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", count)
+    sync(folder, f"sqlite:///{tmp_path}/a.db")
+    assert sent
+    first, sent[:] = everything(f"sqlite:///{tmp_path}/a.db", "eight"), []
+    sync(folder, f"sqlite:///{tmp_path}/a.db")
+    assert not sent
+    (tmp_path / "a.db").unlink()
+    (tmp_path / "mlartifacts").mkdir(exist_ok=True)
+    sync(folder, f"sqlite:///{tmp_path}/b.db")
+    assert everything(f"sqlite:///{tmp_path}/b.db", "eight") == first
+
+
+def _sync_in_a_process(folder: Path, uri: str) -> None:
+    sync(folder, uri, again=True)
+
+
+def test_two_processes_at_once_leave_everything_once(tmp_path: Path) -> None:
+    folder, uri = tmp_path / "nine", f"sqlite:///{tmp_path}/mlflow.db"
+    write_study(folder, uid="nine")
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_sync_in_a_process, args=(folder, uri)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    sync(folder, uri, again=True)
+    sync(folder, f"sqlite:///{tmp_path}/alone.db")
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("refocus")
+    assert experiment is not None
+    assert len(client.search_runs([experiment.experiment_id])) == 4
+    assert everything(uri, "nine") == everything(f"sqlite:///{tmp_path}/alone.db", "nine")
+
+
+@pytest.fixture
+def trained(make_task: Callable[..., TrialTask]) -> Path:
+    """The folder of a trial that has trained."""
+    task = make_task()
+    list(run_trial(task))
+    return Path(task.folder)
+
+
+LOAD = """
+import sys
+import mlflow, numpy as np
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model(sys.argv[2])
+np.save(sys.argv[4], model.predict(np.load(sys.argv[3])))
+"""
+
+
+def test_the_best_network_is_registered_once_and_restores_in_a_fresh_process(tmp_path: Path, trained: Path) -> None:
+    folder, uri = tmp_path / "ten", f"sqlite:///{tmp_path}/mlflow.db"
+    write_study(folder, uid="ten")
+    lines = (folder / "ledger.jsonl").read_text().replace('"phase":"search"', '"phase":"confirm"')
+    (folder / "ledger.jsonl").write_text(lines)
+    (folder / "report.html").write_text("a report")
+    kept = [KeptModel(0, 0, alias, "trial 0", trained) for alias in (CHAMPION, "winner")]
+    outcome = Outcome({"best": "trial 0"}, {"difference": 0.1, "p": float("nan")}, [folder / "report.html"], kept)
+    for _ in range(2):
+        assert sync(folder, uri, conclude=lambda _: outcome, again=True) == 0
+    client = MlflowClient(tracking_uri=uri)
+    (version,) = client.search_model_versions("name = 'refocus-ten'")
+    parent = runs_of(uri, "ten")["ten"]
+    assert (parent.data.tags["outcome.best"], parent.data.metrics["outcome/difference"]) == ("trial 0", 0.1)
+    assert [artifact.path for artifact in client.list_artifacts(parent.info.run_id, "report")] == ["report/report.html"]
+    images = np.random.default_rng(0).random((2, 40, 50)).astype(np.float32) * 900
+    np.save(tmp_path / "images.npy", images)
+    script = tmp_path / "load.py"
+    script.write_text(LOAD)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    for reference in (f"models:/refocus-ten@{CHAMPION}", f"models:/refocus-ten/{version.version}"):
+        places = [str(tmp_path / name) for name in ("images.npy", "restored.npy")]
+        subprocess.run(
+            [sys.executable, str(script), uri, reference, *places], cwd=tmp_path, env=environment, check=True, capture_output=True
+        )
+        expected = np.stack([load_restorer(trained).restore(image) for image in images])
+        np.testing.assert_array_equal(np.load(tmp_path / "restored.npy"), expected)
+    logged = client.download_artifacts(version.run_id, "model", str(tmp_path))
+    assert not list(Path(logged).rglob("*.pkl"))
+    assert {path.name for path in Path(logged, "artifacts", "trial").iterdir()} == {"weights.npz", "model.json"}

@@ -1,0 +1,53 @@
+"""How a study came out, for its record: who won, by how much, the report, and which networks are worth keeping."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from analysis.compare import best_run, differences, ranking
+from analysis.load import Study, anything_finished, load_study
+from analysis.report import write_report
+from study.record.outcome import CHAMPION, KeptModel, Outcome
+
+
+def conclude(folder: Path) -> Outcome:
+    """Write the report of a study that has ended, and return its outcome; an empty one if nothing has finished.
+
+    Parameters
+    ----------
+    folder : Path
+        The study's folder.
+    """
+    study = load_study(folder)
+    if not anything_finished(study):
+        return Outcome()
+    table = ranking(study)
+    configurations = table[table["role"] != "reference"]
+    best = configurations.iloc[0]
+    won = configurations[configurations["role"] == "winner"]
+    tags = {"best": str(best["label"])}
+    metrics = {f"best_{name}": float(best[name]) for name in ("ssim", "psnr")}
+    if len(won):
+        tags["winner"] = str(won.iloc[0]["label"])
+        metrics |= {f"winner_{name}": float(won.iloc[0][name]) for name in ("ssim", "psnr")}
+    for found in differences(study):
+        if found.candidate == tags.get("winner"):
+            tags |= {"verdict": found.verdict, "baseline": found.baseline}
+            metrics |= {"difference": found.mean, "difference_low": found.low, "difference_high": found.high, "p": found.p}
+    return Outcome(tags, metrics, [write_report(study)], _models(study, tags.get("winner")))
+
+
+def _models(study: Study, winner: str | None) -> list[KeptModel]:
+    """Return the best network, the search's winner and the baselines, each by its first replicate; none of a search without a confirmation."""
+    confirmed = study.trials[(study.trials["phase"] == "confirm") & (study.trials["status"] == "finished")]
+    if confirmed.empty:
+        return []
+    best = best_run(study)
+    kept = [KeptModel(int(best["trial"]), int(best["replicate"]), CHAMPION, str(best["label"]), Path(best["folder"]))]
+    for label, runs in confirmed.sort_values(["trial", "replicate"]).groupby("label", sort=False):
+        first = runs.iloc[0]
+        if first["baseline"] or label == winner:
+            alias = "winner" if label == winner else re.sub(r"[^a-z]+", "-", str(label).lower()).strip("-")
+            kept.append(KeptModel(int(first["trial"]), int(first["replicate"]), alias, str(label), Path(first["folder"])))
+    return kept

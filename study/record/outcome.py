@@ -1,0 +1,45 @@
+"""What a study found out, as the record holds it beside the numbers: plain values, made by whoever reads the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CHAMPION = "champion"  # the alias of the best network in MLflow's registry
+
+
+@dataclass(frozen=True)
+class KeptModel:
+    """A confirmed network whose weights go into the registry.
+
+    Parameters
+    ----------
+    trial, replicate : the run of the phase confirm that trained it.
+    alias : its name in the registry: ``champion`` or the baseline's.
+    label : the name that people read.
+    folder : where the run left its weights.
+    """
+
+    trial: int
+    replicate: int
+    alias: str
+    label: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a study that has ended.
+
+    Parameters
+    ----------
+    tags : short texts by name: the winner, the verdict.
+    metrics : numbers by name: the winner's scores, its difference to the better baseline and the interval.
+    artifacts : files, such as the report.
+    models : the networks to register.
+    """
+
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    artifacts: list[Path] = field(default_factory=list)
+    models: list[KeptModel] = field(default_factory=list)
