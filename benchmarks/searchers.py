@@ -44,8 +44,8 @@ from study.search.searcher import NO_WARM_START, OptunaSearcher
 from study.trial.task import TrialTask
 from study.trial.training import run_trial
 
-SIZES = Sizes([32], 96, [32], [16])
-EPOCHS, IMAGES, RUNG_IMAGES = 9, 512, 128
+SIZES = Sizes([16], 32, [16], [16])
+EPOCHS, IMAGES, RUNG_IMAGES = 9, 256, 64
 CONFIG = StudyConfig(
     training=TrainingConfig(epochs=EPOCHS), search=SearchConfig(space="beyond", scheduler="asha", grace_epochs=1, reduction_factor=3)
 )
@@ -57,14 +57,14 @@ def record(kind: str, root: Path, *, trials: int, fields: int, seed: int) -> lis
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         dataset = DatasetConfig(kind=kind, root=str(root), max_fields=fields)  # type: ignore[arg-type]
-        store = prepare(dataset, root, Path(folder) / "stores", grids=[Grid(size, "antialiased") for size in (32, 96)])
+        store = prepare(dataset, root, Path(folder) / "stores", grids=[Grid(size, "antialiased") for size in (16, 32)])
         split = split_by_well(store.wells, test=0.2, validation=0.2, seed=0)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
         for number in range(trials):
             point = SPACES["beyond"](OptunaHyperParameters(study.ask()), SIZES)
             task = TrialTask(
                 hyperparameters=point, store=str(store.folder), folder=str(Path(folder) / f"{number}"), train=split.train,
-                judge=split.validation, judged_on="validation", resize="antialiased", common_size=32, epochs=EPOCHS, batch_size=16,
+                judge=split.validation, judged_on="validation", resize="antialiased", common_size=16, epochs=EPOCHS, batch_size=16,
                 patches_per_image=1, images_per_epoch=IMAGES, inference="whole", rung_images=RUNG_IMAGES, rung_seed=0, seed=number, threads=1,
             )  # fmt: skip
             try:

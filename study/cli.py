@@ -37,6 +37,12 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write a study's report.html again from its ledger")
     report.add_argument("study", type=Path, help="the study's folder")
     report.set_defaults(command=_report)
+    repro = commands.add_parser("repro", help="train a trial again from the record alone, and compare every number")
+    repro.add_argument("study", type=Path, help="the study's folder")
+    repro.add_argument("trial", type=int, help="its number in the report")
+    repro.add_argument("--phase", choices=("search", "confirm", "leak"), help="search if the trial was searched, else confirm")
+    repro.add_argument("--replicate", type=int, default=0)
+    repro.set_defaults(command=_repro)
     sync = commands.add_parser("sync", help="bring an MLflow server as far as a study's ledger is")
     sync.add_argument("study", type=Path, help="the study's folder")
     sync.add_argument("--uri", help="tracking URI; the study's own if not given")
@@ -103,6 +109,24 @@ def _space(options: argparse.Namespace) -> int:
     print(describe_space(options.name, SPACES[options.name], offered))
     print(f"Image sizes {sizes.whole} and {sizes.split}, patches {sizes.patches}: as in a study without keys of its own under sizes.")
     return 0
+
+
+def _repro(options: argparse.Namespace) -> int:
+    from study.record.ledger import read_events
+
+    phases = [event["phase"] for event in read_events(options.study) if event["event"] == "trial" and event["trial"] == options.trial]
+    phase = options.phase or ("search" if "search" in phases else "confirm")
+    with quiet_import():
+        from study.search.repro import find_job, repeat
+    job, events = find_job(options.study, trial=options.trial, phase=phase, replicate=options.replicate)
+    print(f"{job.label} ({phase}, replicate {job.replicate}), {job.task['hyperparameters']}")
+    same = repeat(job, events, print)
+    print(
+        "every number came back"
+        if same
+        else "not every number came back: another machine, device or number of threads changes the last digits"
+    )
+    return 0 if same else 1
 
 
 def _sync(options: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ig
 from study.config import StudyConfig, validate
 from study.errors import StudyError, raise_all
 
+ALIASES = {"--without-mlflow": ["--record.mlflow", "none"]}
 EXTENDABLE = ("search.trials", "confirm.", "transfer.", "resources.", "record.")
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 
@@ -35,7 +36,7 @@ def parse(arguments: Sequence[str]) -> StudyConfig:
     Parameters
     ----------
     arguments : sequence of str
-        ``--config NAME|FILE`` (a name from `study/configs` or a YAML file) and any dotted key with its value.
+        ``--config NAME|FILE`` (a name from `study/configs` or a YAML file) and any dotted key with its value; ``--without-mlflow``.
 
     Raises
     ------
@@ -44,7 +45,7 @@ def parse(arguments: Sequence[str]) -> StudyConfig:
     SystemExit
         After ``--help`` and ``--print_config``.
     """
-    arguments = _with_config_file(list(arguments))
+    arguments = _with_config_file([word for argument in arguments for word in ALIASES.get(argument, [argument])])
     _check_names(arguments)
     try:
         namespace = _parser().parse_args(arguments)
@@ -71,12 +72,14 @@ def parse_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
         As for `parse`; or ``--resume STUDY`` alone; or ``--extend STUDY`` and keys that may change: `EXTENDABLE`.
     """
     arguments = list(arguments)
+    without = [argument for argument in arguments if argument in ALIASES]
+    arguments = [argument for argument in arguments if argument not in ALIASES]
     mode = arguments[0].lstrip("-").partition("=")[0] if arguments else ""
     if mode not in ("resume", "extend") or not arguments[0].startswith("--"):
         for option in ("--resume", "--extend"):
             if any(argument.partition("=")[0] == option for argument in arguments):
                 raise StudyError(f"{option} comes first: python study/run.py {option} STUDY")
-        return parse(arguments), False
+        return parse([*arguments, *without]), False
     value = arguments[0].partition("=")[2] or (arguments[1] if len(arguments) > 1 else "")
     changes = arguments[1 if "=" in arguments[0] else 2 :]
     folder = next((path for path in (Path(value), Path("results/studies") / value) if value and (path / "config.yaml").is_file()), None)
@@ -85,13 +88,13 @@ def parse_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     folder = folder.resolve()
     if mode == "resume" and changes:
         raise StudyError(f"--resume goes on with the study as it was configured; to change it: --extend {folder} {' '.join(changes)}")
-    if mode == "extend" and not changes:
+    if mode == "extend" and not changes and not without:
         raise StudyError(f"--extend needs something to add, such as --search.trials N; to finish the study as it is: --resume {folder}")
     used = [argument[2:].partition("=")[0] for argument in changes if argument.startswith("--")]
     fixed = [f"{key} can not change: the trials that are done rest on it" for key in used if not key.startswith(EXTENDABLE)]
     raise_all(fixed, heading=f"A study is extended by {', '.join(name.rstrip('.') for name in EXTENDABLE)}")
     place = ["--storage", str(folder.parents[1]), "--name", folder.name]
-    return parse(["--config", str(folder / "config.yaml"), *place, *changes]), True
+    return parse(["--config", str(folder / "config.yaml"), *place, *changes, *without]), True
 
 
 def load(path: Path) -> StudyConfig:

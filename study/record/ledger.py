@@ -6,19 +6,22 @@ first event with a key wins. Numbers that JSON can not write (inf, nan) are stri
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from study.errors import StudyError
 
 FORMAT = 2
 FILE_NAME = "ledger.jsonl"
+LEAST_FREE_BYTES = 100 * 2**20
 CEILING = "perfect restoration at"  # how the references begin that no model is, and no curve shows
 AT_SIZE = "do-nothing at"  # and do-nothing at another model's own size
 NO_CURVES = (CEILING, AT_SIZE)
@@ -62,11 +65,9 @@ class Ledger:
             self._file = self.path.open("ab")
         except OSError as error:
             raise StudyError(f"the ledger {self.path} can not be written: {error.strerror}. Choose another --storage") from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(self._file):
             self._file.close()
-            raise StudyError(f"another process is running this study: it holds the lock of {self.path}") from None
+            raise StudyError(f"another process is running this study: it holds the lock of {self.path}")
         try:
             _mend(self.path)
             self._seen = {_key(event) for event in read_events(folder)}
@@ -81,9 +82,16 @@ class Ledger:
         row = {"event": event, "time": time.time(), **values}
         key = _key(row)
         if key not in self._seen:
-            self._file.write(json.dumps(_plain(row), allow_nan=False, separators=(",", ":")).encode() + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            line = json.dumps(_plain(row), allow_nan=False, separators=(",", ":")).encode() + b"\n"
+            try:
+                self._file.write(line)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise StudyError(
+                    f"the ledger {self.path} can not be written any more: {error.strerror}. It holds all that was learned until then: make room, "
+                    f"and go on with --resume {self.path.parent}"
+                ) from None
             self._seen.add(key)
         self.seconds += time.perf_counter() - started
 
@@ -92,7 +100,8 @@ class Ledger:
 
     def __exit__(self, *_: object) -> None:
         """Give the lock back."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what could not be written is told where it was to be
+            self._file.close()
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
@@ -149,6 +158,35 @@ def parse_lines(data: bytes, path: Path, *, offset: int = 0) -> Iterator[tuple[d
                 f"{path} has a corrupt line that ends at byte {offset}: {line[:60]!r}... Restore the file from a copy, or remove the line"
             ) from None
         yield _numbers(event), offset
+
+
+def check_place(folder: Path) -> None:
+    """Raise a `StudyError` if a study's ledger can not be kept in a folder, or the one that is there can not be read; leaves nothing behind."""
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    if free < LEAST_FREE_BYTES:
+        raise StudyError(
+            f"the disk of {existing} is full: {free // 2**20} MiB are free, a study needs {LEAST_FREE_BYTES // 2**20} MiB at least. Make room, or "
+            "choose another --storage"
+        )
+    with Ledger(folder):
+        pass
+    if not (folder / FILE_NAME).stat().st_size:
+        (folder / FILE_NAME).unlink()
+        with contextlib.suppress(OSError):  # not empty: whatever lies there is not ours
+            folder.rmdir()
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Take the lock of a ledger; a reader that looks whether it is written holds it for an instant."""
+    for _ in range(5):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
 
 
 def _key(event: dict[str, Any]) -> tuple[Any, ...]:

@@ -14,17 +14,15 @@ from ray.tune.schedulers import TrialScheduler
 from search_spaces import SPACES
 from search_spaces.baselines import WHOLE_IMAGE, baselines
 from search_spaces.marks import marks
-from search_spaces.sizes import Sizes
 from study.config import StudyConfig, derive_seed
-from study.data.batches import training_images
 from study.data.splits import Split, split_by_well
 from study.data.store import Store
 from study.errors import StudyError
-from study.record.ledger import FILE_NAME, Ledger, read_events
+from study.record.ledger import FILE_NAME, Ledger, check_place, read_events
 from study.record.mirror import Mirror
 from study.record.outcome import Outcome
 from study.record.runs import Conclude, DrawFigures
-from study.search.budget import affordable_epochs, expected_epochs
+from study.search.budget import expected_epochs
 from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
 from study.search.examine import examine_all, time_all
 from study.search.jobs import Job, TrialActor
@@ -44,6 +42,7 @@ from study.search.setting import (
     trials_at_once,
     write_config,
 )
+from study.search.tasks import search_job, sizes_of, task_template
 from study.trial.task import TrialTask
 
 FIRST_MARK = 9001  # trial numbers of configurations from outside the search
@@ -176,30 +175,16 @@ def find_problems(events: list[dict[str, Any]]) -> list[str]:
 
 def _search(run: _Run) -> None:
     config = run.config
-    sizes = _sizes(config)
+    sizes = sizes_of(config)
     points = baselines(sizes)
-    template = _task_template(run)
     past = past_trials(run.events())
     total = len(points) + config.search.trials
     ended = sum(bool(trial.status) for trial in past.values())
     if ended >= total:
         return
 
-    images = len(training_images(run.store, run.split.train))
-
     def make_job(number: int, baseline: str | None, point: dict[str, Any]) -> Job:
-        task = template | {
-            "hyperparameters": point,
-            "train": run.split.train,
-            "judge": run.split.validation,
-            "judged_on": "validation",
-            "rung_images": config.search.rung_images,
-            "seed": derive_seed(config.seed, "trial", number),
-            "folder": str(config.folder / "trials" / f"{number:04d}"),
-        }
-        if baseline is None:
-            task["epochs"] = affordable_epochs(config, point, images=images)
-        return Job("search", number, 0, baseline or f"trial {number:04d}", baseline is not None, task)
+        return search_job(config, run.store, run.split, number, baseline, point)
 
     searcher = OptunaSearcher(
         lambda hp: SPACES[config.search.space](hp, sizes),
@@ -218,18 +203,18 @@ def _confirm(run: _Run) -> None:
     """Train the best and the baselines on all but the test set, and score them there."""
     config, events = run.config, run.events()
     if config.search.space == "none":
-        named = baselines(_sizes(config))
+        named = baselines(sizes_of(config))
         points = {
             number: {"label": label, "baseline": True, "hyperparameters": point} for number, (label, point) in enumerate(named.items())
         }
     else:
         trials = {event["trial"]: event for event in events if event["event"] == "trial" and event["phase"] == "search"}
         points = {trial: trials[trial] for trial in choose_candidates(events, best=config.confirm.best)}
-    available = marks(_sizes(config))
+    available = marks(sizes_of(config))
     for number, name in enumerate(config.confirm.marks, start=FIRST_MARK):
         label, point = earlier_winner(config) if name == "earlier" else available[name]
         points[number] = {"label": label, "baseline": False, "hyperparameters": point}
-    template = _task_template(run)
+    template = task_template(config, run.store)
     jobs = confirm_jobs(config, points, template, run.split, run.store, epochs={})
     if config.confirm.seconds is not None:
         jobs = confirm_jobs(config, points, template, run.split, run.store, epochs=_equal_seconds(run, jobs, config.confirm.seconds))
@@ -250,7 +235,7 @@ def _leak(run: _Run) -> None:
     confirmed = [event for event in run.events() if event["event"] == "trial" and event["phase"] == "confirm"]
     whole = {event["trial"]: event for event in confirmed if event["label"] == WHOLE_IMAGE}
     epochs = {trial: event["epochs"] for trial, event in whole.items()}
-    jobs = leak_jobs(run.config, whole, _task_template(run), run.split, run.store, epochs=epochs)
+    jobs = leak_jobs(run.config, whole, task_template(run.config, run.store), run.split, run.store, epochs=epochs)
     _judge(run, "leak", jobs, f"{WHOLE_IMAGE} with the paper's split within levels, {run.config.confirm.replicates} seeds")
 
 
@@ -331,29 +316,6 @@ def _fit(
         raise KeyboardInterrupt(f"{phase} was interrupted after {ended} of {total} trials")  # Tune itself returns as if all were done
 
 
-def _sizes(config: StudyConfig) -> Sizes:
-    return Sizes(config.sizes.whole, config.sizes.split, config.sizes.patches, config.sizes.crops)
-
-
-def _task_template(run: _Run) -> dict[str, Any]:
-    config = run.config
-    return {
-        "store": str(run.store.folder),
-        "resize": config.dataset.resize,
-        "common_size": config.sizes.common,
-        "epochs": config.training.epochs,
-        "batch_size": config.training.batch_size,
-        "patches_per_image": config.training.patches_per_image,
-        "precision": config.training.precision,
-        "images_per_epoch": config.training.images_per_epoch,
-        "inference": config.evaluation.inference,
-        "rung_seed": derive_seed(config.seed, "rung"),
-        "objective": config.search.objectives[0],
-        "level_weights": config.search.level_weights,
-        "threads": config.resources.cpus_per_trial,
-    }
-
-
 def _check_folder(config: StudyConfig, *, resume: bool) -> None:
     held = (config.folder / FILE_NAME).exists()
     if held and not resume:
@@ -363,6 +325,7 @@ def _check_folder(config: StudyConfig, *, resume: bool) -> None:
         )
     if resume and not held:
         raise StudyError(f"no study can be taken up in {config.folder}: it holds no {FILE_NAME}")
+    check_place(config.folder)
 
 
 def _check_images(events: list[dict[str, Any]], store: Store, other: Store | None) -> None:

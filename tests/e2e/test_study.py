@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import json
 import os
 import re
 import shutil
@@ -363,6 +364,56 @@ def test_a_bad_configuration_ends_at_once(arguments: list[str], told: list[str],
     assert [text for text in told if text not in done.stderr] == []
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_study_does_not_start_where_its_record_can_not_be_kept(
+    study: tuple[Path, subprocess.CompletedProcess[str]], raw_folder: Path, tmp_path: Path
+) -> None:
+    new = ["--config", "smoke", "--name", "new", "--dataset.root", str(raw_folder), *SMALL]
+    done = run(*new, "--record.mlflow", "http://127.0.0.1:9", folder=tmp_path)
+    assert done.returncode == 2
+    assert "MLflow can not be reached at http://127.0.0.1:9" in done.stderr
+    assert "--without-mlflow" in done.stderr
+    for number, (spoilt, told) in enumerate(
+        [
+            (lambda text: text.replace('"format":2', '"format":99', 1), "written by a newer version"),
+            (lambda text: text.replace('"event":"epoch"', '"event":"ep', 1), "has a corrupt line"),
+        ]
+    ):
+        copy = tmp_path / f"copy{number}" / "studies" / "small"
+        shutil.copytree(study[0] / "studies" / "small", copy)
+        ledger = copy / "ledger.jsonl"
+        ledger.write_text(spoilt(ledger.read_text()))
+        before = ledger.read_bytes()
+        done = _run_in(tmp_path, "--resume", str(copy))
+        assert done.returncode == 2
+        assert told in done.stderr
+        assert ledger.read_bytes() == before
+    assert all("Traceback" not in text for text in (done.stdout, done.stderr))
+    assert not list(tmp_path.rglob("stores"))  # nothing was spent
+
+
+@pytest.mark.slow
+def test_a_trial_comes_back_from_the_record_alone_number_by_number(
+    study: tuple[Path, subprocess.CompletedProcess[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = study[0] / "studies" / "small"
+    for arguments in (["0"], ["2"], ["3"], ["0", "--phase", "confirm"]):
+        assert main(["repro", str(folder), *arguments]) == 0, capsys.readouterr().out
+        assert "every number came back" in capsys.readouterr().out
+    lines = (folder / "ledger.jsonl").read_text().splitlines(keepends=True)
+    spoilt = folder.parent / "spoilt"
+    shutil.copytree(folder, spoilt)
+    index = next(i for i, line in enumerate(lines) if '"event":"epoch"' in line and '"trial":2' in line)
+    event = json.loads(lines[index])
+    event["metrics"]["loss"] *= 1.0000001
+    lines[index] = json.dumps(event) + "\n"
+    (spoilt / "ledger.jsonl").write_text("".join(lines))
+    assert main(["repro", str(spoilt), "2"]) == 1
+    assert re.search(r"epoch 1/\d: loss .* the ledger's", capsys.readouterr().out)
+    assert main(["repro", str(folder), "77"]) == 2
+    assert "holds no epoch of trial 77" in capsys.readouterr().err
 
 
 def test_a_configuration_can_be_printed(tmp_path: Path) -> None:

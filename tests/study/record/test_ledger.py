@@ -3,12 +3,15 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import resource
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 from study.errors import StudyError
-from study.record.ledger import FILE_NAME, FORMAT, Ledger, read_events
+from study.record.ledger import FILE_NAME, FORMAT, LEAST_FREE_BYTES, Ledger, check_place, read_events
 
 
 def test_what_was_appended_is_read_again_also_what_json_can_not_write(tmp_path: Path) -> None:
@@ -90,3 +93,48 @@ def test_a_ledger_of_another_version_is_refused(written: int, told: str, tmp_pat
         read_events(tmp_path)
     with pytest.raises(StudyError, match=f"has format {written}"):
         Ledger(tmp_path)
+
+
+def _write_until_the_file_may_not_grow(folder: str, answers: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+    try:
+        with Ledger(Path(folder)) as ledger:
+            for number in range(100):
+                ledger.append("timing", trial=number, text="x" * 90)
+    except StudyError as error:
+        answers.put(str(error))
+
+
+def test_a_disk_that_fills_up_ends_with_what_to_do_and_what_was_written_stays(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    process = context.Process(target=_write_until_the_file_may_not_grow, args=(str(tmp_path), answers))
+    process.start()
+    told = answers.get(timeout=60)
+    process.join(60)
+    assert "can not be written any more" in told
+    assert f"--resume {tmp_path}" in told
+    assert (tmp_path / FILE_NAME).stat().st_size == 2000  # the fault fired in the middle of a line
+    held = read_events(tmp_path)
+    assert [event["trial"] for event in held] == list(range(len(held)))
+    assert len(held) > 5
+    with Ledger(tmp_path) as ledger:
+        ledger.append("timing", trial=len(held))
+    assert read_events(tmp_path)[-1]["trial"] == len(held)
+
+
+def test_a_place_is_checked_before_a_study_and_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_place(tmp_path / "studies" / "new")
+    assert not (tmp_path / "studies" / "new").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match="can not be written"):
+        check_place(tmp_path / "file" / "study")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / FILE_NAME).write_text('{"event":"study","time":0,"format":2}\nnot json\n{"event":"resumed","time":0,"run":1}\n')
+    with pytest.raises(StudyError, match="corrupt line"):
+        check_place(tmp_path / "broken")
+    full = shutil.disk_usage(tmp_path)._replace(free=LEAST_FREE_BYTES - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(StudyError, match=r"full: 99 MiB are free.*--storage"):
+        check_place(tmp_path / "new")

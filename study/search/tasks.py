@@ -1,0 +1,65 @@
+"""What each trial of a study is asked: the same task, whoever builds it, from configuration, images and split alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from search_spaces.sizes import Sizes
+from study.config import StudyConfig, derive_seed
+from study.data.batches import training_images
+from study.data.splits import Split
+from study.data.store import Store
+from study.search.budget import affordable_epochs
+from study.search.jobs import Job
+
+
+def sizes_of(config: StudyConfig) -> Sizes:
+    """Return the sizes that a study offers its search space."""
+    return Sizes(config.sizes.whole, config.sizes.split, config.sizes.patches, config.sizes.crops)
+
+
+def task_template(config: StudyConfig, store: Store) -> dict[str, Any]:
+    """Return what the tasks of all trials share."""
+    return {
+        "store": str(store.folder),
+        "resize": config.dataset.resize,
+        "common_size": config.sizes.common,
+        "epochs": config.training.epochs,
+        "batch_size": config.training.batch_size,
+        "patches_per_image": config.training.patches_per_image,
+        "images_per_epoch": config.training.images_per_epoch,
+        "precision": config.training.precision,
+        "inference": config.evaluation.inference,
+        "rung_seed": derive_seed(config.seed, "rung"),
+        "objective": config.search.objectives[0],
+        "level_weights": config.search.level_weights,
+        "threads": config.resources.cpus_per_trial,
+    }
+
+
+def search_job(config: StudyConfig, store: Store, split: Split, number: int, baseline: str | None, point: dict[str, Any]) -> Job:
+    """Return a trial of the search: trained on the training side, scored on validation.
+
+    Parameters
+    ----------
+    config, store, split : StudyConfig, Store, Split
+        The study's.
+    number : int
+        Of the trial.
+    baseline : str or None
+        Its label if it is one.
+    point : dict
+        Its hyperparameters.
+    """
+    task = task_template(config, store) | {
+        "hyperparameters": point,
+        "train": split.train,
+        "judge": split.validation,
+        "judged_on": "validation",
+        "rung_images": config.search.rung_images,
+        "seed": derive_seed(config.seed, "trial", number),
+        "folder": str(config.folder / "trials" / f"{number:04d}"),
+    }
+    if baseline is None:
+        task["epochs"] = affordable_epochs(config, point, images=len(training_images(store, split.train)))
+    return Job("search", number, 0, baseline or f"trial {number:04d}", baseline is not None, task)
