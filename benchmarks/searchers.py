@@ -9,6 +9,7 @@ Siems et al., 2020, arXiv:2008.09777), plus the noise that the forest left unexp
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -52,9 +53,9 @@ CONFIG = StudyConfig(
 Curve = Callable[[dict[str, Any]], np.ndarray]
 
 
-def record(kind: str, root: Path, *, trials: int, fields: int, seed: int) -> list[dict[str, Any]]:
-    """Train random points of the space on small images; return points and curves of the rung score."""
-    rows: list[dict[str, Any]] = []
+def record(kind: str, root: Path, target: Path, *, trials: int, fields: int, seed: int) -> None:
+    """Train random points of the space on small images; append points and curves of the rung score to a file, going on where it ends."""
+    done = len(read_curves(target)) if target.exists() else 0
     with tempfile.TemporaryDirectory() as folder:
         dataset = DatasetConfig(kind=kind, root=str(root), max_fields=fields)  # type: ignore[arg-type]
         store = prepare(dataset, root, Path(folder) / "stores", grids=[Grid(size, "antialiased") for size in (16, 32)])
@@ -62,22 +63,29 @@ def record(kind: str, root: Path, *, trials: int, fields: int, seed: int) -> lis
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
         for number in range(trials):
             point = SPACES["beyond"](OptunaHyperParameters(study.ask()), SIZES)
+            if number < done:
+                continue
             task = TrialTask(
                 hyperparameters=point, store=str(store.folder), folder=str(Path(folder) / f"{number}"), train=split.train,
                 judge=split.validation, judged_on="validation", resize="antialiased", common_size=16, epochs=EPOCHS, batch_size=16,
                 patches_per_image=1, images_per_epoch=IMAGES, inference="whole", rung_images=RUNG_IMAGES, rung_seed=0, seed=number, threads=1,
             )  # fmt: skip
-            try:
+            curve = []
+            with contextlib.suppress(TrialFailed):
                 curve = [report.metrics["objective"] for report in run_trial(task)]
-            except TrialFailed:
-                continue
-            rows.append({"point": point, "curve": curve})
-            print(f"{number + 1}/{trials}: {curve[0]:.4f} ... {curve[-1]:.4f}", flush=True)
-    return rows
+            with target.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"point": point, "curve": curve}) + "\n")
+            print(f"{number + 1}/{trials}: {curve}", flush=True)
+
+
+def read_curves(path: Path) -> list[dict[str, Any]]:
+    """Read what `record` wrote."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def surrogate(rows: list[dict[str, Any]], *, seed: int) -> tuple[Curve, float]:
     """Return a function from a point to a curve, and how well it ranks points that it was not fitted to (Spearman, last epoch)."""
+    rows = [row for row in rows if row["curve"]]  # those that did not diverge
     points = pd.DataFrame([row["point"] for row in rows])
     columns = pd.get_dummies(points.astype({name: str for name in points if points[name].dtype == object})).columns
     curves = np.array([row["curve"] for row in rows])
@@ -161,8 +169,7 @@ def main() -> None:
     racing.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.command == "record":
-        rows = record(options.kind, options.root, trials=options.trials, fields=options.fields, seed=1)
-        options.curves.write_text(json.dumps(rows), encoding="utf-8")
+        record(options.kind, options.root, options.curves, trials=options.trials, fields=options.fields, seed=1)
     else:
         race(options)
 
@@ -171,9 +178,9 @@ def race(options: argparse.Namespace) -> None:
     """Repeat searches with each searcher and from each start; print medians over seeds."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore")
-    here, rank = surrogate(json.loads(options.curves.read_text()), seed=0)
+    here, rank = surrogate(read_curves(options.curves), seed=0)
     print(f"surrogate: Spearman {rank:.3f} on points that it was not fitted to")
-    there = surrogate(json.loads(options.earlier.read_text()), seed=0)[0] if options.earlier else None
+    there = surrogate(read_curves(options.earlier), seed=0)[0] if options.earlier else None
     rows: list[dict[str, Any]] = []
     for seed in range(options.seeds):
         earlier = search(here, searcher="tpe", seed=1000 + seed, trials=options.trials)[1]

@@ -174,8 +174,8 @@ def test_a_worker_that_is_killed_is_replaced_and_no_epoch_is_lost_or_doubled(raw
     command = [sys.executable, str(RUN), "--config", "smoke", "--name", "shot", "--dataset.root", str(raw_folder), *SMALL]
     command += ["--training.epochs", "8", "--search.scheduler", "none", "--storage", str(tmp_path)]
     ledger = tmp_path / "studies" / "shot" / "ledger.jsonl"
-    with _started(command, tmp_path / "out") as process:
-        _wait_for('"event":"epoch"', ledger)
+    with started(command, tmp_path / "out") as process:
+        wait_for('"event":"epoch"', ledger)
         workers = [child for child in psutil.Process(process.pid).children(recursive=True) if "Trainable.train" in child.cmdline()[0]]
         workers[-1].kill()
         workers[-1].wait(timeout=30)
@@ -194,8 +194,8 @@ def test_an_interrupted_study_says_so_and_goes_on_where_it_was(raw_folder: Path,
     command = [sys.executable, str(RUN), "--config", "smoke", "--name", "cut", "--dataset.root", str(raw_folder), *SMALL]
     command += ["--training.epochs", "12", "--search.scheduler", "none", "--storage", str(tmp_path)]
     folder = tmp_path / "studies" / "cut"
-    with _started(command, tmp_path / "out") as process:
-        _wait_for('"event":"trial_end"', folder / "ledger.jsonl")
+    with started(command, tmp_path / "out") as process:
+        wait_for('"event":"trial_end"', folder / "ledger.jsonl")
         process.send_signal(signal.SIGINT)
         status = process.wait(timeout=120)
     text = (tmp_path / "out").read_text()
@@ -291,7 +291,7 @@ def _run_in(folder: Path, *arguments: str, program: Path = RUN) -> subprocess.Co
 
 
 @contextlib.contextmanager
-def _started(command: list[str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+def started(command: list[str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program in a session of its own; end it, if it has not ended, when the block does."""
     with output.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
@@ -303,7 +303,7 @@ def _started(command: list[str], output: Path) -> Iterator[subprocess.Popen[byte
             process.wait(timeout=60)
 
 
-def _wait_for(text: str, path: Path) -> None:
+def wait_for(text: str, path: Path) -> None:
     end = time.monotonic() + 300
     while not path.exists() or text not in path.read_text():
         assert time.monotonic() < end, f"{text} did not appear in {path}"
