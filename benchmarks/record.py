@@ -1,0 +1,122 @@
+"""How fast a study's record reaches MLflow: the mirror's batches beside one call a metric.
+
+``python benchmarks/record.py [--uri URI] [--trials 500] [--json FILE]``. Made-up trials of 50 epochs with 6 metrics, and 34 levels with 4 metrics
+each, go from a ledger through the mirror to the server; then `mlflow.log_metric` logs the epochs and levels of some of them, one call a number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import mlflow
+import numpy as np
+
+from analysis.figures import draw_trial
+from analysis.paper import reference_curves
+from study.record.ledger import FORMAT, Ledger
+from study.record.mirror import Mirror
+
+EPOCHS, LEVELS, WELLS = 50, list(range(34)), 8
+EPOCH_METRICS = ("loss", "learning_rate", "seconds", "ssim", "psnr", "objective")
+
+
+def made_up_level(level: int, skill: float, rng: np.random.Generator) -> dict[str, float]:
+    """Return plausible metrics of a plane, so that curves look like curves."""
+    ssim = 1 - (0.02 + 0.5 * (1 - skill)) * min(1.0, abs(level - 16) / 16) - 0.01 * rng.random()
+    return {"ssim": ssim, "psnr": 20 + 12 * ssim, "nrmse": 1 - ssim, "mse": (1 - ssim) / 50}
+
+
+def write_ledger(folder: Path, *, trials: int) -> int:
+    """Write the ledger of a study that never was; return how many metrics it holds."""
+    rng, count = np.random.default_rng(0), 0
+    config = {"seed": 0, "scaled_down": False, "training": {"patches_per_image": None}}
+    images = {"title": "BBBC006", "fields": {"test": WELLS}, "level_axis": "plane z", "in_focus_level": 16, "level_title": "plane"}
+    store = {"fingerprint": "0" * 64, "source": "made up", "channel": "w1", "levels": LEVELS, "kind": "bbbc006"}
+    with Ledger(folder) as ledger:
+        ledger.append("study", format=FORMAT, uid=folder.name, name=folder.name, config=config, store=store, images=images,
+                      environment={"packages": {}, "git": None})  # fmt: skip
+        for reference in reference_curves("bbbc006"):
+            ledger.append("reference", **reference)
+        for trial in range(trials):
+            key: dict[str, Any] = {"phase": "search", "trial": trial, "replicate": 0}
+            skill = float(rng.beta(5, 2))
+            ledger.append("trial", **key, label=f"trial {trial:04d}", baseline=False, judged_on="validation", seed=trial, epochs=EPOCHS,
+                          threads=1, folder="", hyperparameters={"depth": trial % 4 + 1, "filters": 2 ** (4 + trial % 3)})  # fmt: skip
+            for epoch in range(1, EPOCHS + 1):
+                learnt = skill * (1 - math.exp(-epoch / 12))
+                metrics = {name: learnt + 0.01 * rng.random() for name in EPOCH_METRICS}
+                ledger.append("epoch", **key, epoch=epoch, metrics=metrics, cost={}, objective=metrics["objective"])
+                count += len(metrics)
+            table = [[made_up_level(level, skill, rng) for level in LEVELS] for _ in range(WELLS)]
+            common = {name: [[cell[name] for cell in row] for row in table] for name in ("ssim", "psnr", "nrmse", "mse")}
+            ledger.append("score", **key, judged_on="validation", levels=LEVELS, common=common, summary={}, cost={})
+            ledger.append("trial_end", **key, status="finished", reason="", epoch=EPOCHS)
+            count += 4 * len(LEVELS)
+        ledger.append("study_end", run=0, status="finished", problems=[])
+    return count
+
+
+def log_one_by_one(uri: str, *, trials: int) -> tuple[int, float]:
+    """Log as many numbers of each trial with a call each; return their number and the seconds."""
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment("one call a metric")
+    rng, count, began = np.random.default_rng(0), 0, time.perf_counter()
+    for trial in range(trials):
+        with mlflow.start_run(run_name=f"trial {trial:04d}"):
+            for epoch in range(1, EPOCHS + 1):
+                for name in EPOCH_METRICS:
+                    mlflow.log_metric(name, float(rng.random()), step=epoch)
+                    count += 1
+            for level in LEVELS:
+                for name, value in made_up_level(level, 0.8, rng).items():
+                    mlflow.log_metric(f"level/{name}", value, step=level)
+                    count += 1
+    return count, time.perf_counter() - began
+
+
+def main() -> None:
+    """Measure, print a table, and write JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--uri", help="a tracking URI, for example postgresql://...; a sqlite file if not given")
+    parser.add_argument("--folder", type=Path, help="where ledger and sqlite file are kept; a scratch folder if not given")
+    parser.add_argument("--trials", type=int, default=500)
+    parser.add_argument("--one-by-one", type=int, default=20, help="trials that are logged with one call a metric")
+    parser.add_argument("--figures", action="store_true", help="draw the trials' figures too, as a study does")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = (options.folder or Path(scratch)).resolve()
+        uri = options.uri or f"sqlite:///{folder / 'mlflow.db'}"
+        began = time.perf_counter()
+        count = write_ledger(folder / "studies" / "made-up", trials=options.trials)
+        print(f"ledger: {count} metrics of {options.trials} trials in {time.perf_counter() - began:.0f} s, each event on the disk")
+        mirror = Mirror(folder / "studies" / "made-up", uri=uri, experiment="refocus", draw=draw_trial if options.figures else None)
+        mirror.check()
+        began = time.perf_counter()
+        mirror.start()
+        left = mirror.close(patience_s=3600)
+        mirrored_s = time.perf_counter() - began
+        if left:
+            raise SystemExit(f"{left} events were not mirrored: {mirror.failure}")
+        single, single_s = log_one_by_one(uri, trials=options.one_by_one)
+    results = {"mirror": count / mirrored_s, "one call a metric": single / single_s}
+    print(f"{'mirror':20}{results['mirror']:8.0f} metrics a second ({count} in {mirrored_s:.0f} s)")
+    print(f"{'one call a metric':20}{results['one call a metric']:8.0f} metrics a second ({single} in {single_s:.0f} s)")
+    print(f"ratio {results['mirror'] / results['one call a metric']:.1f}")
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
