@@ -95,9 +95,9 @@ def estimate(ours: pd.DataFrame, theirs: pd.DataFrame | None = None, *, metric: 
         if table.shape[1] > 1:
             parts.append((table.mean(axis=0).var(ddof=1) / table.shape[1], table.shape[1] - 1))
             twice += _residual(table.dropna().to_numpy()) / table.size
-    total = sum(part for part, _ in parts)
-    freedom = total**2 / sum(part**2 / degrees for part, degrees in parts) if total > 0 else wells - 1
-    variance = max(total - twice, max(part for part, _ in parts))
+    variance = max(sum(part for part, _ in parts) - twice, max(part for part, _ in parts))
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts) if variance > 0 else wells - 1
+    freedom = max(freedom, min(degrees for _, degrees in parts))
     error = float(np.sqrt(variance))
     reach = float(stats.t.ppf(0.975, freedom)) * error
     p = np.nan

@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\n{outcome_text(study)}\n")
         print(f"report:  {outcome.artifacts[0]}")
     _print_mlflow(config, result.experiment_id)
+    print("record:  {:.1f} s in the ledger, {:.1f} s in the mirror to MLflow, beside the trials".format(*result.record_seconds))
     if result.unmirrored:
         print(f"         {result.unmirrored} events have not reached MLflow; the ledger in {result.folder} holds them all")
     for problem in result.problems:

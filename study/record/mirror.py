@@ -69,6 +69,7 @@ class Mirror:
         self._deadline = math.inf
         self.experiment_id: str | None = None
         self.failure = ""  # why the last attempt failed
+        self.seconds = 0.0  # of the processor's time, so far
 
     @property
     def outcome(self) -> Outcome | None:
@@ -112,9 +113,11 @@ class Mirror:
             try:
                 if self._runs is None:
                     self._runs = self._connect()
+                began = time.thread_time()
                 self._send(self._runs)
                 if closing and not _is_written(self._folder / FILE_NAME):
                     self._runs.settle()
+                self.seconds += time.thread_time() - began
             except Exception as error:  # a server's failure of any kind never reaches the study; it is tried again
                 self._runs, self.failure = None, f"{type(error).__name__}: {error}".splitlines()[0][:300]
                 if closing and time.monotonic() > self._deadline:

@@ -60,6 +60,7 @@ class StudyResult:
     unmirrored : events that MLflow has not got yet.
     experiment_id : MLflow's number of the experiment; None without a mirror.
     outcome : how it came out, if the mirror got so far.
+    record_seconds : what the ledger and the mirror took of the driver's time.
     """
 
     folder: Path
@@ -67,6 +68,7 @@ class StudyResult:
     unmirrored: int
     experiment_id: str | None
     outcome: Outcome | None
+    record_seconds: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def run_study(
     finally:
         ray.shutdown()
         left = mirror.close()
-    return StudyResult(config.folder, problems, left, mirror.experiment_id, mirror.outcome)
+    return StudyResult(config.folder, problems, left, mirror.experiment_id, mirror.outcome, (ledger.seconds, mirror.seconds))
 
 
 def find_problems(events: list[dict[str, Any]]) -> list[str]:

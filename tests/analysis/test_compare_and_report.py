@@ -93,10 +93,16 @@ def test_the_difference_and_its_interval_by_hand(tmp_path: Path) -> None:
     ours, theirs = (np.stack([used[f"confirm/{trial}/{seed}"] for seed in range(3)]).reshape(3, 10, 2).mean(axis=2) for trial in (2, 1))
     by_well = ours.mean(axis=0) - theirs.mean(axis=0)
     parts = [by_well.var(ddof=1) / 10, ours.mean(axis=1).var(ddof=1) / 3, theirs.mean(axis=1).var(ddof=1) / 3]
-    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 9 + parts[1] ** 2 / 2 + parts[2] ** 2 / 2)
-    reach = stats.t.ppf(0.975, freedom) * np.sqrt(sum(parts))
+    twice = 0.0  # the residual of a two-way analysis of variance, by sums of squares
+    for table in (ours, theirs):
+        squares = table.var() * 30 - table.mean(axis=1).var() * 30 - table.mean(axis=0).var() * 30
+        twice += squares / (9 * 2) / 30
+    variance = sum(parts) - twice
+    freedom = max(2, variance**2 / (parts[0] ** 2 / 9 + parts[1] ** 2 / 2 + parts[2] ** 2 / 2))
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
     assert (found.mean, found.low, found.high) == pytest.approx((by_well.mean(), by_well.mean() - reach, by_well.mean() + reach))
-    assert found.p == pytest.approx(2 / 2**10)  # every well is better: only the two extreme sign patterns reach it
+    of_t = 2 * stats.t.sf(by_well.mean() / np.sqrt(variance), freedom)
+    assert found.p == pytest.approx(max(of_t, 2 / 2**10))  # every well is better: only the two extreme sign patterns reach it
     assert found.verdict == "better than the better baseline"
 
 
