@@ -152,7 +152,9 @@ def winner(study: Study) -> int | None:
 
 
 def best_run(study: Study, *, trial: int | None = None) -> dict[str, Any]:
-    """Return a run whose weights are kept: of the best configuration of the outcome, or of the trial that is asked for.
+    """Return a run whose weights are kept: of the trial that is asked for, or of the configuration to use.
+
+    That is the search's winner, who was chosen on validation; the better baseline where the winner proved worse, or there is none.
 
     Raises
     ------
@@ -162,7 +164,11 @@ def best_run(study: Study, *, trial: int | None = None) -> dict[str, Any]:
     done = study.trials[study.trials["status"] == "finished"] if anything_finished(study) else study.trials
     if trial is None and len(done):
         outcome = ranking(study)
-        trial = int(outcome[outcome["role"] != "reference"]["trial"].iloc[0])
+        worse = {found.candidate for found in differences(study) if found.verdict.startswith("worse")}
+        usable = outcome[outcome["role"].isin(["winner", "baseline"]) & ~outcome["label"].isin(worse)]
+        usable = usable if len(usable) else outcome[outcome["role"] != "reference"]
+        chosen = usable[usable["role"] == "winner"] if (usable["role"] == "winner").any() else usable
+        trial = int(chosen["trial"].iloc[0])
     runs = done[done["trial"] == trial] if len(done) else done
     if runs.empty:
         held = ", ".join(f"{row['trial']} ({row['label']})" for _, row in done.drop_duplicates("trial").iterrows()) if len(done) else "none"
@@ -295,7 +301,9 @@ def what_differs(study: Study) -> list[str]:
         found.append(f"Channel {dataset['channel']} instead of w1.")
     if study.kind == "bbbc005":
         found.append("The networks are trained on BBBC005; the paper trained on BBBC006 and only tested here (its Table 2).")
-    if training["epochs"] != PAPER["epochs"]:
+    if config["confirm"]["seconds"] is not None:
+        found.append(f"Each network is trained for about {config['confirm']['seconds']:g} seconds, not for a number of epochs.")
+    elif training["epochs"] != PAPER["epochs"]:
         found.append(f"{training['epochs']} epochs instead of {PAPER['epochs']}.")
     if training["batch_size"] != PAPER["batch_size"]:
         found.append(f"Batches of {training['batch_size']} instead of {PAPER['batch_size']}.")

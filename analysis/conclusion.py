@@ -24,13 +24,11 @@ def conclude(folder: Path) -> Outcome:
         return Outcome()
     table = ranking(study)
     configurations = table[table["role"] != "reference"]
-    best = configurations.iloc[0]
     won = configurations[configurations["role"] == "winner"]
-    tags = {"best": str(best["label"])}
-    metrics = {f"best_{name}": float(best[name]) for name in ("ssim", "psnr")}
+    tags, metrics = {"champion": str(best_run(study)["label"])}, {}
     if len(won):
         tags["winner"] = str(won.iloc[0]["label"])
-        metrics |= {f"winner_{name}": float(won.iloc[0][name]) for name in ("ssim", "psnr")}
+        metrics = {f"winner_{name}": float(won.iloc[0][name]) for name in ("ssim", "psnr")}
     for found in differences(study):
         if found.candidate == tags.get("winner"):
             tags |= {"verdict": found.verdict, "baseline": found.baseline}
@@ -39,7 +37,7 @@ def conclude(folder: Path) -> Outcome:
 
 
 def _models(study: Study, winner: str | None) -> list[KeptModel]:
-    """Return the best network, the search's winner and the baselines, each by its first replicate; none of a search without a confirmation."""
+    """Return the champion (see `best_run`), the search's winner and the baselines, each by its first replicate; none of a search without a confirmation."""
     confirmed = study.trials[(study.trials["phase"] == "confirm") & (study.trials["status"] == "finished")]
     if confirmed.empty:
         return []

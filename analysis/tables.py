@@ -114,6 +114,8 @@ def not_comparable(study: Study, family: str, *, average: bool = False) -> str:
         f"trained on {trained_on['title']}, the paper on BBBC006": trained_on["title"] != "BBBC006",
         f"{fields} fields, the paper had {PAPER['fields']}": fields != PAPER["fields"],
         f"{training['epochs']} epochs": training["epochs"] != PAPER["epochs"],
+        "trained for equal seconds": config["confirm"]["seconds"] is not None,
+        f"trained in {training.get('precision')}": training.get("precision", "float32") != "float32",
         "epochs of sampled images": training.get("images_per_epoch") is not None,
         f"batches of {training['batch_size']}": training["batch_size"] != PAPER["batch_size"],
         f"channel {dataset['channel']}": dataset["channel"] != "w1",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
@@ -18,7 +20,7 @@ class OptunaHyperParameters(HyperParameters):
         The trial to ask. Bounds are inclusive on both sides, as KerasTuner's are.
     """
 
-    def __init__(self, trial: optuna.Trial) -> None:
+    def __init__(self, trial: optuna.trial.BaseTrial) -> None:
         super().__init__()
         self._trial = trial
 
@@ -30,7 +32,17 @@ class OptunaHyperParameters(HyperParameters):
         return self.values[hyperparameter.name]
 
 
-def suggest(trial: optuna.Trial, hyperparameter: Any) -> Any:
+def fits(space: Callable[[Any], dict[str, Any]], point: Mapping[str, Any]) -> bool:
+    """Return whether a space as it is offered holds a point, with these hyperparameters and no others."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Optuna's of a value out of range
+            return space(OptunaHyperParameters(optuna.trial.FixedTrial(dict(point)))) == dict(point)
+    except (ValueError, UserWarning):
+        return False
+
+
+def suggest(trial: optuna.trial.BaseTrial, hyperparameter: Any) -> Any:
     """Ask `trial` for one value of a KerasTuner hyperparameter."""
     name, kind = hyperparameter.name, hyperparameter
     if isinstance(kind, kinds.Choice):

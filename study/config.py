@@ -394,6 +394,8 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
         yield f"search.warm_start must name the folder of a study; {config.search.warm_start} holds no ledger.jsonl"
     if "earlier" in config.confirm.marks and config.search.warm_start is None:
         yield "confirm.marks: earlier is the winner of search.warm_start, which is not given"
+    if config.search.searcher == "grid" and config.search.space == "beyond":
+        yield "search.searcher grid needs a space without continuous hyperparameters; beyond has learning_rate. Take tpe or random"
     for searcher, package in (("gp", "torch"), ("cmaes", "cmaes")):
         if config.search.searcher == searcher and importlib.util.find_spec(package) is None:
             yield f"search.searcher {searcher} needs the package {package}: pip install {package}, or take tpe"

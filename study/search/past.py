@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from study.data.store import Store
 from study.errors import StudyError
 from study.record.ledger import read_events
 
+SCORED_BY = ("objectives", "level_weights", "max_tflop", "rung_images")  # what a score and a rung score depend on
 WARM_PROPOSALS = 4  # of an earlier study on other images: the best so many are tried first
 
 
@@ -85,8 +87,10 @@ def earlier_winner(config: StudyConfig) -> tuple[str, dict[str, Any]]:
     return f"winner of {folder.name}", trials[max(scores, key=lambda trial: scores[trial])]["hyperparameters"]
 
 
-def warm_trials(config: StudyConfig, store: Store) -> WarmStart:
-    """Read the trials of the study that a configuration starts warm from; its baselines are left out, for they are run anyway.
+def warm_trials(config: StudyConfig, store: Store, fits: Callable[[dict[str, Any]], bool] = lambda point: True) -> WarmStart:
+    """Read the trials of the study that a configuration starts warm from, but for points that do not fit into the space as it is here.
+
+    Its baselines are left out, for they are run anyway.
 
     Raises
     ------
@@ -100,9 +104,13 @@ def warm_trials(config: StudyConfig, store: Store) -> WarmStart:
     if (space := earlier["config"]["search"]["space"]) != config.search.space:
         raise StudyError(f"search.warm_start: {config.search.warm_start} searched the space {space}, not {config.search.space}")
     trials = [trial for trial in past_trials(events).values() if not trial.baseline and trial.status in ("finished", "stopped")]
-    same = ("store", "fingerprint"), ("config", "sizes"), ("config", "training"), ("config", "seed")
-    here = {"store": {"fingerprint": store.fingerprint}, "config": config.to_dict()}
-    if all(earlier[part][key] == here[part][key] for part, key in same):
+    trials = [trial for trial in trials if fits(trial.hyperparameters)]
+    here, there = config.to_dict(), earlier["config"]
+    same = earlier["store"]["fingerprint"] == store.fingerprint and there["seed"] == config.seed
+    same = same and all(there[part] == here[part] for part in ("sizes", "training", "evaluation"))
+    same = same and all(there["search"].get(name) == here["search"][name] for name in SCORED_BY)
+    same = same and all(there["dataset"][name] == here["dataset"][name] for name in ("test", "validation", "split"))
+    if same:  # the same images on the same sides, scored in the same way: nothing that is a test image here was learned from there
         return WarmStart(told=trials)
     finished = [trial for trial in trials if trial.status == "finished"]
     finished.sort(key=lambda trial: -trial.curve[max(trial.curve)])

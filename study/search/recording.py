@@ -84,9 +84,7 @@ class LedgerCallback(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Record what will be trained."""
-        job = Job.of(trial.config)
-        facts = {name: job.task[name] for name in ("hyperparameters", "seed", "threads", "judged_on", "epochs", "folder")}
-        self._ledger.append("trial", **job.key, label=job.label, baseline=job.baseline, **facts)
+        self._begin(Job.of(trial.config))
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
         """Record an epoch, and the score that comes with the last one."""
@@ -109,17 +107,33 @@ class LedgerCallback(Callback):
         elif result.get("score") is None:
             self._end(job, epoch, "stopped", "by the scheduler", f"stopped after epoch {epoch}, {result.get(OBJECTIVE, 0.0):.4f}", None)
         else:
-            self._end(job, epoch, "finished", "", f"SSIM {result[OBJECTIVE]:.4f}", result[OBJECTIVE])
+            self._end(
+                job,
+                epoch,
+                "finished",
+                "",
+                f"{_title(job.task['objective'])} {result[OBJECTIVE]:.4f}",
+                result[OBJECTIVE],
+            )
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Record a trial whose worker died more often than it may be taken up again, or that met a bug."""
+        self._begin(Job.of(trial.config))  # for Tune says nothing of the start of a trial that had no worker at all
         lines = [line for line in str(trial.get_error() or "").splitlines() if line.strip()]
         reason = lines[-1].strip()[:300] if lines else "its worker was lost"
         self._end(Job.of(trial.config), int((trial.last_result or {}).get("epoch", 0)), "failed", reason, f"failed, {reason}", None)
 
+    def _begin(self, job: Job) -> None:
+        facts = {name: job.task[name] for name in ("hyperparameters", "seed", "threads", "judged_on", "epochs", "folder")}
+        self._ledger.append("trial", **job.key, label=job.label, baseline=job.baseline, **facts)
+
     def _end(self, job: Job, epoch: int, status: str, reason: str, said: str, score: float | None) -> None:
         self._ledger.append("trial_end", **job.key, status=status, reason=reason, epoch=epoch)
         self._progress.trial_done(job, epoch, said, score)
+
+
+def _title(objective: str) -> str:
+    return objective.replace("_", " ").replace("ssim", "SSIM").replace("psnr", "PSNR")
 
 
 def _duration(seconds: float) -> str:

@@ -16,31 +16,40 @@ from study.search.past import PastTrial
 NEVER_PAUSED = 10**9  # epochs: a trial is stopped or goes on
 
 
-class _BaselinesExempt:
-    """Lets a baseline run to its end, whatever the scheduler says of searched trials.
+class Asha(AsyncHyperBandScheduler):
+    """ASHA on epochs among the searched trials, known by their numbers: one that was interrupted stands in its rungs once.
 
-    Baselines do not stand in the rungs either: the best searched trial of each rung goes on, however good they are, so
+    Baselines run to their ends and do not stand in the rungs: the best searched trial of each rung goes on, however good they are, so
     that every search has a winner to compare with them.
     """
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Decide whether a trial goes on."""
-        if Job.of(trial.config).baseline:
-            return str(TrialScheduler.CONTINUE)
-        return str(super().on_trial_result(tune_controller, trial, result))  # type: ignore[misc]
+        return str(TrialScheduler.CONTINUE) if Job.of(trial.config).baseline else self._judge(trial, result)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Enter the last score of a searched trial into its rung."""
         if not Job.of(trial.config).baseline:
-            super().on_trial_complete(tune_controller, trial, result)  # type: ignore[misc]
+            self._judge(trial, result)
+
+    def _judge(self, trial: Trial, result: dict[str, Any]) -> str:
+        named = SimpleNamespace(trial_id=_name(Job.of(trial.config).trial))
+        return str(self._brackets[0].on_result(named, result["epoch"], result[OBJECTIVE]))
 
 
-class Asha(_BaselinesExempt, AsyncHyperBandScheduler):
-    """ASHA on epochs among the searched trials."""
+class Median(MedianStoppingRule):
+    """The median stopping rule among the searched trials; baselines run to their ends. After a resume it begins anew."""
 
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Decide whether a trial goes on."""
+        if Job.of(trial.config).baseline:
+            return str(TrialScheduler.CONTINUE)
+        return str(super().on_trial_result(tune_controller, trial, result))
 
-class Median(_BaselinesExempt, MedianStoppingRule):
-    """The median stopping rule among the searched trials."""
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Enter the last score of a searched trial."""
+        if not Job.of(trial.config).baseline:
+            super().on_trial_complete(tune_controller, trial, result)
 
 
 def make_scheduler(config: StudyConfig, past: Mapping[int, PastTrial]) -> TrialScheduler:
@@ -60,5 +69,9 @@ def make_scheduler(config: StudyConfig, past: Mapping[int, PastTrial]) -> TrialS
     for trial in past.values():
         if not trial.baseline:
             for epoch, value in sorted(trial.curve.items()):
-                scheduler._brackets[0].on_result(SimpleNamespace(trial_id=f"past {trial.number}"), epoch, value)
+                scheduler._brackets[0].on_result(SimpleNamespace(trial_id=_name(trial.number)), epoch, value)
     return scheduler
+
+
+def _name(number: int) -> str:
+    return f"trial {number}"

@@ -157,7 +157,9 @@ class OptunaSearcher(Searcher):
         if point is not None:
             self.study.enqueue_trial(point)
         self.study.sampler = make_sampler(
-            self._sampler, seed=derive_seed(self._seed, "sampler", number), startup_trials=len(self._baselines) + STARTUP_TRIALS
+            self._sampler,
+            seed=derive_seed(self._seed, "sampler", len(self.study.trials)),
+            startup_trials=len(self._baselines) + STARTUP_TRIALS,
         )
         trial = self.study.ask()
         trial.set_user_attr("label", label)
@@ -212,6 +214,12 @@ class OptunaSearcher(Searcher):
             self._tell(trial, "stopped", None, "")
         else:
             self._tell(trial, "finished", [result[OBJECTIVE], *(result[f"cost/{name}"] for name in self._costs)], "")
+
+    def cancel(self) -> None:
+        """Tell Optuna that what runs was cancelled; a resumed search proposes it again."""
+        for trial in self._running.values():
+            self._tell(trial, "failed", None, "cancelled")
+        self._running.clear()
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the study's state is in the Optuna storage."""

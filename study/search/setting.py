@@ -80,6 +80,7 @@ def tracking_uri(config: StudyConfig) -> str | None:
 def connect(say: Say) -> None:
     """Join the cluster that RAY_ADDRESS names (a submitted job finds it set), or start one on this machine alone."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # the driver counts operations: it must not take the workers' memory
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger is the record
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it looks for those loggers' files

@@ -13,6 +13,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from search_spaces import SPACES
 from search_spaces.baselines import WHOLE_IMAGE, baselines
+from search_spaces.bridge import fits
 from search_spaces.marks import marks
 from study.config import StudyConfig, derive_seed
 from study.data.splits import Split, split_by_well
@@ -45,7 +46,7 @@ from study.search.setting import (
 from study.search.tasks import search_job, sizes_of, task_template
 from study.trial.task import TrialTask
 
-FIRST_MARK = 9001  # trial numbers of configurations from outside the search
+MARKS = {"unet": 9001, "earlier": 9002}  # trial numbers of configurations from outside the search
 Curves = Callable[[str], Sequence[dict[str, Any]]]
 
 
@@ -188,11 +189,14 @@ def _search(run: _Run) -> None:
     def make_job(number: int, baseline: str | None, point: dict[str, Any]) -> Job:
         return search_job(config, run.store, run.split, number, baseline, point)
 
+    def space(hp: Any) -> dict[str, Any]:
+        return SPACES[config.search.space](hp, sizes)
+
     searcher = OptunaSearcher(
-        lambda hp: SPACES[config.search.space](hp, sizes),
+        space,
         baselines=points, make_job=make_job, folder=config.folder, sampler=config.search.searcher,
         seed=config.seed, trials=config.search.trials, past=past, costs=config.search.objectives[1:],
-        warm=warm_trials(config, run.store),
+        warm=warm_trials(config, run.store, lambda point: fits(space, point)),
     )  # fmt: skip
     run.say(
         f"search: {config.search.trials} trials in {config.search.space!r} and {len(points)} baselines, {config.training.epochs} epochs each"
@@ -213,9 +217,11 @@ def _confirm(run: _Run) -> None:
         trials = {event["trial"]: event for event in events if event["event"] == "trial" and event["phase"] == "search"}
         points = {trial: trials[trial] for trial in choose_candidates(events, best=config.confirm.best)}
     available = marks(sizes_of(config))
-    for number, name in enumerate(config.confirm.marks, start=FIRST_MARK):
+    for name in config.confirm.marks:
         label, point = earlier_winner(config) if name == "earlier" else available[name]
-        points[number] = {"label": label, "baseline": False, "hyperparameters": point}
+        if int(point["image_size"]) not in config.image_sizes:
+            raise StudyError(f"confirm.marks: the {label} sees images of {point['image_size']} px, this study has {config.image_sizes}")
+        points[MARKS[name]] = {"label": label, "baseline": False, "hyperparameters": point}
     template = task_template(config, run.store)
     jobs = confirm_jobs(config, points, template, run.split, run.store, epochs={})
     if config.confirm.seconds is not None:
@@ -315,6 +321,8 @@ def _fit(
         total = searcher.proposed
     ended = sum(event["event"] == "trial_end" and event["phase"] == phase for event in run.events())
     if ended < total:
+        if searcher is not None:
+            searcher.cancel()
         raise KeyboardInterrupt(f"{phase} was interrupted after {ended} of {total} trials")  # Tune itself returns as if all were done
 
 

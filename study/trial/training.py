@@ -31,6 +31,7 @@ from study.trial.objectives import quality
 from study.trial.task import EpochReport, Score, TrialTask
 
 EMA_MOMENTUM = 0.99  # the mean weights look back over some hundred steps
+EMA_STEPS = 300  # after which they are judged instead of the last weights
 STOPPED = "stopped.npz"
 PREDICTED_PIXELS = 16 * 128 * 128  # in one call of the network: bounds the memory of its widest layer
 EXAMPLE_PLACES = (0.0, 8 / 33, 15 / 33, 24 / 33, 1.0)  # z 0, 8, 15, 24 and 33 of BBBC006; and the level in focus
@@ -80,16 +81,17 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
                 )  # fmt: skip
                 metrics["rung_seconds"] = time.perf_counter() - began
             score = _finish(model, restore, task, store) if epoch + 1 == task.epochs else None
-            for variable, value in zip(model.trainable_variables, own, strict=False):
-                variable.assign(value)
         cost = {"parameters": float(model.count_params()), "gflop": operations / 1e9, "training_seconds": trained_s}
         if score is not None:
             cost["latency_ms"] = _latency_ms(restore, task.grid.size)
         try:
             yield EpochReport(epoch + 1, metrics, cost, score)
-        except GeneratorExit:  # stopped early: what it had learned can still be looked at
-            _save_weights(folder / STOPPED, model)
+        except GeneratorExit:
+            if score is None:  # stopped early: the weights that were judged can still be looked at
+                _save_weights(folder / STOPPED, model)
             raise
+        for variable, value in zip(model.trainable_variables, own, strict=False):
+            variable.assign(value)
         if score is None:  # after the report: what was not heard of is done again, and gives the same numbers
             _save_checkpoint(folder, model, epoch + 1, trained_s)
 
@@ -116,6 +118,11 @@ def restorer(model: keras.Model, hyperparameters: Hyperparameters, *, inference:
         A point of a search space.
     inference : str
         ``whole`` (the whole image at once) or ``stitched`` (patch by patch).
+
+    Returns
+    -------
+    callable
+        Its network takes the model's weights over at the first call, and again whenever the optimiser has made steps.
     """
     patch_size = patch_size_of(hyperparameters)
     size = patch_size if inference == "stitched" else int(hyperparameters["image_size"])
@@ -123,9 +130,13 @@ def restorer(model: keras.Model, hyperparameters: Hyperparameters, *, inference:
     network = model if own else build(hyperparameters, size=size)  # in float32, whatever it is trained in
     step = max(1, PREDICTED_PIXELS // size**2)
 
+    copied: list[int] = []
+
     def predict(images: np.ndarray) -> np.ndarray:
-        if network is not model:
+        steps = int(model.optimizer.iterations) if model.optimizer is not None else 0
+        if network is not model and copied != [steps]:
             network.set_weights(model.get_weights())
+            copied[:] = [steps]
         parts = [network.predict_on_batch(images[start : start + step]) for start in range(0, len(images), step)]
         return np.concatenate([np.asarray(part, np.float32) for part in parts])
 
@@ -211,6 +222,10 @@ def _train_epoch(model: keras.Model, task: TrialTask, store: Store, epoch: int) 
 
     keeping = [keras.callbacks.LambdaCallback(on_epoch_end=keep)] if model.optimizer.use_ema else []
     history = model.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=keeping)
+    if own and int(model.optimizer.iterations) < EMA_STEPS:  # the mean still remembers the weights that training began with
+        for variable, value in zip(model.trainable_variables, own, strict=True):
+            variable.assign(value)
+        own = []
     loss = float(history.history["loss"][-1])
     if not math.isfinite(loss):
         raise TrialFailed(f"diverged: the loss of epoch {epoch + 1} is {loss}")

@@ -141,3 +141,24 @@ def test_the_eight_symmetries_of_a_square_turn_both_images_of_a_pair_alike(store
         assert fitting
         used.update(fitting)
     assert used == set(range(8))
+
+
+def test_an_epoch_can_be_a_sample_that_differs_by_epoch_and_comes_back_with_its_seed(store: Store) -> None:
+    def pairs(epoch: int, **changes: int) -> list[bytes]:
+        batches = EpochBatches(
+            store, Grid(16, "antialiased"), fields=range(len(store.fields)), patch_size=16, patches_per_image=None, batch_size=4,
+            epoch=epoch, **({"seed": 0, "images_per_epoch": 10} | changes),
+        )  # fmt: skip
+        assert len(batches) == 3
+        return [image.tobytes() for index in range(3) for image in batches[index][0]]
+
+    first = pairs(0)
+    assert len(first) == len(set(first)) == 10
+    assert pairs(0) == first
+    assert set(pairs(1)) != set(first)
+    assert set(pairs(0, seed=1)) != set(first)
+    everything = EpochBatches(
+        store, Grid(16, "antialiased"), fields=range(len(store.fields)), patch_size=16, patches_per_image=None, batch_size=4, epoch=0, seed=0,
+        images_per_epoch=10_000,
+    )  # fmt: skip
+    assert len(everything) == -(-len(store.fields) * len(store.defocused_indices) // 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +17,12 @@ from search_spaces.sizes import Sizes
 from study.config import DatasetConfig, SearchConfig, StudyConfig, TrainingConfig
 from study.data.splits import Split
 from study.errors import StudyError
+from study.models.autoencoder import count_training_operations
 from study.record.ledger import Ledger
+from study.search.budget import affordable_epochs, expected_epochs
 from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
 from study.search.jobs import Job
-from study.search.past import PastTrial, WarmStart, past_trials, warm_trials
+from study.search.past import PastTrial, WarmStart, earlier_winner, past_trials, warm_trials
 from study.search.scheduler import make_scheduler
 from study.search.searcher import OptunaSearcher
 from study.search.tuning import find_problems
@@ -96,14 +99,16 @@ ASHA = StudyConfig(search=SearchConfig(grace_epochs=1, reduction_factor=2), trai
 def test_a_scheduler_that_would_have_stopped_a_baseline_does_not() -> None:
     scheduler = make_scheduler(ASHA, {})
     decisions = {}
-    for name, baseline, score in (
-        ("best baseline", True, 0.99),
-        ("fine", False, 0.8),
-        ("good", False, 0.9),
-        ("poor", False, 0.1),
-        ("baseline", True, 0.1),
+    for number, (name, baseline, score) in enumerate(
+        (
+            ("best baseline", True, 0.99),
+            ("fine", False, 0.8),
+            ("good", False, 0.9),
+            ("poor", False, 0.1),
+            ("baseline", True, 0.1),
+        )
     ):
-        trial: Any = SimpleNamespace(trial_id=name, config=Job("search", 0, 0, name, baseline, {}).to_config())
+        trial: Any = SimpleNamespace(trial_id=name, config=Job("search", number, 0, name, baseline, {}).to_config())
         scheduler.on_trial_add(None, trial)
         decisions[name] = scheduler.on_trial_result(None, trial, {"epoch": 1, "objective": score})
     assert decisions["poor"] == TrialScheduler.STOP  # the same score as the baseline's: it would have been stopped
@@ -118,6 +123,49 @@ def test_a_resumed_scheduler_knows_the_rungs_of_the_earlier_run() -> None:
         scheduler = make_scheduler(ASHA, earlier)
         scheduler.on_trial_add(None, trial)
         assert scheduler.on_trial_result(None, trial, {"epoch": 1, "objective": 0.1}) == decision
+
+
+def test_a_trial_that_goes_on_after_a_resume_stands_in_a_rung_once() -> None:
+    past = {number: PastTrial(number, False, {}, {1: value}) for number, value in enumerate((0.5, 0.6, 0.7))}
+    scheduler = make_scheduler(ASHA, past)
+    trial: Any = SimpleNamespace(trial_id="another id of Tune's", config=Job("search", 2, 0, "c", False, {}).to_config())
+    scheduler.on_trial_add(None, trial)
+    assert scheduler.on_trial_result(None, trial, {"epoch": 2, "objective": 0.75}) == TrialScheduler.CONTINUE
+    rungs = dict(scheduler._brackets[0]._rungs)
+    assert sorted(rungs[1].values()) == [0.5, 0.6, 0.7]
+
+
+def test_a_budget_in_operations_is_kept_by_epochs_and_counted_by_hand() -> None:
+    point = {"family": "free", "image_size": 128, "crop_size": 64, "depth": 1, "width": 8, "growth": 1, "convolutions": 1, "kernel": 3,
+             "activation": "relu", "normalisation": "none", "skip": "none", "residual": True, "upsampling": "resize", "dropout": 0.0}  # fmt: skip
+    # products of the convolutions at 64 px: 1 -> 8 at 64, 8 -> 8 at 32, after the up-sampling 8 -> 8 and 8 -> 8 at 64, 8 -> 1 at 64
+    forward = 2 * 9 * (8 * 64**2 + 64 * 32**2 + 2 * 64 * 64**2 + 8 * 64**2)
+    assert count_training_operations(point, patches=10) == 10 * 3 * forward
+    for images_per_epoch, images in ((None, 700), (100, 100)):
+        training = TrainingConfig(epochs=50, patches_per_image=1, images_per_epoch=images_per_epoch)
+        for epochs in (1, 7):
+            config = StudyConfig(training=training, search=SearchConfig(max_tflop=(epochs + 0.5) * images * 3 * forward / 1e12))
+            assert affordable_epochs(config, point, images=700) == epochs
+        assert affordable_epochs(StudyConfig(training=training), point, images=700) == 50
+        assert affordable_epochs(StudyConfig(training=training, search=SearchConfig(max_tflop=1e-9)), point, images=700) == 1
+
+
+def test_the_epochs_that_asha_leaves_of_a_search() -> None:
+    config = StudyConfig(training=TrainingConfig(epochs=24), search=SearchConfig(grace_epochs=1, reduction_factor=3))
+    assert expected_epochs(config) == pytest.approx(1 + 2 / 3 + 6 / 9 + 15 / 27)
+    assert expected_epochs(replace(config, search=SearchConfig(scheduler="none"))) == 24
+
+
+def test_the_winner_of_the_earlier_study_is_who_was_best_on_validation(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "earlier") as ledger:
+        ledger.append("study", config={"search": {"space": "paper"}})
+        for number, (phase, score) in enumerate((("search", 0.7), ("search", 0.9), ("search", 0.8))):
+            key = {"phase": phase, "trial": number, "replicate": 0}
+            ledger.append("trial", **key, baseline=number == 1, label=f"trial {number}", hyperparameters={"depth": number})
+            ledger.append("score", **key, summary={"objective": score})
+        ledger.append("score", phase="confirm", trial=0, replicate=0, summary={"objective": 0.99})  # the test set has no say
+    config = StudyConfig(search=SearchConfig(warm_start=str(tmp_path / "earlier")))
+    assert earlier_winner(config) == ("winner of earlier", {"depth": 2})
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")

@@ -13,7 +13,7 @@ from study.errors import TrialFailed
 from study.models.losses import LOSSES
 from study.trial.task import EpochReport, TrialTask
 from study.trial.timing import time_steps
-from study.trial.training import STOPPED, compile_model, load_model, restorer, run_trial
+from study.trial.training import STOPPED, compile_model, epoch_batches, load_model, restorer, run_trial
 
 MakeTask = Callable[..., TrialTask]
 
@@ -87,7 +87,10 @@ def test_a_loss_that_is_not_finite_fails_the_trial(make_task: MakeTask, monkeypa
         list(run_trial(make_task()))
 
 
-def test_mean_weights_are_what_is_judged_and_kept_while_training_goes_on_with_its_own(make_task: MakeTask, tmp_path: Path) -> None:
+def test_mean_weights_are_what_is_judged_and_kept_while_training_goes_on_with_its_own(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.trial.training.EMA_STEPS", 0)
     point = {
         "family": "free", "depth": 1, "width": 4, "growth": 1, "convolutions": 1, "kernel": 3, "activation": "relu",
         "normalisation": "batch", "skip": "add", "residual": True, "upsampling": "resize", "dropout": 0.1, "image_size": 32,
@@ -138,3 +141,27 @@ def test_a_trial_that_is_stopped_leaves_its_last_weights(make_task: MakeTask) ->
     with np.load(Path(task.folder) / STOPPED) as stopped, np.load(Path(task.folder) / "checkpoint.npz") as before:
         assert not np.array_equal(stopped["arr_0"], before["arr_1"])  # the second epoch's, where the checkpoint is the first's
         assert int(before["arr_0"][0]) == 1
+
+
+def test_where_an_epoch_is_a_sample_the_papers_rate_counts_passes_and_the_cosine_the_steps(make_task: MakeTask) -> None:
+    task = make_task(images_per_epoch=6, batch_size=3, epochs=5)
+    store = Store(Path(task.store))
+    images = len(task.train) * len(store.defocused_indices)
+    assert images > 6
+    assert len(epoch_batches(task, store, epoch=0)) == 2
+    assert compile_model(task, store).optimizer._learning_rate.steps_per_epoch == -(-images // 3)
+    cosine = make_task(images_per_epoch=6, batch_size=3, epochs=5, hyperparameters=task.hyperparameters | {"schedule": "cosine"})
+    schedule = compile_model(cosine, store).optimizer._learning_rate
+    assert schedule.decay_steps + schedule.warmup_steps == 2 * 5
+    assert len(list(run_trial(task))) == 5
+
+
+def test_mean_weights_are_judged_once_they_are_old_enough(make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = make_task().hyperparameters
+    scores = {}
+    for name, ema, steps in (("own", False, 0), ("young", True, 10_000), ("old", True, 0)):
+        monkeypatch.setattr("study.trial.training.EMA_STEPS", steps)
+        task = make_task(hyperparameters=point | {"ema": ema}, folder=str(tmp_path / name))
+        scores[name] = [report.metrics["ssim"] for report in run_trial(task)]
+    assert scores["young"] == scores["own"]
+    assert scores["old"] != scores["own"]
