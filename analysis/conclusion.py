@@ -11,15 +11,19 @@ from analysis.report import write_report
 from study.record.outcome import CHAMPION, KeptModel, Outcome
 
 
-def conclude(folder: Path) -> Outcome:
+def conclude(folder: Path, run: int | None = None) -> Outcome:
     """Write the report of a study that has ended, and return its outcome; an empty one if nothing has finished.
+
+    A study that was gone on with has ended more than once: `run` says with what it had learned when.
 
     Parameters
     ----------
     folder : Path
         The study's folder.
+    run : int, optional
+        0 for what it was begun as, then the number of its `resumed` event; all that the ledger holds if not given.
     """
-    study = load_study(folder)
+    study = load_study(folder, run=run)
     if not anything_finished(study):
         return Outcome()
     table = ranking(study)
@@ -37,7 +41,9 @@ def conclude(folder: Path) -> Outcome:
 
 
 def _models(study: Study, winner: str | None) -> list[KeptModel]:
-    """Return the champion (see `best_run`), the search's winner and the baselines, each by its first replicate; none of a search without a confirmation."""
+    """Return the champion (see `best_run`), the search's winner and the baselines, each by its first replicate, where its weights are still there; none of a search
+    without a confirmation.
+    """
     confirmed = study.trials[(study.trials["phase"] == "confirm") & (study.trials["status"] == "finished")]
     if confirmed.empty:
         return []
@@ -48,4 +54,4 @@ def _models(study: Study, winner: str | None) -> list[KeptModel]:
         if first["baseline"] or label == winner:
             alias = "winner" if label == winner else re.sub(r"[^a-z]+", "-", str(label).lower()).strip("-")
             kept.append(KeptModel(int(first["trial"]), int(first["replicate"]), alias, str(label), Path(first["folder"])))
-    return kept
+    return [one for one in kept if (one.folder / "weights.npz").is_file()]

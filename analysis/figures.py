@@ -205,7 +205,7 @@ def draw_trial(
     name = f"{score['phase']}-{score['trial']:04d}-{score['replicate']}"
     curve = level_curves(table.sort_index(axis=1), metric="ssim", level_axis=images["level_axis"], in_focus=images["in_focus_level"])
     drawn = [save_figure(curve, folder / "figures" / f"{name}-ssim-by-level.png")]
-    if (examples := load_examples(Path(trial["folder"]))) is not None:
+    if (examples := load_examples(folder / "trials" / Path(trial["folder"]).name)) is not None:
         grid = restorations([(trial["label"], examples)], level_title=images["level_title"])
         drawn.append(save_figure(grid, folder / "figures" / f"{name}-restorations.png"))
     return drawn

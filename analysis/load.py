@@ -59,8 +59,15 @@ class Study:
         return int(self.header["images"]["in_focus_level"])
 
 
-def load_study(folder: Path) -> Study:
+def load_study(folder: Path, *, run: int | None = None) -> Study:
     """Read a study's folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The study's; trials are looked for in it, wherever it lay when it ran.
+    run : int, optional
+        As the study was when this run of it ended: 0 for what it was begun as, then the number of its `resumed` event.
 
     Raises
     ------
@@ -71,6 +78,8 @@ def load_study(folder: Path) -> Study:
     by_kind: dict[str, list[Event]] = {}
     for row, event in enumerate(read_events(folder), start=1):
         by_kind.setdefault(event["event"], []).append(event | {"row": row})
+        if run is not None and event["event"] == "study_end" and event.get("run", 0) == run:
+            break
     header = by_kind["study"][0]
     if "resumed" in by_kind:
         header = header | {"config": by_kind["resumed"][-1]["config"], "resumed": [event["environment"] for event in by_kind["resumed"]]}
@@ -83,7 +92,7 @@ def load_study(folder: Path) -> Study:
         header=header,
         problems=ends[-1]["problems"] if ended else None,
         openings=len(by_kind.get("test_opened", [])),
-        trials=_trials(by_kind),
+        trials=_trials(folder, by_kind),
         epochs=pd.DataFrame(
             [{**_key(event), "row": event["row"], "epoch": event["epoch"], **event["metrics"]} for event in by_kind.get("epoch", [])]
         ),
@@ -128,12 +137,12 @@ def _key(event: dict[str, Any]) -> dict[str, Any]:
     return {name: event[name] for name in KEY}
 
 
-def _trials(by_kind: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
+def _trials(folder: Path, by_kind: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for event in by_kind.get("trial", []):
         rows[tuple(_key(event).values())] = {
             **_key(event), "label": event["label"], "baseline": event["baseline"], "seed": event["seed"], "row": event["row"],
-            "hyperparameters": event["hyperparameters"], "folder": event["folder"], "status": "unfinished", "reason": "", "epoch": 0,
+            "hyperparameters": event["hyperparameters"], "folder": str(folder / "trials" / Path(event["folder"]).name), "status": "unfinished", "reason": "", "epoch": 0,
         }  # fmt: skip
     for event in by_kind.get("epoch", []):
         rows[tuple(_key(event).values())] |= {"epoch": event["epoch"], **event["cost"]}

@@ -3,7 +3,7 @@
 ``python benchmarks/searchers.py record --kind bbbc005 --root RAW --curves FILE`` trains random points of the space `beyond` on small
 images, every epoch of each, and keeps the curves. ``python benchmarks/searchers.py race --curves FILE [--earlier FILE]`` then repeats
 searches on them: a proposed point has the curve that a forest of trees, fitted to the recorded ones, predicts for it (as in NAS-Bench-301,
-Siems et al., 2020, arXiv:2008.09777), plus the noise that the forest left unexplained. Searcher, ASHA and warm start are the program's own.
+Siems et al., 2020, arXiv:2008.09777), plus noise of the size that recorded curves jump by. Searcher, ASHA and warm start are the program's own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import sys
 import tempfile
 import warnings
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,7 +49,6 @@ EPOCHS, IMAGES, RUNG_IMAGES = 9, 256, 64
 CONFIG = StudyConfig(
     training=TrainingConfig(epochs=EPOCHS), search=SearchConfig(space="beyond", scheduler="asha", grace_epochs=1, reduction_factor=3)
 )
-Curve = Callable[[dict[str, Any]], np.ndarray]
 
 
 def record(kind: str, root: Path, target: Path, *, trials: int, fields: int, seed: int) -> None:
@@ -83,31 +81,43 @@ def read_curves(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def surrogate(rows: list[dict[str, Any]], *, seed: int) -> tuple[Curve, float]:
-    """Return a function from a point to a curve, and how well it ranks points that it was not fitted to (Spearman, last epoch)."""
-    rows = [row for row in rows if row["curve"]]  # those that did not diverge
-    points = pd.DataFrame([row["point"] for row in rows])
-    columns = pd.get_dummies(points.astype({name: str for name in points if points[name].dtype == object})).columns
-    curves = np.array([row["curve"] for row in rows])
+class Surrogate:
+    """A forest of trees fitted to recorded curves, and the noise that trainings of one point were recorded to have."""
 
-    def encode(frame: pd.DataFrame) -> pd.DataFrame:
-        coded = pd.get_dummies(frame.astype({name: str for name in frame if points[name].dtype == object}))
-        return coded.reindex(columns=columns, fill_value=0).fillna(-1.0).astype(float)
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        rows = [row for row in rows if row["curve"]]  # those that did not diverge
+        self._points = pd.DataFrame([row["point"] for row in rows])
+        self._words = [name for name in self._points if self._points[name].dropna().map(lambda value: isinstance(value, str | bool)).any()]
+        self._columns = self._dummies(self._points).columns
+        coded, curves = self._encode(self._points), np.array([row["curve"] for row in rows])
+        assert self._encode(pd.DataFrame([rows[0]["point"]])).equals(coded.iloc[:1])  # a point alone is coded as among the others
+        self._trees = ExtraTreesRegressor(n_estimators=200, min_samples_leaf=2, random_state=0, n_jobs=1)
+        guessed = cross_val_predict(self._trees, coded, curves, cv=10)
+        self.rank = float(pd.Series(guessed[:, -1]).corr(pd.Series(curves[:, -1]), method="spearman"))
+        smooth = (curves[:, :-2] + curves[:, 1:-1] + curves[:, 2:]) / 3
+        wobble = 1.4826 * np.median(np.abs(curves[:, 1:-1] - smooth), axis=0)  # how far a curve jumps from epoch to epoch
+        self.noise = float(np.median(wobble)) * np.sqrt(1.5)
+        self._trees.fit(coded, curves)
 
-    trees = ExtraTreesRegressor(n_estimators=200, min_samples_leaf=2, random_state=seed, n_jobs=1)
-    guessed = cross_val_predict(trees, encode(points), curves, cv=10)
-    noise = (curves - guessed).std(axis=0) * 0.3  # most of the error is the forest's, the rest a training's own
-    trees.fit(encode(points), curves)
+    def curve(self, point: dict[str, Any], seed: int) -> np.ndarray:
+        """Return the curve of one training; another seed is another training."""
+        own = np.random.default_rng([seed, zlib.crc32(json.dumps(point, sort_keys=True).encode())])
+        return np.asarray(self._trees.predict(self._encode(pd.DataFrame([point])))[0] + own.normal(0, self.noise, EPOCHS))
 
-    def curve(point: dict[str, Any]) -> np.ndarray:
-        own = np.random.default_rng(zlib.crc32(json.dumps(point, sort_keys=True).encode()))
-        return np.asarray(trees.predict(encode(pd.DataFrame([point])))[0] + own.normal() * noise)
+    def _dummies(self, frame: pd.DataFrame) -> pd.DataFrame:
+        frame = frame.reindex(columns=self._points.columns)
+        return pd.get_dummies(frame.astype(dict.fromkeys(self._words, str)), columns=self._words)
 
-    return curve, float(pd.Series(guessed[:, -1]).corr(pd.Series(curves[:, -1]), method="spearman"))
+    def _encode(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Hyperparameters that a point does not have are -1."""
+        coded = self._dummies(frame)
+        numbers = [name for name in self._columns if name in self._points.columns]
+        coded = coded.reindex(columns=self._columns, fill_value=0)
+        return coded.astype(dict.fromkeys(numbers, float)).fillna(-1.0).astype(float)
 
 
 def search(
-    curve: Curve, *, searcher: str, seed: int, trials: int, warm: WarmStart = NO_WARM_START
+    surrogate: Surrogate, *, searcher: str, seed: int, trials: int, warm: WarmStart = NO_WARM_START
 ) -> tuple[list[tuple[int, float]], list[PastTrial]]:
     """Run the program's searcher and ASHA, one trial at a time.
 
@@ -131,7 +141,7 @@ def search(
         while isinstance(job := driven.suggest("t"), dict):
             described = Job.of(job)
             point = described.task["hyperparameters"]
-            values, trial = curve(point), PastTrial(described.trial, described.baseline, point)
+            values, trial = surrogate.curve(point, seed), PastTrial(described.trial, described.baseline, point)
             for epoch, value in enumerate(values, start=1):
                 spent += 0 if described.baseline else 1  # the baselines are run in every search
                 trial.curve[epoch] = float(value)
@@ -178,9 +188,9 @@ def race(options: argparse.Namespace) -> None:
     """Repeat searches with each searcher and from each start; print medians over seeds."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore")
-    here, rank = surrogate(read_curves(options.curves), seed=0)
-    print(f"surrogate: Spearman {rank:.3f} on points that it was not fitted to")
-    there = surrogate(read_curves(options.earlier), seed=0)[0] if options.earlier else None
+    here = Surrogate(read_curves(options.curves))
+    print(f"surrogate: Spearman {here.rank:.3f} on points that it was not fitted to; noise of a score {here.noise:.4f}")
+    there = Surrogate(read_curves(options.earlier)) if options.earlier else None
     rows: list[dict[str, Any]] = []
     for seed in range(options.seeds):
         earlier = search(here, searcher="tpe", seed=1000 + seed, trials=options.trials)[1]
@@ -190,7 +200,9 @@ def race(options: argparse.Namespace) -> None:
             "tpe, warm from the same images": ("tpe", WarmStart(told=earlier)),
         }
         if there is not None:
-            other = [trial for trial in search(there, searcher="tpe", seed=seed, trials=options.trials)[1] if trial.status == "finished"]
+            other = [
+                trial for trial in search(there, searcher="tpe", seed=2000 + seed, trials=options.trials)[1] if trial.status == "finished"
+            ]
             other.sort(key=lambda trial: -trial.curve[EPOCHS])
             arms["tpe, warm from other images"] = "tpe", WarmStart(proposed=[trial.hyperparameters for trial in other[:WARM_PROPOSALS]])
         for name, (searcher, warm) in arms.items():

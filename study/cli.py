@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from study.config import SizesConfig
 from study.errors import StudyError, raise_all
 from study.quiet import quiet_import
 
-SYNC_PATIENCE_S = 3600.0
+SYNC_PATIENCE_S = 120.0
 SPACE_NAMES = ("paper", "beyond")
 
 
@@ -138,12 +139,13 @@ def _sync(options: argparse.Namespace) -> int:
     with quiet_import():
         from study.record.mirror import Mirror
         from study.search.setting import tracking_uri
-    config = load(options.study / "config.yaml")
+    folder = options.study.resolve()
+    config = dataclasses.replace(load(folder / "config.yaml"), storage=str(folder.parents[1]))
     uri = options.uri or tracking_uri(config)
     if uri is None:
         raise StudyError(f"{options.study} was run without MLflow: name a server, --uri http://127.0.0.1:5000")
     mirror = Mirror(
-        options.study,
+        folder,
         uri=uri,
         experiment=options.experiment or config.record.experiment,
         draw=draw_trial,
@@ -153,9 +155,9 @@ def _sync(options: argparse.Namespace) -> int:
     mirror.check()
     print(f"{len(events)} events of {options.study} -> {uri}")
     mirror.start()
-    left = mirror.close(patience_s=SYNC_PATIENCE_S)
-    print(f"{left} events are not there: {mirror.failure}. Run it again" if left else "all of them are there")
-    return 1 if left else 0
+    left = mirror.close(patience_s=SYNC_PATIENCE_S, say=print)
+    print(f"{left} events are not there: {mirror.failure}. Run it again" if left or mirror.failure else "all of them are there")
+    return 1 if left or mirror.failure else 0
 
 
 def _restore(options: argparse.Namespace) -> int:

@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _print_mlflow(config, result.experiment_id)
     print("record:  {:.1f} s in the ledger, {:.1f} s in the mirror to MLflow, beside the trials".format(*result.record_seconds))
     if result.unmirrored:
-        print(f"         {result.unmirrored} events have not reached MLflow; the ledger in {result.folder} holds them all")
+        why = f" ({result.mirror_failure})" if result.mirror_failure else ""
+        print(f"         {result.unmirrored} events have not reached MLflow{why}; the ledger holds them all: refocus sync {result.folder}")
     for problem in result.problems:
         print(f"problem: {problem}", file=sys.stderr)
     return 1 if result.problems else 0
@@ -67,7 +68,7 @@ def _print_mlflow(config: StudyConfig, experiment_id: str | None) -> None:
     from study.search.setting import tracking_uri
 
     uri = tracking_uri(config)
-    if uri is None:
+    if uri is None or experiment_id is None:
         return
     address = uri
     if uri.startswith("sqlite:"):

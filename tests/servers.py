@@ -159,7 +159,9 @@ def content(uri: str, study: str) -> dict[str, object]:
     for model in client.search_registered_models():
         for version in client.search_model_versions(f"name = '{model.name}'"):
             aliases = sorted(alias for alias, number in model.aliases.items() if str(number) == str(version.version))
-            held[f"{model.name} {version.tags['refocus.key']}"] = (keys.get(version.run_id), aliases, version.tags["label"])
+            key = f"{model.name} {version.tags['refocus.key']}"
+            assert key not in held, "a model version is there twice"
+            held[key] = (keys.get(version.run_id), aliases, version.tags["label"])
     return held
 
 

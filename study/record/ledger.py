@@ -75,6 +75,7 @@ class Ledger:
             self._file.close()
             raise
         self.seconds = 0.0
+        self.broken = ""  # why nothing can be written any more
 
     def append(self, event: str, **values: Any) -> None:
         """Write one event to the disk, unless one with its key is there, before anything else may hear of it."""
@@ -83,15 +84,18 @@ class Ledger:
         key = _key(row)
         if key not in self._seen:
             line = json.dumps(_plain(row), allow_nan=False, separators=(",", ":")).encode() + b"\n"
+            if self.broken:
+                raise StudyError(self.broken)
             try:
                 self._file.write(line)
                 self._file.flush()
                 os.fsync(self._file.fileno())
             except OSError as error:
-                raise StudyError(
+                self.broken = (
                     f"the ledger {self.path} can not be written any more: {error.strerror}. It holds all that was learned until then: make room, "
                     f"and go on with --resume {self.path.parent}"
-                ) from None
+                )
+                raise StudyError(self.broken) from None
             self._seen.add(key)
         self.seconds += time.perf_counter() - started
 

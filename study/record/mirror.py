@@ -14,11 +14,16 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault(
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"
+)  # the client would send a creation twice; the mirror looks first, then tries again
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 from mlflow import MlflowClient
 
@@ -66,7 +71,8 @@ class Mirror:
         self._runs: Runs | None = None
         self._lock: IO[str] | None = None
         self._done = 0  # bytes of the ledger that the server has
-        self._deadline = math.inf
+        self._patience_s = math.inf
+        self._progressed = time.monotonic()
         self.experiment_id: str | None = None
         self.failure = ""  # why the last attempt failed
         self.seconds = 0.0  # of the processor's time, so far
@@ -79,11 +85,13 @@ class Mirror:
     def check(self) -> None:
         """Raise a `StudyError` if the server does not answer, or the folder of a sqlite file can not be made."""
         try:
-            if self._file is not None:
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-            elif self._uri is not None:
-                with _few_retries():
-                    MlflowClient(tracking_uri=self._uri).search_experiments(max_results=1)
+            with self._alone_with_the_file():
+                if self._uri is not None:
+                    found = MlflowClient(tracking_uri=self._uri).get_experiment_by_name(self._experiment)
+                    if found is not None and found.lifecycle_stage == "deleted":
+                        raise StudyError(
+                            f"its experiment {self._experiment!r} is deleted: mlflow experiments restore -x {found.experiment_id}"
+                        )
         except Exception as error:  # whatever the server's client raises: there is no common class
             told = (str(error) or type(error).__name__).splitlines()[0][:200]
             remedy = "Start it, correct record.mlflow, or go on without it: --without-mlflow; `refocus sync` brings the record there later"
@@ -91,36 +99,55 @@ class Mirror:
                 remedy = f"It wants a name and a password: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD. {remedy}"
             raise StudyError(f"MLflow can not be reached at {self._uri}: {told}. {remedy}") from error
 
+    @contextlib.contextmanager
+    def _alone_with_the_file(self) -> Iterator[None]:
+        """Hold a lock beside the sqlite file while it is opened: two processes that make it at once break it."""
+        if self._file is None:
+            yield
+            return
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.with_name(f".{self._file.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def start(self) -> None:
         """Begin to mirror in the background."""
         if self._uri is not None:
             self._thread = threading.Thread(target=self._follow, name="mlflow-mirror", daemon=True)
             self._thread.start()
 
-    def close(self, *, patience_s: float = 60.0) -> int:
-        """Mirror what is left, within `patience_s`; return the number of events that MLflow has not got."""
+    def close(self, *, patience_s: float = 60.0, say: Callable[[str], None] = lambda line: None) -> int:
+        """Mirror what is left; give up after `patience_s` without progress; return the number of events that MLflow has not got.
+
+        Whatever holds it up is said when it begins to.
+        """
         if self._thread is None:
             return 0
-        self._deadline = time.monotonic() + patience_s
+        self._progressed, self._patience_s = time.monotonic(), patience_s
         self._stop.set()
-        self._thread.join(patience_s)
+        said = ""
+        while self._thread.is_alive() and time.monotonic() - self._progressed < patience_s:
+            self._thread.join(0.2)
+            if self.failure and self.failure != said:
+                said = self.failure
+                say(said)
         return sum(1 for _ in self._new_events())
 
     def _follow(self) -> None:
         pause_s = 0.5
         while True:
             closing = self._stop.is_set()
+            began = time.thread_time()
             try:
                 if self._runs is None:
                     self._runs = self._connect()
-                began = time.thread_time()
                 self._send(self._runs)
                 if closing and not _is_written(self._folder / FILE_NAME):
+                    self._send(self._runs)  # what was written before its writer ended
                     self._runs.settle()
-                self.seconds += time.thread_time() - began
             except Exception as error:  # a server's failure of any kind never reaches the study; it is tried again
                 self._runs, self.failure = None, f"{type(error).__name__}: {error}".splitlines()[0][:300]
-                if closing and time.monotonic() > self._deadline:
+                if closing and time.monotonic() - self._progressed > self._patience_s:
                     break
                 pause_s = min(pause_s * 2, 30.0)
                 self._stop.wait(pause_s) if not closing else time.sleep(min(pause_s, 2.0))
@@ -130,6 +157,8 @@ class Mirror:
                     break
                 pause_s = 0.5
                 self._stop.wait(pause_s)
+            finally:
+                self.seconds += time.thread_time() - began
         if self._lock is not None:
             self._lock.close()
 
@@ -137,14 +166,18 @@ class Mirror:
         offset = self._done
         for event, offset in self._new_events():
             runs.send(event)
+            self._progressed = time.monotonic()
             if runs.waiting > FLUSH_AT:
                 runs.flush()
-                self._done = offset
+                self._remember(offset)
         runs.flush()
         if offset != self._done or not self._memory.is_file():
-            self._done = offset
-            with new_file(self._memory) as path:
-                path.write_text(json.dumps({"uri": self._uri, "experiment": self._experiment, "bytes": self._done}), encoding="utf-8")
+            self._remember(offset)
+
+    def _remember(self, offset: int) -> None:
+        self._done = offset
+        with new_file(self._memory) as path:
+            path.write_text(json.dumps({"uri": self._uri, "experiment": self._experiment, "bytes": offset}), encoding="utf-8")
 
     def _new_events(self) -> Iterator[tuple[dict[str, Any], int]]:
         return self._events(self._done)
@@ -161,13 +194,17 @@ class Mirror:
     @property
     def _memory(self) -> Path:
         """Where it stands how far this server is."""
-        place = hashlib.blake2b(f"{self._uri} {self._experiment}".encode(), digest_size=6).hexdigest()
+        server = self._file or str(self._uri).rstrip("/")
+        place = hashlib.blake2b(f"{server} {self._experiment}".encode(), digest_size=6).hexdigest()
         return self._folder / FOLDER / f"{place}.json"
 
     def _connect(self) -> Runs:
         """Find or make the experiment, and catch up on what the server has been sent before."""
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         self._take_lock()
+        if self._again:
+            self._memory.unlink(missing_ok=True)
+            self._again = False
         client = MlflowClient(tracking_uri=self._uri)
         found = client.get_experiment_by_name(self._experiment)
         if found is not None:
@@ -177,27 +214,28 @@ class Mirror:
             self.experiment_id = client.create_experiment(self._experiment, artifact_location=place)
         runs = Runs(client, self.experiment_id, self._folder, draw=self._draw, conclude=self._conclude)
         self._done = 0
-        if not self._again and self._memory.is_file():
+        if self._memory.is_file():
             until = int(json.loads(self._memory.read_text(encoding="utf-8"))["bytes"])
             for event, offset in self._events(0, until):
                 runs.learn(event)
-                if not runs.known:  # another server, or an emptied one
-                    return Runs(client, self.experiment_id, self._folder, draw=self._draw, conclude=self._conclude)
                 self._done = offset
+            if not runs.complete:  # another server at the same address, an emptied one, or a run was deleted there
+                self._done = 0
+                runs = Runs(client, self.experiment_id, self._folder, draw=self._draw, conclude=self._conclude)
         return runs
 
     def _take_lock(self) -> None:
-        """Be the only process that mirrors this study to this server."""
+        """Be the only process that mirrors this study: two addresses may be one server."""
         if self._lock is not None:
             return
-        path = self._memory.with_suffix(".lock")
+        path = self._folder / FOLDER / "lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.close()
-            raise StudyError(f"another process brings this study to {self._uri}") from None
+            raise StudyError("another process brings this study to MLflow; waiting for it") from None
         self._lock = lock
 
 
@@ -209,16 +247,3 @@ def _is_written(ledger: Path) -> bool:
         except BlockingIOError:
             return True
     return False
-
-
-@contextlib.contextmanager
-def _few_retries() -> Iterator[None]:
-    """Let MLflow's client give up after seconds, not minutes: a wrong address is to be told before anything is spent."""
-    names = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-    kept = {name: os.environ.get(name) for name in names}
-    os.environ.update(names)
-    try:
-        yield
-    finally:
-        for name, value in kept.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -21,11 +21,13 @@ from study.record.registry import KEY_TAG, register
 
 DrawFigures = Callable[[Path, dict[str, Any], dict[str, Any], dict[str, Any], list[dict[str, Any]]], list[Path]]
 """Study folder, a `score` event, its `trial` event, what the ledger says of the images, the `reference` events to show -> figures of that trial."""
-Conclude = Callable[[Path], Outcome]
-"""Study folder -> what a study that has ended found out."""
+Conclude = Callable[[Path, int], Outcome]
+"""Study folder and number of the run -> what the study had found out when that run of it ended."""
 
 LEVEL_METRICS = ("ssim", "psnr", "nrmse", "mse")
-BATCH = 1000  # MLflow's limit for the metrics of one request
+PROBLEM = "problem"
+OUTCOME_TAGS = ("champion", "winner", "baseline", "verdict", PROBLEM)
+BATCH, PARAMS = 1000, 100  # MLflow's limits for the metrics and the parameters of one request
 _STATUS = {"finished": RunStatus.FINISHED, "stopped": RunStatus.FINISHED, "failed": RunStatus.FAILED}
 
 
@@ -62,9 +64,10 @@ class Runs:
         self.outcome: Outcome | None = None
 
     @property
-    def known(self) -> bool:
-        """Whether the server has the study's run."""
-        return "study" in self._ids
+    def complete(self) -> bool:
+        """Whether the server has every run that it should have by what was learned."""
+        references = {f"reference/{event['reference']}" for event in self._references}
+        return bool(self._study) and {"study", *self._trials, *references} <= set(self._ids)
 
     @property
     def waiting(self) -> int:
@@ -120,7 +123,9 @@ class Runs:
             **{f"package.{name}": version for name, version in event["environment"]["packages"].items()},
             "git": event["environment"]["git"],
         }
-        self._client.log_batch(parent, params=[Param(name, str(value)[:500]) for name, value in params.items()])
+        rows = [Param(name, str(value)[:500]) for name, value in params.items()]
+        for start in range(0, len(rows), PARAMS):
+            self._client.log_batch(parent, params=rows[start : start + PARAMS])
         self._log_dataset(parent)
 
     def _send_trial(self, event: dict[str, Any]) -> None:
@@ -197,18 +202,29 @@ class Runs:
         self.flush()
         parent = self._ids["study"]
         tags = {"problems": "; ".join(event["problems"])[:500]}
-        if self._conclude is not None:
-            self.outcome = self._conclude(self._folder)
-            tags |= {f"outcome.{name}": text[:500] for name, text in self.outcome.tags.items()}
-            self._log(parent, _metrics({f"outcome/{name}": value for name, value in self.outcome.metrics.items()}, event, step=0))
-            for path in self.outcome.artifacts:
+        outcome = self._concluded(event)
+        if outcome is not None:
+            tags |= {f"outcome.{name}": outcome.tags.get(name, "")[:500] for name in OUTCOME_TAGS}
+            metrics = {f"outcome/{name}": value for name, value in outcome.metrics.items()}
+            self._log(parent, _metrics(metrics, event, step=event.get("run", 0)))
+            for path in outcome.artifacts:
                 self._client.log_artifact(parent, str(path), "report")
-            for kept in self.outcome.models:
+            for kept in outcome.models:
                 key = f"confirm/{kept.trial}/{kept.replicate}"
                 register(self._client, study=self._study["name"], key=f"{self._study['uid']}/{key}", run=self._ids[key], kept=kept)
         self.flush()
         self._client.log_batch(parent, tags=[RunTag(name, text) for name, text in tags.items()])
         self._client.set_terminated(parent, "FAILED" if event["status"] == "failed" else "FINISHED", _milliseconds(event))
+
+    def _concluded(self, event: dict[str, Any]) -> Outcome | None:
+        """Return the outcome as of this end of the study, which may be gone on with later; what can not be concluded holds no number up."""
+        if self._conclude is None:
+            return None
+        try:
+            self.outcome = self._conclude(self._folder, event.get("run", 0))
+        except Exception as error:
+            self.outcome = Outcome(tags={PROBLEM: f"not concluded: {error}"})
+        return self.outcome
 
     def _found(self) -> Iterator[Run]:
         token = None

@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune import TuneError
 from ray.tune.schedulers import TrialScheduler
 
 from search_spaces import SPACES
@@ -59,6 +60,7 @@ class StudyResult:
     folder : its ledger, models and figures.
     problems : why it can not be called complete; empty if it can.
     unmirrored : events that MLflow has not got yet.
+    mirror_failure : why, if it is known.
     experiment_id : MLflow's number of the experiment; None without a mirror.
     outcome : how it came out, if the mirror got so far.
     record_seconds : what the ledger and the mirror took of the driver's time.
@@ -67,6 +69,7 @@ class StudyResult:
     folder: Path
     problems: list[str]
     unmirrored: int
+    mirror_failure: str
     experiment_id: str | None
     outcome: Outcome | None
     record_seconds: tuple[float, float]
@@ -132,11 +135,11 @@ def run_study(
         with Ledger(config.folder) as ledger:
             run = _Run(config, store, split, ledger, say)
             number = sum(event["event"] == "resumed" for event in run.events()) + 1 if resume else 0
+            write_config(config)  # first: a study that has a ledger can be gone on with
             if resume:
                 ledger.append("resumed", run=number, config=config.to_dict(), environment=describe_environment())
             else:
                 ledger.append("study", **describe(config, store, split))
-            write_config(config)
             mirror.start()
             for reference in curves(config.dataset.kind):
                 ledger.append("reference", **reference)
@@ -155,7 +158,9 @@ def run_study(
     finally:
         ray.shutdown()
         left = mirror.close()
-    return StudyResult(config.folder, problems, left, mirror.experiment_id, mirror.outcome, (ledger.seconds, mirror.seconds))
+    return StudyResult(
+        config.folder, problems, left, mirror.failure, mirror.experiment_id, mirror.outcome, (ledger.seconds, mirror.seconds)
+    )
 
 
 def find_problems(events: list[dict[str, Any]]) -> list[str]:
@@ -316,7 +321,12 @@ def _fit(
             verbose=0,
         ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    except TuneError:
+        if run.ledger.broken:  # Tune hides what a callback raised behind its traceback
+            raise StudyError(run.ledger.broken) from None
+        raise
     if searcher is not None and searcher.exhausted:  # a grid that is smaller than the number of trials asked for
         total = searcher.proposed
     ended = sum(event["event"] == "trial_end" and event["phase"] == phase for event in run.events())

@@ -221,14 +221,15 @@ def test_what_was_sent_before_is_not_sent_again_unless_the_server_has_lost_it(tm
     first, sent[:] = everything(f"sqlite:///{tmp_path}/a.db", "eight"), []
     sync(folder, f"sqlite:///{tmp_path}/a.db")
     assert not sent
-    (tmp_path / "a.db").unlink()
-    (tmp_path / "mlartifacts").mkdir(exist_ok=True)
-    sync(folder, f"sqlite:///{tmp_path}/b.db")
-    assert everything(f"sqlite:///{tmp_path}/b.db", "eight") == first
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/a.db")
+    client.delete_run(runs_of(f"sqlite:///{tmp_path}/a.db", "eight")["trial 1"].info.run_id)
+    sync(folder, f"sqlite:///{tmp_path}/a.db")
+    assert sent
+    assert everything(f"sqlite:///{tmp_path}/a.db", "eight") == first
 
 
 def _sync_in_a_process(folder: Path, uri: str) -> None:
-    sync(folder, uri, again=True)
+    sys.exit(1 if sync(folder, uri, again=True) else 0)
 
 
 def test_two_processes_at_once_leave_everything_once(tmp_path: Path) -> None:
@@ -274,13 +275,13 @@ def test_the_best_network_is_registered_once_and_restores_in_a_fresh_process(tmp
     (folder / "ledger.jsonl").write_text(lines)
     (folder / "report.html").write_text("a report")
     kept = [KeptModel(0, 0, alias, "trial 0", trained) for alias in (CHAMPION, "winner")]
-    outcome = Outcome({"best": "trial 0"}, {"difference": 0.1, "p": float("nan")}, [folder / "report.html"], kept)
+    outcome = Outcome({"champion": "trial 0"}, {"difference": 0.1, "p": float("nan")}, [folder / "report.html"], kept)
     for _ in range(2):
-        assert sync(folder, uri, conclude=lambda _: outcome, again=True) == 0
+        assert sync(folder, uri, conclude=lambda *_: outcome, again=True) == 0
     client = MlflowClient(tracking_uri=uri)
     (version,) = client.search_model_versions("name = 'refocus-ten'")
     parent = runs_of(uri, "ten")["ten"]
-    assert (parent.data.tags["outcome.best"], parent.data.metrics["outcome/difference"]) == ("trial 0", 0.1)
+    assert (parent.data.tags["outcome.champion"], parent.data.metrics["outcome/difference"]) == ("trial 0", 0.1)
     assert [artifact.path for artifact in client.list_artifacts(parent.info.run_id, "report")] == ["report/report.html"]
     images = np.random.default_rng(0).random((2, 40, 50)).astype(np.float32) * 900
     np.save(tmp_path / "images.npy", images)
@@ -297,3 +298,42 @@ def test_the_best_network_is_registered_once_and_restores_in_a_fresh_process(tmp
     logged = client.download_artifacts(version.run_id, "model", str(tmp_path))
     assert not list(Path(logged).rglob("*.pkl"))
     assert {path.name for path in Path(logged, "artifacts", "trial").iterdir()} == {"weights.npz", "model.json"}
+
+
+def test_a_study_that_has_ended_twice_is_concluded_as_it_was_each_time(tmp_path: Path) -> None:
+    folder, live = tmp_path / "eleven", f"sqlite:///{tmp_path}/live.db"
+    write_study(folder, uid="eleven")
+
+    def conclude(folder: Path, run: int) -> Outcome:
+        return Outcome({"champion": f"of run {run}"}, {"difference": run / 10})
+
+    sync(folder, live, conclude=conclude)
+    with Ledger(folder) as ledger:
+        ledger.append("resumed", run=1)
+        ledger.append("study_end", run=1, status="finished", problems=[])
+    sync(folder, live, conclude=conclude)
+    sync(folder, f"sqlite:///{tmp_path}/replay.db", conclude=conclude)
+    held = everything(live, "eleven")
+    assert held == everything(f"sqlite:///{tmp_path}/replay.db", "eleven")
+    assert [row[:2] for row in held["eleven"][2]["outcome/difference"]] == [(0, 0.0), (1, 0.1)]
+    assert runs_of(live, "eleven")["eleven"].data.tags["outcome.champion"] == "of run 1"
+
+
+def test_an_outcome_that_can_not_be_had_holds_no_number_up(tmp_path: Path, uri: str) -> None:
+    write_study(tmp_path / "twelve", uid="twelve")
+
+    def fail(*_: Any) -> Outcome:
+        raise OSError("no weights there")
+
+    assert sync(tmp_path / "twelve", uri, conclude=fail) == 0
+    parent = runs_of(uri, "twelve")["twelve"]
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["outcome.problem"] == "not concluded: no weights there"
+
+
+def test_an_experiment_that_was_deleted_is_named_before_anything_starts(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(tracking_uri=uri)
+    client.delete_experiment(client.create_experiment("refocus"))
+    with pytest.raises(StudyError, match="mlflow experiments restore"):
+        Mirror(tmp_path, uri=uri, experiment="refocus").check()
