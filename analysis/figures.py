@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from analysis.load import Study
 from study.files import new_file
@@ -21,6 +23,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F
 GREY = "#777777"
 DPI = 130
 COST_AXES = {"parameters": "parameters", "gflop": "GFLOP an image", "latency_ms": "latency of an image (ms, on this device)"}
+MISSING = "1 - SSIM"
 METRIC_AXES = {"ssim": "SSIM", "psnr": "PSNR (dB)", "nrmse": "NRMSE"}
 
 
@@ -46,8 +49,12 @@ def level_curves(table: pd.DataFrame, *, metric: str, level_axis: str, in_focus:
     return figure
 
 
-def front_figure(points: pd.DataFrame, *, cost: str) -> Figure:
-    """Draw quality against a cost: every finished trial, the front as steps, the baselines by name."""
+def front_figure(points: pd.DataFrame, *, cost: str, objective: str) -> Figure:
+    """Draw quality against a cost: every finished trial, the front as steps, the baselines by name.
+
+    SSIM is drawn as what is missing to 1, on a logarithmic axis: good trials differ in their third digit, poor ones in their first.
+    """
+    points = points.assign(objective=1 - points["objective"]) if "ssim" in objective else points
     figure = Figure(figsize=(9, 4.0), layout="constrained")
     axes = figure.subplots()
     searched = points[~points["baseline"]]
@@ -58,7 +65,9 @@ def front_figure(points: pd.DataFrame, *, cost: str) -> Figure:
         axes.scatter([row[cost]], [row["objective"]], color=colour, s=60, marker="D", label=row["label"], zorder=3)
     axes.set_xscale("log")
     axes.set_xlabel(COST_AXES.get(cost, cost))
-    axes.set_ylabel("objective on validation")
+    axes.set_ylabel(f"{objective_title(objective)} on validation")
+    if "ssim" in objective:
+        _set_missing_axis(axes)
     axes.grid(alpha=0.25)
     figure.legend(loc="outside right upper", fontsize=9, frameon=False)
     return figure
@@ -101,6 +110,19 @@ def seam_profiles(profiles: dict[str, list[float]], *, border_px: int) -> Figure
     return figure
 
 
+def objective_title(objective: str) -> str:
+    """Return an objective as an axis shows it."""
+    words = objective.replace("_", " level's ").replace("worst", "the worst")
+    return words.replace("ssim", MISSING).replace("psnr", "PSNR (dB)")
+
+
+def _set_missing_axis(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.invert_yaxis()
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
+
+
 def search_curves(study: Study) -> Figure | None:
     """Draw the rung score of every searched trial and baseline by epoch; None if nothing was searched."""
     epochs = study.epochs
@@ -115,10 +137,11 @@ def search_curves(study: Study) -> Figure | None:
         style: dict[str, Any] = {"color": "#AAAAAA", "linewidth": 1.0}
         if trial["baseline"]:
             style = {"color": next(colours), "linewidth": 2, "label": trial["label"]}
-        axes.plot(rows["epoch"], rows["ssim"], marker="o", markersize=3, **style)
+        axes.plot(rows["epoch"], 1 - rows["ssim"], marker="o", markersize=3, **style)
     axes.plot([], [], color="#AAAAAA", label="searched trials")
     axes.set_xlabel("epoch")
-    axes.set_ylabel("validation SSIM (sample)")
+    axes.set_ylabel(f"{MISSING} on validation (sample)")
+    _set_missing_axis(axes)
     axes.grid(alpha=0.25)
     figure.legend(loc="outside right upper", fontsize=9, frameon=False)
     return figure

@@ -12,12 +12,14 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis.figures import COLOURS, METRIC_AXES, line_styles, panels
+from analysis.figures import COLOURS, METRIC_AXES, MISSING, line_styles, panels
 from analysis.load import Study
 
 SIDE_PX = 256  # of an image in the report: larger ones are shown smaller
 DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 MARGIN = {"l": 60, "r": 20, "t": 30, "b": 50}
+
+TICKS = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001]  # of what is missing to an SSIM of 1
 
 
 def curves(table: pd.DataFrame, *, name: str, metric: str, level_axis: str, in_focus: int) -> str:
@@ -84,12 +86,15 @@ def search(study: Study, *, name: str) -> str:
         about = "<br>".join(f"{key} {value}" for key, value in trial["hyperparameters"].items())
         figure.add_trace(
             go.Scatter(
-                x=rows["epoch"].tolist(), y=rows["ssim"].tolist(), name=trial["label"], mode="lines+markers", showlegend=bool(trial["baseline"]),
+                x=rows["epoch"].tolist(), y=(1 - rows["ssim"]).tolist(), customdata=rows["ssim"].tolist(), name=trial["label"], mode="lines+markers", showlegend=bool(trial["baseline"]),
                 line={"color": colour, "width": 2 if trial["baseline"] else 1}, marker={"size": 4},
-                hovertemplate=f"{trial['label']}, epoch %{{x}}: %{{y:.4f}}<br>{about}<extra></extra>",
+                hovertemplate=f"{trial['label']}, epoch %{{x}}: SSIM %{{customdata:.4f}}<br>{about}<extra></extra>",
             )
         )  # fmt: skip
-    figure.update_layout(template="plotly_white", height=400, margin=MARGIN, xaxis_title="epoch", yaxis_title="validation SSIM (sample)")
+    figure.update_layout(
+        template="plotly_white", height=400, margin=MARGIN, xaxis_title="epoch", yaxis_title=f"{MISSING} on validation (sample)"
+    )
+    figure.update_yaxes(type="log", autorange="reversed", tickvals=TICKS, ticktext=[f"{value:g}" for value in TICKS])
     return as_html(figure, name)
 
 

@@ -24,7 +24,10 @@ def search_sections(study: Study) -> Iterator[str]:
     if trials.empty or figure is None:
         return
     yield html.heading("Search", "search")
-    caption = "Score after each epoch, on a sample of validation images that is the same for all. A line that ends early was stopped."
+    caption = (
+        "What is missing to an SSIM of 1 after each epoch (up is better), on a sample of validation images that is the same for all. A line "
+        "that ends early was stopped."
+    )
     yield html.figure(study, figure, "search", caption, interactive=interactive.search(study, name="search-curves"))
     if text := rung_text(study):
         yield html.paragraph(text)
@@ -81,8 +84,8 @@ def optimism_text(study: Study) -> str:
 
 
 def _front(study: Study) -> Iterator[str]:
-    costs = list(study.header["config"]["search"].get("objectives", ["ssim"])[1:]) or ["parameters"]
-    for cost in costs:
+    objective, *costs = study.header["config"]["search"]["objectives"]
+    for cost in costs or ["parameters"]:
         points = front(study, cost=cost)
         if len(points) < 3:
             continue
@@ -91,7 +94,7 @@ def _front(study: Study) -> Iterator[str]:
             f"Quality against {cost.replace('_', ' ')}: trials that ran to their end, on validation. On the front: "
             f"{', '.join(best['label'])}. No other trial is both better and cheaper."
         )
-        yield html.figure(study, front_figure(points, cost=cost), f"front-{cost}", caption)
+        yield html.figure(study, front_figure(points, cost=cost, objective=objective), f"front-{cost}", caption)
 
 
 def _what_mattered(study: Study) -> Iterator[str]:
@@ -131,7 +134,7 @@ def _what_mattered(study: Study) -> Iterator[str]:
         "note",
     )
     for name, figure in figures.items():
-        yield f'<div class="interactive">{interactive.as_html(figure, f"mattered-{name}", height=420)}</div>'
+        yield f'<div class="interactive">{interactive.as_html(figure, f"mattered-{name}", height=max(420, 120 + 22 * len(names)) if name == "importance" else 420)}</div>'
 
 
 def common_rung(study: Study) -> tuple[optuna.Study, int] | None:

@@ -151,7 +151,7 @@ class ConfirmConfig:
 
     Parameters
     ----------
-    best : how many of the searched trials are confirmed.
+    best : how many of the searched trials are confirmed; of their Pareto front where costs are searched for too.
     replicates : seeds of each.
     seconds : train each configuration for so many seconds, to whole epochs by a measured step, instead of `training.epochs`.
     marks : configurations from outside the search to confirm beside it: unet (a residual U-Net), earlier (the winner of

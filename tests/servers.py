@@ -79,7 +79,7 @@ def postgresql() -> Iterator[str]:
                 ),
                 log,
             )
-            yield f"postgresql://refocus@127.0.0.1:{port}/postgres"
+            yield f"postgresql+psycopg2://refocus@127.0.0.1:{port}/postgres"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -97,7 +97,7 @@ def mlflow_server(folder: Path, *, backend: str | None = None, port: int | None 
     port : int, optional
         A free one if not given.
     auth : bool
-        Ask for a name and a password: admin, password1234.
+        Ask for a name and a password: admin, correct-horse-7.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
@@ -110,7 +110,7 @@ def mlflow_server(folder: Path, *, backend: str | None = None, port: int | None 
     if auth:
         (folder / "auth.ini").write_text(
             f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder / 'auth.db'}\nadmin_username = admin\n"
-            "admin_password = password1234\nauthorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+            "admin_password = correct-horse-7\nauthorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
         )
         environment["MLFLOW_AUTH_CONFIG_PATH"] = str(folder / "auth.ini")
         command += ["--app-name", "basic-auth"]

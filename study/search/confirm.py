@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from study.config import StudyConfig, derive_seed
@@ -13,7 +13,7 @@ from study.search.jobs import Job
 Points = dict[int, dict[str, Any]]
 
 
-def choose_candidates(events: list[dict[str, Any]], *, best: int) -> list[int]:
+def choose_candidates(events: list[dict[str, Any]], *, best: int, costs: Sequence[str] = ()) -> list[int]:
     """Return the trials to confirm: every baseline, and the searched trials with the best objective on validation.
 
     Parameters
@@ -22,12 +22,22 @@ def choose_candidates(events: list[dict[str, Any]], *, best: int) -> list[int]:
         The study's ledger.
     best : int
         How many searched trials.
+    costs : sequence of str
+        What was searched for besides: then only trials of the Pareto front are confirmed, those that no other beats in one and equals in all.
     """
     trials = {event["trial"]: event for event in events if event["event"] == "trial" and event["phase"] == "search"}
     scores = {event["trial"]: event["summary"]["objective"] for event in events if event["event"] == "score" and event["phase"] == "search"}
     searched = [trial for trial in scores if not trials[trial]["baseline"]]
+    if costs:
+        spent = {event["trial"]: event["cost"] for event in events if event["event"] == "score" and event["phase"] == "search"}
+        goals = {trial: (scores[trial], *(-float(spent[trial][name]) for name in costs)) for trial in searched}
+        searched = [trial for trial in searched if not any(_beats(goals[other], goals[trial]) for other in searched)]
     searched.sort(key=lambda trial: (-scores[trial], trial))
     return [trial for trial, event in trials.items() if event["baseline"]] + searched[:best]
+
+
+def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(a >= b for a, b in zip(one, other, strict=True))
 
 
 def confirm_jobs(

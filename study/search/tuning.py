@@ -220,7 +220,7 @@ def _confirm(run: _Run) -> None:
         }
     else:
         trials = {event["trial"]: event for event in events if event["event"] == "trial" and event["phase"] == "search"}
-        points = {trial: trials[trial] for trial in choose_candidates(events, best=config.confirm.best)}
+        points = {trial: trials[trial] for trial in choose_candidates(events, best=config.confirm.best, costs=config.search.objectives[1:])}
     available = marks(sizes_of(config))
     for name in config.confirm.marks:
         label, point = earlier_winner(config) if name == "earlier" else available[name]

@@ -133,7 +133,8 @@ def restorer(model: keras.Model, hyperparameters: Hyperparameters, *, inference:
     copied: list[int] = []
 
     def predict(images: np.ndarray) -> np.ndarray:
-        steps = int(model.optimizer.iterations) if model.optimizer is not None else 0
+        optimizer = getattr(model, "optimizer", None)  # a network that was only loaded has none
+        steps = 0 if optimizer is None else int(optimizer.iterations)
         if network is not model and copied != [steps]:
             network.set_weights(model.get_weights())
             copied[:] = [steps]

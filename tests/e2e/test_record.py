@@ -133,7 +133,7 @@ def test_a_server_that_wants_a_password_is_served_with_one_and_says_so_without(
         assert "MLFLOW_TRACKING_PASSWORD" in done.stderr
         assert "Traceback" not in done.stderr
         assert not (tmp_path / "stores").exists()
-        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "password1234")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct-horse-7")
         done = run(*new, "--search.space", "none", folder=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
         held = content(uri, "new")

@@ -328,3 +328,14 @@ def test_a_baseline_that_did_not_run_is_a_problem() -> None:
     assert find_problems([]) == ["no trial ran"]
     confirmed = [{**row, "phase": "confirm"} for row in (*events, fine, event("trial_end", 1, status="failed", reason="lost"))]
     assert find_problems([*events, *done, fine, *confirmed]) == ["whole did not run to its end (confirm, seed 0): lost"]
+
+
+def test_with_costs_only_the_front_is_confirmed() -> None:
+    found = ((0.5, 10), (0.9, 300), (0.8, 100), (0.7, 200), (0.8, 100), (0.6, 50))  # the fourth is beaten by the third; the fifth equals it
+    events = [event("trial", number, baseline=number == 0) for number in range(len(found))]
+    events += [
+        event("score", number, summary={"objective": score}, cost={"parameters": cost}) for number, (score, cost) in enumerate(found)
+    ]
+    assert choose_candidates(events, best=9, costs=["parameters"]) == [0, 1, 2, 4, 5]
+    assert choose_candidates(events, best=2, costs=["parameters"]) == [0, 1, 2]
+    assert choose_candidates(events, best=3) == [0, 1, 2, 4]
