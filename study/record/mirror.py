@@ -34,6 +34,7 @@ from study.record.outcome import Outcome
 from study.record.runs import Conclude, DrawFigures, Runs
 
 FLUSH_AT = 5000  # metrics that wait before they are sent, while a long ledger is replayed
+PATIENCE_IF_AWAY_S = 15.0
 FOLDER = "mirror"
 
 
@@ -123,6 +124,8 @@ class Mirror:
         """
         if self._thread is None:
             return 0
+        if self.failure:  # it was away before: what it misses is told, and the ledger has it
+            patience_s = min(patience_s, PATIENCE_IF_AWAY_S)
         self._progressed, self._patience_s = time.monotonic(), patience_s
         self._stop.set()
         said = ""

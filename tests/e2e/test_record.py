@@ -136,9 +136,11 @@ def test_a_server_that_wants_a_password_is_served_with_one_and_says_so_without(
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct-horse-7")
         done = run(*new, "--search.space", "none", folder=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
-        held = content(uri, "new")
-        assert {value["status"] for value in held.values() if isinstance(value, dict)} == {"FINISHED"}
-        assert any("@" not in key and key.startswith("refocus-new ") for key in held)
+        client = MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name("refocus")
+        assert experiment is not None
+        assert {run.info.status for run in client.search_runs([experiment.experiment_id], "tags.study = 'new'")} == {"FINISHED"}
+        assert client.get_model_version_by_alias("refocus-new", "champion").tags["label"].startswith("paper's")
 
 
 def wait_for_runs(uri: str, study: str) -> None:
