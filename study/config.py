@@ -98,7 +98,7 @@ class TrainingConfig:
     images_per_epoch : defocused images drawn for each epoch, so that a search on many images can be judged before it has seen all; all
         of them if not given. The paper's schedule of the learning rate goes on counting passes over all images.
     precision : what networks compute in while they are trained; mixed_bfloat16 halves the time where the processor or GPU has units
-        for it. Weights are float32 and scores are measured in float32 in both.
+        for it. Weights are float32 and, but for rung scores, what is scored is computed in float32 in both.
     """
 
     epochs: int = 50

@@ -21,7 +21,8 @@ class TrialTask:
     judged_on : name of the second, validation or test.
     resize, common_size : how images are brought to the trial's size, and the side of the common grid.
     epochs, batch_size, patches_per_image, images_per_epoch : the budget; all patches, and all images, where the last two are not given.
-    precision : what the network computes in while it is trained: float32 or mixed_bfloat16. Scores are measured in float32.
+    precision : what the network computes in while it is trained, and for its rung score: float32 or mixed_bfloat16. Its score is measured in
+        float32.
     inference : whole or stitched.
     rung_images : images scored after each epoch; 0 for none.
     rung_seed : which ones: the same for all trials of a study.

@@ -64,7 +64,7 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
     keras.backend.clear_session()
     keras.utils.set_random_seed(task.seed)
     model = compile_model(task, store)
-    restore = restorer(model, task.hyperparameters, inference=task.inference)
+    restore = restorer(model, task.hyperparameters, inference=task.inference, precision=task.precision)
     operations = count_operations(task.hyperparameters)
     done, trained_s = _restore_checkpoint(folder, model)
     for epoch in range(done, task.epochs):
@@ -80,7 +80,11 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
                     seed=task.rung_seed, objective=task.objective, weights=task.level_weights,
                 )  # fmt: skip
                 metrics["rung_seconds"] = time.perf_counter() - began
-            score = _finish(model, restore, task, store) if epoch + 1 == task.epochs else None
+            score = None
+            if epoch + 1 == task.epochs:
+                if task.precision != "float32":
+                    restore = restorer(model, task.hyperparameters, inference=task.inference)
+                score = _finish(model, restore, task, store)
         cost = {"parameters": float(model.count_params()), "gflop": operations / 1e9, "training_seconds": trained_s}
         if score is not None:
             cost["latency_ms"] = _latency_ms(restore, task.grid.size)
@@ -107,7 +111,7 @@ def limit_threads(threads: int) -> None:
     cv2.setNumThreads(threads)
 
 
-def restorer(model: keras.Model, hyperparameters: Hyperparameters, *, inference: str) -> Restore:
+def restorer(model: keras.Model, hyperparameters: Hyperparameters, *, inference: str, precision: str = "float32") -> Restore:
     """Return the function that restores images of the network's image size with the weights that the model then has.
 
     Parameters
@@ -118,6 +122,8 @@ def restorer(model: keras.Model, hyperparameters: Hyperparameters, *, inference:
         A point of a search space.
     inference : str
         ``whole`` (the whole image at once) or ``stitched`` (patch by patch).
+    precision : str
+        What it computes in, whatever the model is trained in.
 
     Returns
     -------
@@ -126,8 +132,8 @@ def restorer(model: keras.Model, hyperparameters: Hyperparameters, *, inference:
     """
     patch_size = patch_size_of(hyperparameters)
     size = patch_size if inference == "stitched" else int(hyperparameters["image_size"])
-    own = size == model.input_shape[1] and model.compute_dtype == "float32"
-    network = model if own else build(hyperparameters, size=size)  # in float32, whatever it is trained in
+    own = size == model.input_shape[1] and model.dtype_policy.name == precision
+    network = model if own else build(hyperparameters, size=size, precision=precision)
     step = max(1, PREDICTED_PIXELS // size**2)
 
     copied: list[int] = []
