@@ -83,6 +83,7 @@ def load_study(folder: Path, *, run: int | None = None) -> Study:
     header = by_kind["study"][0]
     if "resumed" in by_kind:
         header = header | {"config": by_kind["resumed"][-1]["config"], "resumed": [event["environment"] for event in by_kind["resumed"]]}
+    header = header | {"repeats": len(by_kind.get("repeat", []))}
     ends, begun = by_kind.get("study_end", []), by_kind.get("resumed", [])
     ended = bool(ends) and (not begun or ends[-1].get("run", 0) >= begun[-1]["run"])
     labels = {(event["phase"], event["trial"]): event["label"] for event in by_kind.get("trial", [])}

@@ -237,6 +237,11 @@ def _origin(study: Study) -> Iterator[str]:
     facts.append(f"Command: {' '.join(environment['command'])}")
     for later in study.header.get("resumed", []):
         facts.append(f"Gone on with by: {' '.join(later['command'])} (program: {later['git']})")
+    if study.header["repeats"]:
+        facts.append(
+            f"{study.header['repeats']} epochs or scores came out with other numbers when a trial was taken up again: the first stand, the others are "
+            "in the ledger as `repeat`."
+        )
     yield html.bullets(facts)
 
 

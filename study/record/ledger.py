@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -40,7 +41,9 @@ KEYS = {
     "test_opened": ("opening",),  # the candidates that the test set was opened for
     "resumed": ("run",),  # the configuration with which a study goes on, environment
     "study_end": ("run",),  # status
+    "repeat": ("of", "attempt"),  # numbers that came out otherwise when a trial was taken up again: the first stand, these are kept
 }
+DURATIONS = ("time", "seconds", "rung_seconds", "training_seconds", "latency_ms", "record_seconds")  # what differs from one time to another
 """What every kind of event is told from the others by, and (in the comment) what it holds."""
 
 
@@ -70,7 +73,7 @@ class Ledger:
             raise StudyError(f"another process is running this study: it holds the lock of {self.path}")
         try:
             _mend(self.path)
-            self._seen = {_key(event) for event in read_events(folder)}
+            self._seen = {_key(event): _digest(event) for event in read_events(folder)}
         except BaseException:
             self._file.close()
             raise
@@ -78,10 +81,17 @@ class Ledger:
         self.broken = ""  # why nothing can be written any more
 
     def append(self, event: str, **values: Any) -> None:
-        """Write one event to the disk, unless one with its key is there, before anything else may hear of it."""
+        """Write one event to the disk, unless one with its key is there, before anything else may hear of it.
+
+        An epoch or a score that is there already with other numbers is kept as a `repeat`; the first stands.
+        """
         started = time.perf_counter()
         row = {"event": event, "time": time.time(), **values}
         key = _key(row)
+        if key in self._seen and event in ("epoch", "score") and self._seen[key] != _digest(row):
+            attempts = sum(other[:2] == ("repeat", key) for other in self._seen)
+            row = {"event": "repeat", "time": row["time"], "of": list(key), "attempt": attempts, "instead": values}
+            key = _key(row)
         if key not in self._seen:
             line = json.dumps(_plain(row), allow_nan=False, separators=(",", ":")).encode() + b"\n"
             if self.broken:
@@ -96,7 +106,7 @@ class Ledger:
                     f"and go on with --resume {self.path.parent}"
                 )
                 raise StudyError(self.broken) from None
-            self._seen.add(key)
+            self._seen[key] = _digest(row)
         self.seconds += time.perf_counter() - started
 
     def __enter__(self) -> Ledger:
@@ -194,7 +204,22 @@ def _lock(file: IO[bytes]) -> bool:
 
 
 def _key(event: dict[str, Any]) -> tuple[Any, ...]:
-    return (event["event"], *(event.get(name) for name in KEYS[event["event"]]))
+    return (event["event"], *(_hashable(event.get(name)) for name in KEYS[event["event"]]))
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _digest(event: dict[str, Any]) -> bytes:
+    """Tell events apart by all but their durations."""
+    return hashlib.blake2b(json.dumps(_timeless(_plain(event)), sort_keys=True).encode(), digest_size=8).digest()
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _timeless(item) for key, item in value.items() if key not in DURATIONS}
+    return [_timeless(item) for item in value] if isinstance(value, list) else value
 
 
 def _mend(path: Path) -> None:

@@ -32,7 +32,7 @@ def test_the_first_event_with_a_key_wins(tmp_path: Path) -> None:
         ledger.append("epoch", **(key | {"epoch": 2}), metrics={"loss": 3.0})
     with Ledger(tmp_path) as again:
         again.append("epoch", **key, metrics={"loss": 4.0})
-    assert [event["metrics"]["loss"] for event in read_events(tmp_path)] == [1.0, 3.0]
+    assert [event["metrics"]["loss"] for event in read_events(tmp_path) if event["event"] == "epoch"] == [1.0, 3.0]
 
 
 def test_a_torn_last_line_is_passed_over_by_readers_and_cut_off_by_the_writer(tmp_path: Path) -> None:
@@ -138,3 +138,21 @@ def test_a_place_is_checked_before_a_study_and_left_as_it_was(tmp_path: Path, mo
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     with pytest.raises(StudyError, match=r"full: 99 MiB are free.*--storage"):
         check_place(tmp_path / "new")
+
+
+def test_numbers_that_come_out_otherwise_are_kept_beside_the_first(tmp_path: Path) -> None:
+    key = {"phase": "search", "trial": 0, "replicate": 0, "epoch": 1}
+    with Ledger(tmp_path) as ledger:
+        ledger.append("epoch", **key, metrics={"loss": 0.5, "seconds": 1.0})
+        ledger.append("epoch", **key, metrics={"loss": 0.5, "seconds": 2.0})  # the same but for its duration
+    with Ledger(tmp_path) as ledger:
+        ledger.append("epoch", **key, metrics={"loss": 0.5, "seconds": 3.0})
+        for loss in (0.6, 0.7):
+            ledger.append("epoch", **key, metrics={"loss": loss, "seconds": 1.0})
+    events = read_events(tmp_path)
+    assert [event["event"] for event in events] == ["epoch", "repeat", "repeat"]
+    assert events[0]["metrics"]["loss"] == 0.5
+    assert [(event["of"], event["attempt"], event["instead"]["metrics"]["loss"]) for event in events[1:]] == [
+        (["epoch", "search", 0, 0, 1], 0, 0.6),
+        (["epoch", "search", 0, 0, 1], 1, 0.7),
+    ]
