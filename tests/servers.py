@@ -102,7 +102,11 @@ def mlflow_server(folder: Path, *, backend: str | None = None, port: int | None 
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_FLASK_SERVER_SECRET_KEY": "for tests"}
+    environment |= {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "for tests",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
     command = [
         sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend or f"sqlite:///{folder / 'mlflow.db'}",
         "--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port), "--workers", "1",

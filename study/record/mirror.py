@@ -96,7 +96,9 @@ class Mirror:
         except Exception as error:  # whatever the server's client raises: there is no common class
             told = (str(error) or type(error).__name__).splitlines()[0][:200]
             remedy = "Start it, correct record.mlflow, or go on without it: --without-mlflow; `refocus sync` brings the record there later"
-            if any(word in str(error).lower() for word in ("401", "403", "authenticat", "permission")):
+            if str(self._uri).startswith("http") and any(
+                word in str(error).lower() for word in ("401", "403", "authenticat", "permission")
+            ):
                 remedy = f"It wants a name and a password: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD. {remedy}"
             raise StudyError(f"MLflow can not be reached at {self._uri}: {told}. {remedy}") from error
 
