@@ -20,6 +20,7 @@ from typing import IO, Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault(
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"
 )  # the client would send a creation twice; the mirror looks first, then tries again
@@ -85,6 +86,7 @@ class Mirror:
 
     def check(self) -> None:
         """Raise a `StudyError` if the server does not answer, or the folder of a sqlite file can not be made."""
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         try:
             with self._alone_with_the_file():
                 if self._uri is not None:
@@ -205,7 +207,6 @@ class Mirror:
 
     def _connect(self) -> Runs:
         """Find or make the experiment, and catch up on what the server has been sent before."""
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
         self._take_lock()
         if self._again:
             self._memory.unlink(missing_ok=True)
