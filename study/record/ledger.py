@@ -183,12 +183,13 @@ def check_place(folder: Path) -> None:
             f"the disk of {existing} is full: {free // 2**20} MiB are free, a study needs {LEAST_FREE_BYTES // 2**20} MiB at least. Make room, or "
             "choose another --storage"
         )
-    with Ledger(folder):
-        pass
-    if not (folder / FILE_NAME).stat().st_size:
-        (folder / FILE_NAME).unlink()
-        with contextlib.suppress(OSError):  # not empty: whatever lies there is not ours
-            folder.rmdir()
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise StudyError(
+            f"the ledger {folder / FILE_NAME} can not be written: {existing} is no folder that can be. Choose another --storage"
+        )
+    if (folder / FILE_NAME).exists():
+        with Ledger(folder):
+            pass
 
 
 def _lock(file: IO[bytes]) -> bool:
