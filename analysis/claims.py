@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.compare import MIN_WELLS, Estimate, ceilings, collapsed, estimate, final_images, final_phase
+from analysis.compare import ceilings, collapsed, final_images, final_phase
 from analysis.load import Study
 from analysis.paper import averages
+from analysis.statistics import MIN_WELLS, Estimate, estimate
 from analysis.tables import baseline_labels, do_nothing_label, networks
 from study.record.ledger import AT_SIZE, CEILING
 

@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.load import Study, anything_finished
+from analysis.statistics import Estimate, estimate, holm, judge
 from study.errors import StudyError
 from study.record.ledger import AT_SIZE, CEILING, NO_CURVES
 
-MIN_WELLS = 8  # with fewer, no interval is worth its name
-FLIPS = 20_000
 PAPER = {"epochs": 50, "batch_size": 16, "resize": "paper", "wells": 384, "fields": 768, "planes": 34}
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean or a difference of two, with what is known of its certainty.
-
-    Parameters
-    ----------
-    mean : over wells, images of a well, and seeds.
-    low, high : its 95 % interval; nan where there are too few wells for one.
-    p : that it is 0: the larger one of a sign-flip test over wells and of a t test that also counts seeds; nan where it was not asked for, or there is no interval.
-    wells, seeds : how many of each.
-    """
-
-    mean: float
-    low: float
-    high: float
-    p: float
-    wells: int
-    seeds: int
-
-    @property
-    def above(self) -> bool:
-        """Whether the whole interval lies above 0."""
-        return self.low > 0
-
-    @property
-    def below(self) -> bool:
-        """Whether the whole interval lies below 0."""
-        return self.high < 0
 
 
 @dataclass(frozen=True)
@@ -62,56 +29,6 @@ class Difference(Estimate):
     candidate: str
     baseline: str
     verdict: str
-
-
-def estimate(ours: pd.DataFrame, theirs: pd.DataFrame | None = None, *, metric: str = "ssim", test: bool = False) -> Estimate:
-    """Estimate the mean of a metric over wells and seeds, or the difference of two such means, paired by well.
-
-    Wells and seeds are crossed random effects: the variance of the mean is that between wells (of the paired differences) and between
-    seeds (of each of the two), less what of the residual stands in both (Searle, Casella and McCulloch, 1992, chapter 4), with
-    Welch-Satterthwaite degrees of freedom. p is the larger one of this t test's and of flipping the signs of the wells' means, which knows
-    nothing of seeds. See benchmarks/coverage.py.
-
-    Parameters
-    ----------
-    ours, theirs : pandas.DataFrame
-        Rows of `Study.images`: well, replicate and the metric.
-    metric : str
-        The column.
-    test : bool
-        Flip signs for p, too.
-    """
-    sides = [rows for rows in (ours, theirs) if rows is not None]
-    tables = [rows.pivot_table(index="well", columns="replicate", values=metric) for rows in sides]
-    trained = [table for rows, table in zip(sides, tables, strict=True) if "phase" not in rows or (rows["phase"] != "reference").any()]
-    by_well = tables[0].mean(axis=1) - (tables[1].mean(axis=1) if len(tables) > 1 else 0.0)
-    values = by_well.dropna().to_numpy()
-    seeds = min((table.shape[1] for table in trained), default=0)  # do-nothing has none
-    mean, wells = float(values.mean()) if len(values) else np.nan, len(values)
-    if wells < MIN_WELLS or not np.isfinite(values).all():
-        return Estimate(mean, np.nan, np.nan, np.nan, wells, seeds)
-    parts, twice = [(values.var(ddof=1) / wells, wells - 1)], 0.0
-    for table in tables:
-        if table.shape[1] > 1:
-            parts.append((table.mean(axis=0).var(ddof=1) / table.shape[1], table.shape[1] - 1))
-            twice += _residual(table.dropna().to_numpy()) / table.size
-    variance = max(sum(part for part, _ in parts) - twice, max(part for part, _ in parts))
-    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts) if variance > 0 else wells - 1
-    freedom = max(freedom, min(degrees for _, degrees in parts))
-    error = float(np.sqrt(variance))
-    reach = float(stats.t.ppf(0.975, freedom)) * error
-    p = np.nan
-    if test:
-        p = max(_sign_flip(values), 2 * float(stats.t.sf(abs(mean) / error, freedom)) if error > 0 else 0.0)
-    return Estimate(mean, mean - reach, mean + reach, p, wells, seeds)
-
-
-def _residual(table: np.ndarray) -> float:
-    """Return the mean square of what wells (rows) and seeds (columns) leave unexplained."""
-    if len(table) < 2:
-        return 0.0
-    rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
-    return float((rest**2).sum() / ((table.shape[0] - 1) * (table.shape[1] - 1)))
 
 
 def final_images(study: Study, label: str | None = None, *, defocused: bool = True) -> pd.DataFrame:
@@ -271,7 +188,7 @@ def differences(study: Study) -> list[Difference]:
     baseline = str(means[present].idxmax())
     rows = {label: images[images["label"] == label] for label in (baseline, *candidates)}
     found = {candidate: estimate(rows[candidate], rows[baseline], test=True) for candidate in candidates}
-    corrected = _holm([estimated.p for estimated in found.values()])
+    corrected = holm([estimated.p for estimated in found.values()])
     scaled_down = bool(study.header["config"]["scaled_down"])
     return [
         Difference(
@@ -333,29 +250,6 @@ def what_differs(study: Study) -> list[str]:
     return found
 
 
-def _sign_flip(values: np.ndarray) -> float:
-    """Return the two-sided p that the mean of `values` is 0, by flipping signs: all of them, or a fixed sample."""
-    return float((np.abs(_signs(len(values)) @ values) >= abs(values.sum()) - 1e-12).mean())
-
-
-@functools.cache
-def _signs(count: int) -> np.ndarray:
-    if count <= 14:
-        return np.array(np.meshgrid(*[[-1.0, 1.0]] * count)).reshape(count, -1).T
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(FLIPS, count))
-    signs[0] = 1
-    return signs
-
-
-def _holm(values: list[float]) -> list[float]:
-    """Correct p values for their number (Holm, 1979)."""
-    corrected, highest = list(values), 0.0
-    for rank, index in enumerate(np.argsort(values)):
-        highest = max(highest, min(1.0, (len(values) - rank) * values[index]))
-        corrected[index] = highest if np.isfinite(values[index]) else np.nan
-    return corrected
-
-
 def what_differs_in_transfer(other: Study) -> list[str]:
     """Say in sentences what differs between a transfer and the paper's: what was scored, and what the networks were trained on."""
     images, trained_on = other.header["images"], other.header["trained_on"]
@@ -399,17 +293,3 @@ def against_each(study: Study, label: str, *, metric: str = "ssim") -> pd.DataFr
             found = estimate(*pair, metric=metric)
             rows.append({"other": other, "level": level, **asdict(found)})
     return pd.DataFrame(rows)
-
-
-def judge(estimated: Estimate, p: float, *, scaled_down: bool) -> str:
-    """Return the verdict on a candidate's difference from the better baseline, in words."""
-    if scaled_down:
-        return "no verdict: scaled down, the baselines are smaller than the paper's"
-    if estimated.wells < MIN_WELLS:
-        return f"no verdict: {estimated.wells} wells or scenes in the test set; {MIN_WELLS} are needed"
-    verdict = "not separable from the better baseline"
-    if estimated.above and p < 0.05:
-        verdict = "better than the better baseline"
-    elif estimated.below and p < 0.05:
-        verdict = "worse than the better baseline"
-    return verdict if estimated.seeds > 1 else f"{verdict} (one seed: chance between trainings is not counted)"

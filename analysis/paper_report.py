@@ -10,10 +10,11 @@ import pandas as pd
 
 from analysis import html, interactive
 from analysis.claims import answers, claims, interval_text, leak, leak_text, stitching_table
-from analysis.compare import by_level, estimate, final_phase, ranking, what_differs, what_differs_in_transfer
+from analysis.compare import by_level, final_phase, ranking, what_differs, what_differs_in_transfer
 from analysis.figures import Example, level_curves, load_examples, restorations, seam_profiles
 from analysis.load import Study
 from analysis.paper import AVERAGES, BY_LEVEL, FIGURE, audit, printed_level
+from analysis.statistics import estimate
 from analysis.tables import PRINTED, average_table, in_focus_table, level_table
 
 TITLES = {

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.audit import HALF_UNIT, Row
-from analysis.compare import MIN_WELLS, PAPER, Estimate, estimate, final_images, final_phase, winner
+from analysis.compare import PAPER, final_images, final_phase, winner
 from analysis.load import Study
 from analysis.paper import averages, curve
+from analysis.statistics import MIN_WELLS, Estimate, estimate
 from study.record.ledger import AT_SIZE, CEILING
 
 PRINTED = {"mse": "MSE", "nrmse": "RMSE", "psnr": "PSNR", "ssim": "SSIM", "ssim_range2": "SSIM"}  # ours -> the paper's column

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pandas as pd
 
-from analysis.compare import _holm, estimate, judge
+from analysis.statistics import estimate, holm, judge
 
 SETTINGS = [(13, 3), (29, 3), (48, 3), (77, 3)]  # wells, seeds
 GAINS = (0.0, 0.004, 0.02)
@@ -41,7 +41,7 @@ def any_called(wells: int, seeds: int, rng: np.random.Generator) -> bool:
     images = made_up(wells, seeds, dict.fromkeys(("a", "b", "c", "other baseline"), 0.0), rng)
     better = max(("baseline", "other baseline"), key=lambda name: images[name]["ssim"].mean())
     found = [estimate(images[name], images[better], test=True) for name in ("a", "b", "c")]
-    corrected = _holm([one.p for one in found])
+    corrected = holm([one.p for one in found])
     return any(judge(one, p, scaled_down=False).split()[0] in ("better", "worse") for one, p in zip(found, corrected, strict=True))
 
 

@@ -84,6 +84,11 @@ def turn(image: np.ndarray, symmetry: int) -> np.ndarray:
     return turned[:, ::-1] if symmetry >= 4 else turned
 
 
+def patches_of(side: int, patches_per_image: int | None) -> int:
+    """Return how many patches of an image are trained on in an epoch, of an image that is `side` patches wide."""
+    return min(patches_per_image or side**2, side**2)
+
+
 def steps_per_epoch(images: int, *, patches: int, batch_size: int) -> int:
     """Return the number of batches in an epoch of `images` defocused images with `patches` patches each."""
     return -(-images * patches // batch_size)
@@ -97,7 +102,7 @@ def training_images(store: Store, fields: Sequence[int], held_out: Sequence[Sequ
 
 def _plan_epoch(images: np.ndarray, *, side: int, patches_per_image: int | None, rng: np.random.Generator) -> np.ndarray:
     """Return the epoch's patches in their order: field, level, row and column of the patch, shape (N, 4)."""
-    count = side * side if patches_per_image is None else min(patches_per_image, side * side)
+    count = patches_of(side, patches_per_image)
     if count == side * side:
         chosen = np.broadcast_to(np.arange(count), (len(images), count))
     else:

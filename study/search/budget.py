@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from study.config import StudyConfig
+from study.data.batches import patches_of
 from study.models.autoencoder import count_training_operations, patch_size_of
 
 
@@ -22,9 +23,9 @@ def affordable_epochs(config: StudyConfig, hyperparameters: dict[str, Any], *, i
     """
     if config.search.max_tflop is None:
         return config.training.epochs
-    every_patch = (int(hyperparameters["image_size"]) // patch_size_of(hyperparameters)) ** 2
     images = min(images, config.training.images_per_epoch or images)
-    patches = images * min(config.training.patches_per_image or every_patch, every_patch)
+    side = int(hyperparameters["image_size"]) // patch_size_of(hyperparameters)
+    patches = images * patches_of(side, config.training.patches_per_image)
     epoch = count_training_operations(hyperparameters, patches=patches)
     return int(min(config.training.epochs, max(1, config.search.max_tflop * 1e12 // epoch)))
 

@@ -13,13 +13,11 @@ from study.command_line import load
 from study.data.splits import Split
 from study.data.store import Store
 from study.errors import StudyError, TrialFailed
-from study.record.ledger import read_events
+from study.record.ledger import DURATIONS, read_events
 from study.search.confirm import confirm_jobs, leak_jobs
 from study.search.jobs import Job
 from study.search.tasks import search_job, task_template
 from study.trial.task import TrialTask
-
-DURATIONS = ("seconds", "rung_seconds")  # the only metrics that may differ
 
 
 def find_job(folder: Path, *, trial: int, phase: str, replicate: int) -> tuple[Job, list[dict[str, Any]]]:

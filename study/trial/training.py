@@ -19,7 +19,7 @@ import cv2
 import keras
 import numpy as np
 
-from study.data.batches import EpochBatches, steps_per_epoch, training_images
+from study.data.batches import EpochBatches, patches_of, steps_per_epoch, training_images
 from study.data.store import Grid, Store
 from study.errors import TrialFailed
 from study.files import new_file
@@ -166,10 +166,8 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def compile_model(task: TrialTask, store: Store) -> keras.Model:
     """Build a task's network with its optimiser and loss."""
-    patch_size = patch_size_of(task.hyperparameters)
-    every_patch = (task.grid.size // patch_size) ** 2
     images = len(training_images(store, task.train, task.held_out))
-    patches = min(task.patches_per_image or every_patch, every_patch)
+    patches = patches_of(task.grid.size // patch_size_of(task.hyperparameters), task.patches_per_image)
     steps_per_pass, steps = (
         steps_per_epoch(count, patches=patches, batch_size=_batch_size(task))
         for count in (images, min(task.images_per_epoch or images, images))

@@ -15,11 +15,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.compare import _holm, _sign_flip, against_each, by_level, differences, front, ranking, what_differs, winner
+from analysis.compare import against_each, by_level, differences, front, ranking, what_differs, winner
 from analysis.load import load_study
 from analysis.paper import reference_curves
 from analysis.report import main, outcome_text, write_report
 from analysis.search_report import common_rung, rung_agreement
+from analysis.statistics import _sign_flip, holm
 from study.config import DatasetConfig, SimulateConfig, StudyConfig
 from study.errors import StudyError
 from study.record.ledger import Ledger
@@ -127,7 +128,7 @@ def test_sign_flips_against_scipy() -> None:
 
 
 def test_holm_by_hand() -> None:
-    assert _holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
 def test_ranking_curves_and_the_paper(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ import pytest
 from scipy import stats
 
 from analysis.claims import answers, claims, leak, leak_text
-from analysis.compare import Estimate, estimate
 from analysis.figures import load_examples, panels
 from analysis.load import Study, load_study
 from analysis.paper import reference_curves
 from analysis.paper_report import result_tables
 from analysis.report import write_report
+from analysis.statistics import Estimate, estimate
 from analysis.tables import average_table, in_focus_table, level_table, not_comparable, verdict
 from study.config import DatasetConfig, EvaluationConfig, StudyConfig
 from study.record.ledger import Ledger
