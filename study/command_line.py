@@ -17,8 +17,9 @@ from typing import Any
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
-from study.config import StudyConfig, validate
+from study.config import StudyConfig
 from study.errors import StudyError, raise_all
+from study.validation import validate
 
 ALIASES = {"--without-mlflow": ["--record.mlflow", "none"]}
 EXTENDABLE = ("search.trials", "confirm.", "transfer.", "resources.", "record.")
