@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from study.command_line import load, parse
 from study.config import SizesConfig
 from study.errors import StudyError, raise_all
-from study.quiet import quiet_import
+from study.libraries import quiet_import
 
 SYNC_PATIENCE_S = 120.0
 SPACE_NAMES = ("paper", "beyond")
@@ -24,8 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from study.run import main as run
 
         return run(arguments[1:])
-    if arguments[:1] == ["prepare"]:
-        return _reporting(lambda: _prepare(arguments[1:]))
+    for name, command in (("prepare", _prepare), ("plan", _plan)):  # theirs too
+        if arguments[:1] == [name]:
+            return _reporting(functools.partial(command, arguments[1:]))
     options = _parser().parse_args(arguments)
     return _reporting(lambda: options.command(options))
 
@@ -35,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     commands.add_parser("run", help="run a study: refocus run --config NAME|FILE [--key value ...]", add_help=False)
     commands.add_parser("prepare", help="check a raw folder and make its store, with the options of `run`", add_help=False)
+    commands.add_parser("plan", help="measure what a study will take, with the options of `run`, and whether it fits", add_help=False)
     report = commands.add_parser("report", help="write a study's report.html again from its ledger")
     report.add_argument("study", type=Path, help="the study's folder")
     report.set_defaults(command=_report)
@@ -92,6 +95,17 @@ def _prepare(arguments: Sequence[str]) -> int:
     store = prepare_store(parse(arguments), print)
     print(f"store: {store.folder}")
     return 0
+
+
+def _plan(arguments: Sequence[str]) -> int:
+    config = parse(arguments)
+    with quiet_import():
+        from study.search.plan import make_plan
+    plan = make_plan(config, print)
+    print("\n" + "\n".join(plan.lines))
+    if not plan.problems:
+        print(f"next          python study/run.py {' '.join(arguments)}")
+    return 1 if plan.problems else 0
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+ROOT = Path(__file__).resolve().parents[1]  # of the program
 QUALITIES = ("ssim", "psnr", "worst_ssim", "worst_psnr")
 
 
@@ -202,12 +203,16 @@ class ResourcesConfig:
     Parameters
     ----------
     cpus_per_trial : processors of a trial, and its threads.
-    gpus_per_trial : may be a fraction.
+    gpus_per_trial : may be a fraction: then the process is also kept to that share of the GPU's memory. auto measures a trial on one of
+        the cluster's GPUs and chooses.
+    node_folder : a folder on a disk of each node's own, such as /tmp/refocus, into which the prepared images are copied once from `storage`
+        and from where trials read them; they read `storage` if not given.
     max_retries : how often a trial is taken up again after its worker died.
     """
 
     cpus_per_trial: int = 1
-    gpus_per_trial: float = 0.0
+    gpus_per_trial: float | Literal["auto"] = 0.0
+    node_folder: str | None = None
     max_retries: int = 2
 
 

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from urllib.parse import quote
 
 if not __package__:  # started by its path, perhaps uninstalled: this folder must not hide other packages' modules
@@ -21,7 +23,7 @@ from analysis.report import outcome_text
 from study.command_line import parse_run
 from study.config import StudyConfig
 from study.errors import StudyError
-from study.quiet import quiet_import
+from study.libraries import quiet_import
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"[{minutes:02d}:{seconds:02d}] {line}", flush=True)
 
     config: StudyConfig | None = None
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         config, resume = parse_run(sys.argv[1:] if arguments is None else arguments)
         say(f"study {config.name} in {config.folder}")
@@ -61,6 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for problem in result.problems:
         print(f"problem: {problem}", file=sys.stderr)
     return 1 if result.problems else 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Take a request to end, which is what `ray job stop` sends, as Ctrl-C is taken."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it comes to every process of a job, and may come again
+    handler = signal.getsignal(signal.SIGINT)
+    if callable(handler):
+        handler(number, frame)
+    else:  # a shell has started it in the background, where Ctrl-C is not heard
+        raise KeyboardInterrupt
 
 
 def _print_mlflow(config: StudyConfig, experiment_id: str | None) -> None:

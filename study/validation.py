@@ -97,7 +97,7 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
         "search.trials": config.search.trials,
         "confirm.best": config.confirm.best,
         "evaluation.deconvolved_fields": config.evaluation.deconvolved_fields,
-        "resources.gpus_per_trial": config.resources.gpus_per_trial,
+        "resources.gpus_per_trial": 0 if config.resources.gpus_per_trial == "auto" else config.resources.gpus_per_trial,
         "resources.max_retries": config.resources.max_retries,
         "dataset.simulate.wells": config.dataset.simulate.wells,
         "seed": config.seed,
@@ -108,8 +108,10 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
     if config.search.max_tflop is not None and config.search.max_tflop <= 0:
         yield f"search.max_tflop must be above 0; got {config.search.max_tflop}"
     gpus = config.resources.gpus_per_trial
-    if gpus > 1 and gpus != int(gpus):
+    if gpus != "auto" and gpus > 1 and gpus != int(gpus):
         yield f"resources.gpus_per_trial above 1 must be a whole number; got {gpus}"
+    if config.resources.node_folder is not None and not Path(config.resources.node_folder).is_absolute():
+        yield f"resources.node_folder must be an absolute path, for it is looked for on every node; got {config.resources.node_folder!r}"
     if config.search.reduction_factor < 2:
         yield f"search.reduction_factor must be 2 or more; got {config.search.reduction_factor}"
     others = config.search.objectives[1:]

@@ -47,14 +47,23 @@ def prepare(dataset: DatasetConfig, root: Path, stores: Path, *, grids: Sequence
         Nothing is left behind.
     """
     layout, root = LAYOUTS[dataset.kind], root.resolve()
-    planes = thin_out(read_planes(layout, root, channel=dataset.channel, levels=dataset.levels), dataset.max_fields)
-    grids = sorted(set(grids), key=lambda grid: grid.name)
-    folder = stores / f"{dataset.kind}-{_quick_key(root, planes, grids)}"
+    planes, grids = _planes(dataset, root), sorted(set(grids), key=lambda grid: grid.name)
+    folder = store_folder(dataset, root, stores, grids=grids)
     if (folder / "store.json").is_file():
         return Store(folder)
     with new_folder(folder) as partial:
         _write_store(partial, layout, root, planes, grids, progress)
     return Store(folder)
+
+
+def store_folder(dataset: DatasetConfig, root: Path, stores: Path, *, grids: Sequence[Grid]) -> Path:
+    """Return where the store of a raw folder stands or will stand; another of its files, or grids, gives another folder."""
+    key = _quick_key(root.resolve(), _planes(dataset, root.resolve()), sorted(set(grids), key=lambda grid: grid.name))
+    return stores / f"{dataset.kind}-{key}"
+
+
+def _planes(dataset: DatasetConfig, root: Path) -> list[Plane]:
+    return thin_out(read_planes(LAYOUTS[dataset.kind], root, channel=dataset.channel, levels=dataset.levels), dataset.max_fields)
 
 
 def resize_image(image: np.ndarray, grid: Grid) -> np.ndarray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
+import shutil
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 from study.data.layouts import LAYOUTS
 from study.data.planes import Layout
 from study.errors import StudyError
+from study.files import new_folder
 
 FORMAT = 1
 FULL_SCALE = 65535.0  # uint16 stands for [0, 1]: 107 dB
@@ -96,6 +99,37 @@ class Store:
         """Return the table of planes: field, well, level, channel, path, and for each grid its lo and hi."""
         with (self.folder / "planes.csv").open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
+
+
+def open_store(folder: str, node_folder: str | None = None) -> Store:
+    """Open prepared images where they are, or the copy that this machine keeps of them, which is made if it is not there yet.
+
+    Parameters
+    ----------
+    folder : str
+        What `prepare` wrote.
+    node_folder : str, optional
+        A folder on a disk of this machine alone, for copies; several processes may ask for one at once.
+
+    Raises
+    ------
+    StudyError
+        If the images or the folder can not be reached; the message names the path.
+    """
+    store = Store(Path(folder))
+    if node_folder is None:
+        return store
+    near = Path(node_folder) / f"{store.folder.name}-{store.fingerprint[:12]}"
+    try:
+        near.parent.mkdir(parents=True, exist_ok=True)
+        with (near.parent / f".{near.name}.lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not near.exists():
+                with new_folder(near) as partial:
+                    shutil.copytree(store.folder, partial, dirs_exist_ok=True)
+    except OSError as error:
+        raise StudyError(f"{store.folder} can not be copied to {near}: {error.strerror or error}: resources.node_folder") from None
+    return Store(near)
 
 
 @lru_cache(maxsize=64)

@@ -146,6 +146,9 @@ class Runs:
         self._client.log_batch(run, params=[Param(key, str(value)) for key, value in params.items()])
         self._log_dataset(run)
 
+    def _send_placed(self, event: dict[str, Any]) -> None:
+        self._client.log_batch(self._run_of(event), tags=[RunTag("node", event["node"])])
+
     def _send_epoch(self, event: dict[str, Any]) -> None:
         metrics = {**event["metrics"], **{f"cost/{name}": value for name, value in event["cost"].items()}}
         self._log(self._run_of(event), _metrics(metrics, event, step=event["epoch"]))

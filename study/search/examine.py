@@ -13,6 +13,7 @@ from study.data.store import Store
 from study.errors import StudyError
 from study.record.ledger import Ledger, read_events
 from study.search.recording import Say
+from study.search.tasks import node_values
 from study.trial.task import Examination, TrialTask
 
 TIMED_ROUNDS = 3  # the fastest counts
@@ -81,6 +82,7 @@ def _questions(config: StudyConfig, store: Store, split: Split, other: Store | N
         "common_size": config.sizes.common,
         "inference": config.evaluation.inference,
         "threads": config.resources.cpus_per_trial,
+        **node_values(config),
     }
     defocused = store.defocused_indices
     shown = [store.levels.index(level) for level in store.layout.shown_levels if level in store.levels]

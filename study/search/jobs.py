@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import ray
 from ray import tune
 
 from study.errors import TrialFailed
@@ -56,6 +58,7 @@ class TrialActor(tune.Trainable):
     """Runs one job after another in the same process: importing a framework takes longer than a small trial."""
 
     _epoch: int
+    _place: dict[str, Any]
     _reports: Generator[EpochReport]
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -83,6 +86,7 @@ class TrialActor(tune.Trainable):
             OBJECTIVE: _objective(report),
             FINISHED: report.score is not None,
             "done": report.score is not None,
+            "place": self._place,
         }
 
     def cleanup(self) -> None:
@@ -99,6 +103,7 @@ class TrialActor(tune.Trainable):
         from study.trial.training import run_trial  # here, not above: the driver needs no TensorFlow
 
         self._epoch = 0
+        self._place = {"node": ray.get_runtime_context().get_node_id(), "gpus": ray.get_gpu_ids(), "pid": os.getpid()}
         self._reports = run_trial(TrialTask(**Job.of(config).task))
 
 

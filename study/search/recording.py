@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray.tune import Callback
@@ -27,29 +27,41 @@ class Progress:
         What is being done.
     jobs : int
         How many trials there are.
-    epochs : float
-        That all together are expected to run.
-    expect : callable
-        Job -> epochs that it is expected to run.
+    work : callable
+        Job and the epochs it has run -> the work that it has done, and that it is expected to do still, in any unit.
+    known : sequence of Job
+        The trials, where they are known from the beginning.
     """
 
-    def __init__(self, say: Say, *, phase: str, jobs: int, epochs: float, expect: Callable[[Job], float]) -> None:
-        self._say, self._phase, self._jobs, self._left, self._expect = say, phase, jobs, epochs, expect
+    def __init__(
+        self, say: Say, *, phase: str, jobs: int, work: Callable[[Job, int], tuple[float, float]], known: Sequence[Job] = ()
+    ) -> None:
+        self._say, self._phase, self._jobs, self._work = say, phase, jobs, work
         self._started = self._said = time.monotonic()
         self._epochs_done = self._done = 0
+        self._expected = {_place(job): work(job, 0)[1] for job in known}  # of every trial that is known, from its beginning
+        self._searched: set[tuple[int, int]] = set()
+        self._begun: dict[tuple[int, int], float] = {}  # what it had done before: trials are gone on with
+        self._did: dict[tuple[int, int], float] = {}
+        self._left: dict[tuple[int, int], float] = {}
         self._best: tuple[float, str] | None = None
 
-    def epoch_done(self) -> None:
+    def epoch_done(self, job: Job, epoch: int) -> None:
         """Count an epoch, and say how far the phase is if nothing was said for a while."""
+        place = _place(job)
         self._epochs_done += 1
-        self._left -= 1
+        if place not in self._begun:
+            self._begun[place], self._expected[place] = self._work(job, epoch - 1)[0], self._work(job, 0)[1]
+            self._searched |= set() if job.baseline else {place}
+        done, self._left[place] = self._work(job, epoch)
+        self._did[place] = done - self._begun[place]
         if time.monotonic() - self._said > SAY_EVERY_S:
             self._report(f"{self._epochs_done} epochs trained")
 
-    def trial_done(self, job: Job, epoch: int, outcome: str, score: float | None) -> None:
+    def trial_done(self, job: Job, outcome: str, score: float | None) -> None:
         """Count a trial and say how it ended."""
         self._done += 1
-        self._left -= self._expect(job) - epoch
+        self._left[_place(job)] = 0.0
         if score is not None and (self._best is None or score > self._best[0]):
             self._best = score, job.label
         self._report(f"{job.label}{f' (seed {job.replicate})' if self._phase == 'confirm' else ''}: {outcome}")
@@ -58,10 +70,15 @@ class Progress:
         self._said = time.monotonic()
         elapsed_s = self._said - self._started
         best = f"best {self._best[0]:.4f} ({self._best[1]})" if self._best else "none finished yet"
-        guess = (
-            f"about {_duration(elapsed_s / self._epochs_done * self._left)} left" if self._epochs_done and self._left > 0 else "nearly done"
-        )
-        self._say(f"{self._phase} {self._done}/{self._jobs} | {text} | {best} | {_duration(elapsed_s)} gone, {guess}")
+        did, left = sum(self._did.values()), self._work_left()
+        guess = f"about {format_duration(elapsed_s / did * left)} left" if did and left > 0 else "nearly done"
+        self._say(f"{self._phase} {self._done}/{self._jobs} | {text} | {best} | {format_duration(elapsed_s)} gone, {guess}")
+
+    def _work_left(self) -> float:
+        waiting = [work for place, work in self._expected.items() if place not in self._left]
+        unknown = max(0, self._jobs - len(self._left) - len(waiting))
+        alike = [self._expected[place] for place in self._searched or self._begun]
+        return sum(self._left.values()) + sum(waiting) + unknown * sum(alike) / max(1, len(alike))
 
 
 class LedgerCallback(Callback):
@@ -73,10 +90,12 @@ class LedgerCallback(Callback):
         The study's.
     progress : Progress
         Told of the same events.
+    nodes : mapping
+        Names of the cluster's nodes by Ray's ids of them.
     """
 
-    def __init__(self, ledger: Ledger, progress: Progress) -> None:
-        self._ledger, self._progress = ledger, progress
+    def __init__(self, ledger: Ledger, progress: Progress, nodes: Mapping[str, str]) -> None:
+        self._ledger, self._progress, self._nodes = ledger, progress, nodes
 
     def __getstate__(self) -> dict[str, Any]:
         """Give Tune's snapshot nothing: only the ledger decides what was done."""
@@ -91,12 +110,14 @@ class LedgerCallback(Callback):
         job = Job.of(trial.config)
         if "failure" in result:
             return
+        place = result["place"] | {"node": self._nodes.get(result["place"]["node"], result["place"]["node"])}
+        self._ledger.append("placed", **job.key, **place, gpu_share=job.task["gpu_share"])
         self._ledger.append(
             "epoch", **job.key, epoch=result["epoch"], metrics=result["metrics"], cost=result["cost"], objective=result[OBJECTIVE]
         )
         if result["score"] is not None:
             self._ledger.append("score", **job.key, **result["score"], cost=result["cost"])
-        self._progress.epoch_done()
+        self._progress.epoch_done(job, result["epoch"])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Record how a trial ended: finished, stopped by the scheduler, or failed on purpose."""
@@ -129,13 +150,18 @@ class LedgerCallback(Callback):
 
     def _end(self, job: Job, epoch: int, status: str, reason: str, said: str, score: float | None) -> None:
         self._ledger.append("trial_end", **job.key, status=status, reason=reason, epoch=epoch)
-        self._progress.trial_done(job, epoch, said, score)
+        self._progress.trial_done(job, said, score)
 
 
 def _title(objective: str) -> str:
     return objective.replace("_", " ").replace("ssim", "SSIM").replace("psnr", "PSNR")
 
 
-def _duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
+    """Write a duration as a person reads it: 4:05 min, 3 h 20 min."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes}:{rest:02d} min"
+
+
+def _place(job: Job) -> tuple[int, int]:
+    return job.trial, job.replicate

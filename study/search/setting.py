@@ -1,9 +1,8 @@
-"""What a study stands on: its images, its cluster, its MLflow server, and the description that opens its ledger."""
+"""What a study stands on: its images, its MLflow server, and the description that opens its ledger."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 import os
 import platform
 import subprocess
@@ -12,27 +11,28 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import ray
 import yaml
 
-from study.config import DatasetConfig, ResourcesConfig, StudyConfig, derive_seed
+from study.config import ROOT, DatasetConfig, StudyConfig, derive_seed
 from study.data.layouts import LAYOUTS
-from study.data.prepare import prepare
+from study.data.prepare import prepare, store_folder
 from study.data.simulate import simulate_bbbc005, simulate_bbbc006
 from study.data.splits import Split
 from study.data.store import Grid, Store
-from study.errors import StudyError
 from study.files import new_file
 from study.record.ledger import FORMAT
 from study.search.recording import Say
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("ray", "tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "numpy", "opencv-python-headless", "scikit-image")
 
 
 def prepare_store(config: StudyConfig, say: Say) -> Store:
     """Simulate the raw folder if that is asked for, and open or make its store."""
-    root = _simulated(config, say) if config.dataset.root is None else Path(config.dataset.root)
+    root, wanted = raw_folder(config), config.dataset.simulate
+    if config.dataset.root is None and not root.exists():
+        layout = LAYOUTS[config.dataset.kind]
+        say(f"simulating {wanted.wells} {layout.well_title}s of {layout.title} in {root}")
+        simulate_raw(config, root)
     return _prepare(config, config.dataset, root, say)
 
 
@@ -49,13 +49,12 @@ def prepare_transfer(config: StudyConfig, say: Say) -> Store | None:
 
 
 def _prepare(config: StudyConfig, dataset: DatasetConfig, root: Path, say: Say) -> Store:
-    grids = [Grid(size, dataset.resize) for size in config.image_sizes] + [Grid(config.sizes.common, "antialiased")]
 
     def progress(done: int, total: int) -> None:
         if done == total or done % max(1, total // 4) == 0:
             say(f"prepared {done}/{total} fields")
 
-    store = prepare(dataset, root, Path(config.storage).resolve() / "stores", grids=grids, progress=progress)
+    store = prepare(dataset, root, _stores(config), grids=_grids(config, dataset), progress=progress)
     wells = len(set(store.wells))
     say(
         f"images: {len(store.fields)} fields of {wells} {store.layout.well_title}s at {len(store.levels)} levels, "
@@ -75,54 +74,6 @@ def tracking_uri(config: StudyConfig) -> str | None:
     if config.record.mlflow == "none":
         return None
     return config.record.mlflow or f"sqlite:///{Path(config.storage).resolve() / 'mlflow.db'}"
-
-
-def connect(say: Say) -> None:
-    """Join the cluster that RAY_ADDRESS names (a submitted job finds it set), or start one on this machine alone."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # the driver counts operations: it must not take the workers' memory
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger is the record
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it looks for those loggers' files
-    logging.getLogger("ray.tune.tune").setLevel(logging.ERROR)  # it names a way to go on that is not ours
-    variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
-    variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # or the first of several trials on a GPU takes all of its memory
-    if "KERAS_BACKEND" in os.environ:
-        variables["KERAS_BACKEND"] = os.environ["KERAS_BACKEND"]
-    if address := os.environ.get("RAY_ADDRESS"):
-        variables.pop("PYTHONPATH")  # the job's working directory is on every worker's path
-        try:
-            ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level="WARNING")
-        except (ConnectionError, RuntimeError) as error:
-            raise StudyError(f"no Ray cluster answers at RAY_ADDRESS={address}: {str(error).splitlines()[0][:200]}") from None
-    else:
-        ray.init(
-            address="local", include_dashboard=False, runtime_env={"env_vars": variables},
-            log_to_driver=False, logging_level="WARNING",
-        )  # fmt: skip
-    resources = ray.cluster_resources()
-    nodes = sum(1 for node in ray.nodes() if node["Alive"])
-    say(f"cluster: {nodes} node{'s' * (nodes > 1)}, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
-
-
-def trials_at_once(resources: ResourcesConfig) -> int:
-    """Return how many trials the cluster's nodes hold together.
-
-    Raises
-    ------
-    StudyError
-        If no node has what one trial needs.
-    """
-    needed = {name: need for name, need in (("CPU", resources.cpus_per_trial), ("GPU", resources.gpus_per_trial)) if need > 0}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    places = sum(min(int(node.get(name, 0) / need + 1e-9) for name, need in needed.items()) for node in nodes)
-    if not places:
-        wanted = " and ".join(f"{need:g} {name}s" for name, need in needed.items())
-        held = "; ".join(", ".join(f"{node.get(name, 0):g} {name}s" for name in needed) for node in nodes)
-        raise StudyError(
-            f"a trial needs {wanted} on one node; the nodes have: {held}. Set resources.cpus_per_trial and resources.gpus_per_trial lower"
-        )
-    return places
 
 
 def describe(config: StudyConfig, store: Store, split: Split) -> dict[str, Any]:
@@ -181,21 +132,44 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-def _simulated(config: StudyConfig, say: Say) -> Path:
-    wanted, kind = config.dataset.simulate, config.dataset.kind
-    sharp = None if wanted.from_sharp is None else Path(wanted.from_sharp)
+def raw_folder(config: StudyConfig) -> Path:
+    """Return the raw folder of a study: the one that is given, or where the simulated one stands or will stand."""
+    if config.dataset.root is not None:
+        return Path(config.dataset.root)
+    wanted = config.dataset.simulate
     source = "procedural"
-    if sharp is not None:  # another folder of the same name is another source
+    if wanted.from_sharp is not None:  # another folder of the same name is another source
+        sharp = Path(wanted.from_sharp)
         source = f"from-{sharp.name}-{derive_seed(str(sharp.resolve()), *sorted(path.name for path in sharp.rglob('*'))):08x}"
-    root = Path(config.storage).resolve() / "raw" / f"{kind}-{wanted.wells}x{wanted.fields_per_well}-{source}-seed{config.seed}"
-    if root.exists():
-        return root
-    say(f"simulating {wanted.wells} {LAYOUTS[kind].well_title}s of {LAYOUTS[kind].title} in {root}")
-    if kind == "bbbc006":
+    name = f"{config.dataset.kind}-{wanted.wells}x{wanted.fields_per_well}-{source}-seed{config.seed}"
+    return Path(config.storage).resolve() / "raw" / name
+
+
+def simulate_raw(config: StudyConfig, root: Path) -> None:
+    """Make the raw folder that ``dataset.simulate`` asks for."""
+    wanted = config.dataset.simulate
+    sharp = None if wanted.from_sharp is None else Path(wanted.from_sharp)
+    if config.dataset.kind == "bbbc006":
         simulate_bbbc006(root, wells=wanted.wells, fields_per_well=wanted.fields_per_well, from_sharp=sharp, seed=config.seed)
     elif sharp is not None:
         simulate_bbbc005(root, scenes=wanted.wells, from_sharp=sharp)
-    return root
+
+
+def is_prepared(config: StudyConfig) -> bool:
+    """Return whether the store of a study's images is there already."""
+    root = raw_folder(config)
+    return (
+        root.is_dir()
+        and (store_folder(config.dataset, root, _stores(config), grids=_grids(config, config.dataset)) / "store.json").is_file()
+    )
+
+
+def _stores(config: StudyConfig) -> Path:
+    return Path(config.storage).resolve() / "stores"
+
+
+def _grids(config: StudyConfig, dataset: DatasetConfig) -> list[Grid]:
+    return [Grid(size, dataset.resize) for size in config.image_sizes] + [Grid(config.sizes.common, "antialiased")]
 
 
 def _version(package: str) -> str | None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from search_spaces.baselines import baselines
 from search_spaces.sizes import Sizes
 from study.config import StudyConfig, derive_seed
 from study.data.batches import training_images
 from study.data.splits import Split
 from study.data.store import Store
+from study.models.autoencoder import count_training_operations
 from study.search.budget import affordable_epochs
 from study.search.jobs import Job
+from study.trial.task import TrialTask
 
 
 def sizes_of(config: StudyConfig) -> Sizes:
@@ -34,7 +37,14 @@ def task_template(config: StudyConfig, store: Store) -> dict[str, Any]:
         "objective": config.search.objectives[0],
         "level_weights": config.search.level_weights,
         "threads": config.resources.cpus_per_trial,
+        **node_values(config),
     }
+
+
+def node_values(config: StudyConfig) -> dict[str, Any]:
+    """Return what a task must know of the node that it will run on."""
+    gpus = config.resources.gpus_per_trial
+    return {"gpu_share": gpus if gpus != "auto" and 0 < gpus < 1 else None, "node_folder": config.resources.node_folder}
 
 
 def search_job(config: StudyConfig, store: Store, split: Split, number: int, baseline: str | None, point: dict[str, Any]) -> Job:
@@ -63,3 +73,9 @@ def search_job(config: StudyConfig, store: Store, split: Split, number: int, bas
     if baseline is None:
         task["epochs"] = affordable_epochs(config, point, images=len(training_images(store, split.train)))
     return Job("search", number, 0, baseline or f"trial {number:04d}", baseline is not None, task)
+
+
+def largest_baseline(config: StudyConfig, store: Store, split: Split) -> TrialTask:
+    """Return the task of the baseline that computes most, to be measured."""
+    label, point = max(baselines(sizes_of(config)).items(), key=lambda item: count_training_operations(item[1], patches=1))
+    return TrialTask(**search_job(config, store, split, 0, label, point).task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,27 +24,26 @@ from study.record.ledger import FILE_NAME, Ledger, check_place, read_events
 from study.record.mirror import Mirror
 from study.record.outcome import Outcome
 from study.record.runs import Conclude, DrawFigures
-from study.search.budget import expected_epochs
+from study.search.budget import Work
+from study.search.cluster import check_nodes, connect, describe_places, node_names, share_gpus, trials_at_once
 from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
 from study.search.examine import examine_all, time_all
 from study.search.jobs import Job, TrialActor
-from study.search.past import earlier_winner, past_trials, warm_trials
+from study.search.past import PastTrial, earlier_winner, past_trials, warm_trials
 from study.search.recording import LedgerCallback, Progress, Say
 from study.search.references import record_deconvolutions, record_references, references
 from study.search.scheduler import make_scheduler
 from study.search.searcher import OptunaSearcher
 from study.search.setting import (
-    connect,
     describe,
     describe_environment,
     describe_images,
     prepare_store,
     prepare_transfer,
     tracking_uri,
-    trials_at_once,
     write_config,
 )
-from study.search.tasks import search_job, sizes_of, task_template
+from study.search.tasks import largest_baseline, search_job, sizes_of, task_template
 from study.trial.task import TrialTask
 
 MARKS = {"unet": 9001, "earlier": 9002}  # trial numbers of configurations from outside the search
@@ -131,7 +130,9 @@ def run_study(
         _check_images(read_events(config.folder), store, other)
     try:
         connect(say)
-        trials_at_once(config.resources)
+        config = share_gpus(config, largest_baseline(config, store, split), say)
+        say(describe_places(config.resources))
+        check_nodes(config, store, say)
         with Ledger(config.folder) as ledger:
             run = _Run(config, store, split, ledger, say)
             number = sum(event["event"] == "resumed" for event in run.events()) + 1 if resume else 0
@@ -183,31 +184,37 @@ def find_problems(events: list[dict[str, Any]]) -> list[str]:
 
 def _search(run: _Run) -> None:
     config = run.config
-    sizes = sizes_of(config)
-    points = baselines(sizes)
+    points = baselines(sizes_of(config))
     past = past_trials(run.events())
     total = len(points) + config.search.trials
     ended = sum(bool(trial.status) for trial in past.values())
     if ended >= total:
         return
 
-    def make_job(number: int, baseline: str | None, point: dict[str, Any]) -> Job:
-        return search_job(config, run.store, run.split, number, baseline, point)
-
-    def space(hp: Any) -> dict[str, Any]:
-        return SPACES[config.search.space](hp, sizes)
-
-    searcher = OptunaSearcher(
-        space,
-        baselines=points, make_job=make_job, folder=config.folder, sampler=config.search.searcher,
-        seed=config.seed, trials=config.search.trials, past=past, costs=config.search.objectives[1:],
-        warm=warm_trials(config, run.store, lambda point: fits(space, point)),
-    )  # fmt: skip
+    searcher = make_searcher(config, run.store, run.split, folder=config.folder, past=past)
     run.say(
         f"search: {config.search.trials} trials in {config.search.space!r} and {len(points)} baselines, {config.training.epochs} epochs each"
         + (f"; {ended} are done" if ended else "")
     )
     _fit(run, phase="search", ended=ended, total=total, searcher=searcher, scheduler=make_scheduler(config, past))
+
+
+def make_searcher(config: StudyConfig, store: Store, split: Split, *, folder: Path, past: Mapping[int, PastTrial]) -> OptunaSearcher:
+    """Return what proposes the trials of a study; its Optuna storage is made in `folder`."""
+    sizes = sizes_of(config)
+
+    def make_job(number: int, baseline: str | None, point: dict[str, Any]) -> Job:
+        return search_job(config, store, split, number, baseline, point)
+
+    def space(hp: Any) -> dict[str, Any]:
+        return SPACES[config.search.space](hp, sizes)
+
+    return OptunaSearcher(
+        space,
+        baselines=baselines(sizes), make_job=make_job, folder=folder, sampler=config.search.searcher,
+        seed=config.seed, trials=config.search.trials, past=past, costs=config.search.objectives[1:],
+        warm=warm_trials(config, store, lambda point: fits(space, point)),
+    )  # fmt: skip
 
 
 def _confirm(run: _Run) -> None:
@@ -294,13 +301,7 @@ def _fit(
     """Run jobs on the cluster, those that a searcher proposes or a fixed list; `ended` of `total` have ended before."""
     config = run.config
     resources = config.resources
-    searched = expected_epochs(config)
-
-    def expect(job: Job) -> float:
-        return job.task["epochs"] if job.baseline or searcher is None else min(searched, job.task["epochs"])
-
-    epochs = searched * (total - ended) if configs is None else sum(job["task"]["epochs"] for job in configs)
-    progress = Progress(run.say, phase=phase, jobs=total - ended, epochs=epochs, expect=expect)
+    progress = Progress(run.say, phase=phase, jobs=total - ended, work=Work(config, run.store), known=[Job(**job) for job in configs or []])
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
         param_space=None if configs is None else {"job": tune.grid_search(configs)},
@@ -316,7 +317,7 @@ def _fit(
         run_config=tune.RunConfig(
             name=phase,
             storage_path=str(config.folder / "tune"),
-            callbacks=[LedgerCallback(run.ledger, progress)],
+            callbacks=[LedgerCallback(run.ledger, progress, node_names())],
             failure_config=tune.FailureConfig(max_failures=resources.max_retries),
             verbose=0,
         ),

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from study.data.store import Grid, Store
+from study.data.store import Grid, Store, open_store
 from study.models.autoencoder import patch_size_of
+from study.trial.device import limit_gpu_memory
 from study.trial.evaluation import measure, score_model
 from study.trial.task import Examination
 from study.trial.training import limit_threads, load_model, read_description, restorer, save_examples
@@ -23,14 +24,15 @@ MODES = ("stitched", "whole")
 def examine(task: Examination) -> dict[str, Any]:
     """Answer an examination with plain values: a score's, or what `measure_stitching` returns."""
     limit_threads(task.threads)
+    limit_gpu_memory(task.gpu_share)
     if task.question == "stitching":
-        return measure_stitching(Path(task.folder), Store(Path(task.store)), fields=task.fields, levels=task.levels)
+        return measure_stitching(Path(task.folder), open_store(task.store, task.node_folder), fields=task.fields, levels=task.levels)
     return score_transfer(task)
 
 
 def score_transfer(task: Examination) -> dict[str, Any]:
     """Score a network on images of another data set, prepared as its own were; leaves an example in the trial's folder."""
-    folder, store = Path(task.folder), Store(Path(task.store))
+    folder, store = Path(task.folder), open_store(task.store, task.node_folder)
     description = read_description(folder)
     point, grid = description["hyperparameters"], Grid(int(description["hyperparameters"]["image_size"]), description["resize"])
     restore = restorer(load_model(folder), point, inference=task.inference)

@@ -31,6 +31,8 @@ class TrialTask:
     held_out : for each field of the store the indices of the levels that are not trained on, and alone are scored; without it a
         field is trained on, or scored, at every level.
     objective, level_weights : what the rung score and the score are summed up to, see `study.trial.objectives`.
+    gpu_share : the share of a GPU's memory that it may take; no bound if not given.
+    node_folder : where this machine keeps a copy of the store to read; the store itself is read if not given.
     """
 
     hyperparameters: dict[str, Any]
@@ -54,6 +56,8 @@ class TrialTask:
     level_weights: dict[int, float] | None = None
     precision: str = "float32"
     images_per_epoch: int | None = None
+    gpu_share: float | None = None
+    node_folder: str | None = None
 
     @property
     def grid(self) -> Grid:
@@ -125,6 +129,7 @@ class Examination:
     inference : whole or stitched, for a transfer.
     judged_on : name of the images.
     threads : of the processor.
+    gpu_share, node_folder : as for a `TrialTask`.
     """
 
     question: str
@@ -136,3 +141,5 @@ class Examination:
     inference: str
     judged_on: str
     threads: int
+    gpu_share: float | None = None
+    node_folder: str | None = None

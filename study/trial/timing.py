@@ -1,19 +1,45 @@
-"""How long a training step of a configuration takes on this device: what budgets in seconds, and plans, rest on."""
+"""How long a configuration takes on this device: what budgets in seconds, and plans, rest on."""
 
 from __future__ import annotations
 
+import resource
 import time
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 
-from study.data.store import Store
+from study.data.store import Store, open_store
+from study.trial.device import limit_gpu_memory
+from study.trial.evaluation import rung_score, score_model
 from study.trial.task import TrialTask
-from study.trial.training import compile_model, epoch_batches, limit_threads
+from study.trial.training import compile_model, epoch_batches, limit_threads, restorer
 
 WARM_UP_STEPS = 5
 STEPS = 20
+PLANNED_STEPS = 8  # of a plan, which measures several configurations
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a trial of a configuration takes on this device.
+
+    Parameters
+    ----------
+    setup_s : building and tracing the network, before the first step.
+    step_s : of one training step.
+    rung_s : the score after an epoch.
+    image_s : of the final score, for each image.
+    parameters : of the network.
+    memory_bytes : that the process took at most.
+    """
+
+    setup_s: float
+    step_s: float
+    rung_s: float
+    image_s: float
+    parameters: int
+    memory_bytes: int
 
 
 def time_steps(task: TrialTask) -> dict[str, Any]:
@@ -24,12 +50,46 @@ def time_steps(task: TrialTask) -> dict[str, Any]:
     dict
         ``seconds_per_step`` after a warm-up, and ``steps_per_epoch``.
     """
-    limit_threads(task.threads)
-    keras.backend.clear_session()
-    store = Store(Path(task.store))
-    model, batches = compile_model(task, store), epoch_batches(task, store, epoch=0)
+    model, batches, _ = _begin(task)
     model.fit(batches, epochs=1, steps_per_epoch=min(WARM_UP_STEPS, len(batches)), shuffle=False, verbose=0)
-    steps = min(STEPS, len(batches))
-    started = time.perf_counter()
+    return {"seconds_per_step": _time_steps(model, batches, STEPS), "steps_per_epoch": len(batches)}
+
+
+def profile_trial(task: TrialTask) -> Profile:
+    """Measure every part of a trial on a few steps and one field."""
+    began = time.perf_counter()
+    model, batches, store = _begin(task)
+    model.fit(batches, epochs=1, steps_per_epoch=1, shuffle=False, verbose=0)
+    setup_s = time.perf_counter() - began
+    step_s = _time_steps(model, batches, PLANNED_STEPS)
+    restore = restorer(model, task.hyperparameters, inference=task.inference, precision=task.precision)
+    field, rung_s = task.judge[0], 0.0
+    if task.rung_images:
+        for _ in range(2):  # the first traces the network
+            began = time.perf_counter()
+            rung_score(
+                restore, store, grid=task.grid, common=task.common, fields=task.judge, images=task.rung_images, seed=task.rung_seed,
+                objective=task.objective, weights=task.level_weights,
+            )  # fmt: skip
+            rung_s = time.perf_counter() - began
+    restore = restorer(model, task.hyperparameters, inference=task.inference)
+    began = time.perf_counter()
+    score_model(restore, store, grid=task.grid, common=task.common, fields=[field], judged_on=task.judged_on)
+    image_s = (time.perf_counter() - began) / len(store.levels)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Profile(setup_s, step_s, rung_s, image_s, int(model.count_params()), memory)
+
+
+def _begin(task: TrialTask) -> tuple[keras.Model, Any, Store]:
+    limit_threads(task.threads)
+    limit_gpu_memory(task.gpu_share)
+    keras.backend.clear_session()
+    store = open_store(task.store, task.node_folder)
+    return compile_model(task, store), epoch_batches(task, store, epoch=0), store
+
+
+def _time_steps(model: keras.Model, batches: Any, steps: int) -> float:
+    steps = min(steps, len(batches))
+    began = time.perf_counter()
     model.fit(batches, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
-    return {"seconds_per_step": (time.perf_counter() - started) / steps, "steps_per_epoch": len(batches)}
+    return (time.perf_counter() - began) / steps

@@ -20,12 +20,13 @@ import keras
 import numpy as np
 
 from study.data.batches import EpochBatches, patches_of, steps_per_epoch, training_images
-from study.data.store import Grid, Store
+from study.data.store import Grid, Store, open_store
 from study.errors import TrialFailed
 from study.files import new_file
 from study.models.autoencoder import Hyperparameters, build, count_operations, patch_size_of
 from study.models.losses import loss_of
 from study.models.schedules import schedule_of
+from study.trial.device import limit_gpu_memory
 from study.trial.evaluation import Restore, model_restorer, rung_score, score_model
 from study.trial.objectives import quality
 from study.trial.task import EpochReport, Score, TrialTask
@@ -60,7 +61,8 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
         If the loss is not finite any more, or the memory does not suffice.
     """
     limit_threads(task.threads)
-    store, folder = Store(Path(task.store)), Path(task.folder)
+    limit_gpu_memory(task.gpu_share)
+    store, folder = open_store(task.store, task.node_folder), Path(task.folder)
     keras.backend.clear_session()
     keras.utils.set_random_seed(task.seed)
     model = compile_model(task, store)

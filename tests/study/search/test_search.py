@@ -19,7 +19,7 @@ from study.data.splits import Split
 from study.errors import StudyError
 from study.models.autoencoder import count_training_operations
 from study.record.ledger import Ledger
-from study.search.budget import affordable_epochs, expected_epochs
+from study.search.budget import affordable_epochs, expected_course
 from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
 from study.search.jobs import Job
 from study.search.past import PastTrial, WarmStart, earlier_winner, past_trials, warm_trials
@@ -151,9 +151,18 @@ def test_a_budget_in_operations_is_kept_by_epochs_and_counted_by_hand() -> None:
 
 
 def test_the_epochs_that_asha_leaves_of_a_search() -> None:
-    config = StudyConfig(training=TrainingConfig(epochs=24), search=SearchConfig(grace_epochs=1, reduction_factor=3))
-    assert expected_epochs(config) == pytest.approx(1 + 2 / 3 + 6 / 9 + 15 / 27)
-    assert expected_epochs(replace(config, search=SearchConfig(scheduler="none"))) == 24
+    config = StudyConfig(training=TrainingConfig(epochs=24), search=SearchConfig(grace_epochs=1, reduction_factor=3, trials=1))
+    assert expected_course(config) == (24, 1)  # one alone is compared with none
+    two = replace(config, search=SearchConfig(grace_epochs=1, reduction_factor=3, trials=2))
+    # the second is stopped at its first rung if the first is better: half of the time; else both go on, in the same order, to the end
+    epochs, share = expected_course(two)
+    assert share == pytest.approx(0.75, abs=0.05)
+    assert epochs == pytest.approx((24 + 24 + 24 + 1) / 4, abs=1.2)
+    many = replace(config, search=SearchConfig(grace_epochs=1, reduction_factor=3, trials=400))
+    assert expected_course(many)[0] == pytest.approx(1 + 2 / 3 + 6 / 9 + 15 / 27, rel=0.2)
+    epochs, share = expected_course(many, reached=9)  # the last rung is behind it
+    assert (epochs, share) == (24, 1)
+    assert expected_course(replace(config, search=SearchConfig(scheduler="none"))) == (24, 1)
 
 
 def test_the_winner_of_the_earlier_study_is_who_was_best_on_validation(tmp_path: Path) -> None:

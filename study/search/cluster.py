@@ -1,0 +1,266 @@
+"""The cluster: joining it, how many trials it holds at once, and whether each of its nodes sees what a trial needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from study.config import ROOT, ResourcesConfig, StudyConfig
+from study.data.store import Store, open_store
+from study.errors import StudyError, raise_all
+from study.search.recording import Say
+from study.trial.task import TrialTask
+
+MOST_TRIALS_A_GPU = 8
+MARGIN = 1.25  # a larger configuration than the measured one may be proposed
+CONTEXT_BYTES = 600 * 2**20  # what CUDA itself takes of a GPU's memory for each process
+
+
+@dataclass(frozen=True)
+class Places:
+    """How many trials the nodes hold at once.
+
+    Parameters
+    ----------
+    count : of them.
+    binding : the resource that is used up first, CPU or GPU; empty if both are.
+    others : how many trials the other resource would hold.
+    """
+
+    count: int
+    binding: str
+    others: int
+
+
+def connect(say: Say) -> None:
+    """Join the cluster that RAY_ADDRESS names (a submitted job finds it set), or start one on this machine alone."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger is the record
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it looks for those loggers' files
+    logging.getLogger("ray.tune.tune").setLevel(logging.ERROR)  # it names a way to go on that is not ours
+    variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # or the first of several trials on a GPU takes all of its memory
+    if "KERAS_BACKEND" in os.environ:
+        variables["KERAS_BACKEND"] = os.environ["KERAS_BACKEND"]
+    if address := os.environ.get("RAY_ADDRESS"):
+        variables.pop("PYTHONPATH")  # the job's working directory is on every worker's path
+        try:
+            ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level="WARNING")
+        except (ConnectionError, RuntimeError) as error:
+            raise StudyError(f"no Ray cluster answers at RAY_ADDRESS={address}: {str(error).splitlines()[0][:200]}") from None
+    else:
+        ray.init(
+            address="local", include_dashboard=False, runtime_env={"env_vars": variables},
+            log_to_driver=False, logging_level="WARNING",
+        )  # fmt: skip
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # this process only counts operations: the GPUs are the workers'
+    resources = ray.cluster_resources()
+    nodes = len(_alive())
+    say(f"cluster: {nodes} node{'s' * (nodes > 1)}, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
+
+
+def node_names() -> dict[str, str]:
+    """Return each node's name by Ray's id of it: what `ray start --node-name` gave it, or its address; numbered where several share one."""
+    named = {node["NodeID"]: str(node.get("NodeName") or node["NodeManagerAddress"]) for node in ray.nodes()}
+    shared = {name for name in named.values() if list(named.values()).count(name) > 1}
+    return {key: f"{name}-{key[:6]}" if name in shared else name for key, name in named.items()}
+
+
+def trials_at_once(resources: ResourcesConfig) -> int:
+    """Return how many trials the cluster's nodes hold together; a `StudyError` if none holds one."""
+    return count_places(_held(), _needed(resources)).count
+
+
+def most_on_a_node(resources: ResourcesConfig) -> int:
+    """Return how many trials the node that holds most of them holds at once."""
+    needed = _needed(resources)
+    return max(min(int(node.get(name, 0) / need + 1e-9) for name, need in needed.items()) for node in _held())
+
+
+def least_memory() -> float:
+    """Return the bytes of memory that the smallest node has for trials."""
+    return min(node.get("memory", math.inf) for node in _held())
+
+
+def describe_places(resources: ResourcesConfig) -> str:
+    """Say how many trials run at once, and what would let more of them."""
+    needed = _needed(resources)
+    places = count_places(_held(), needed)
+    each = " and ".join(f"{need:g} {_noun(name, need)}" for name, need in needed.items())
+    said = f"{places.count} trial{'s' * (places.count > 1)} at once, {each} each"
+    if places.binding:
+        other = next(name for name in needed if name != places.binding)
+        said += f"; the {places.binding}s bind: the {other}s would hold {places.others}"
+    return said
+
+
+def count_places(nodes: Sequence[Mapping[str, float]], needed: Mapping[str, float]) -> Places:
+    """Count the trials that nodes hold at once.
+
+    Parameters
+    ----------
+    nodes : sequence of mappings
+        Each node's resources by Ray's names.
+    needed : mapping
+        What one trial needs, each above 0.
+
+    Raises
+    ------
+    StudyError
+        If no node has what one trial needs.
+    """
+    room = [{name: int(node.get(name, 0) / need + 1e-9) for name, need in needed.items()} for node in nodes]
+    count = sum(min(places.values()) for places in room)
+    if not count:
+        wanted = " and ".join(f"{need:g} {_noun(name, need)}" for name, need in needed.items())
+        held = "; ".join(", ".join(f"{node.get(name, 0):g} {name}s" for name in needed) for node in nodes)
+        raise StudyError(
+            f"a trial needs {wanted} on one node; the nodes have: {held}. Set resources.cpus_per_trial and resources.gpus_per_trial lower"
+        )
+    alone = {name: sum(places[name] for places in room) for name in needed}
+    binding = min(alone, key=lambda name: alone[name])
+    others = max(alone.values())
+    return Places(count, binding if others > count else "", others)
+
+
+def share_gpus(config: StudyConfig, task: TrialTask, say: Say) -> StudyConfig:
+    """Return the configuration with a number for ``gpus_per_trial: auto``: the share that a measured trial takes of a GPU.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        The study's.
+    task : TrialTask
+        The trial to measure: the largest baseline.
+    say : callable
+        Told what was chosen, and why.
+    """
+    if config.resources.gpus_per_trial != "auto":
+        return config
+    held = [node for node in _held() if node.get("GPU", 0) >= 1]
+    if not held:
+        share, why = 0.0, "no node of the cluster has a GPU"
+    else:
+        measure = ray.remote(num_cpus=config.resources.cpus_per_trial, num_gpus=1)(_measure)
+        try:
+            used = ray.get(measure.remote(task))
+        except ray.exceptions.RayError as error:
+            raise StudyError(
+                f"resources.gpus_per_trial: auto measures a trial, and it failed: {str(error).strip().splitlines()[-1][:300]}. "
+                "Give a number instead"
+            ) from None
+        cpus = min(node["CPU"] / node["GPU"] for node in held) / config.resources.cpus_per_trial
+        share, why = choose_share(used, cpus=cpus)
+    say(f"resources.gpus_per_trial: auto is {share:g}: {why}")
+    return dataclasses.replace(config, resources=dataclasses.replace(config.resources, gpus_per_trial=share))
+
+
+def choose_share(used: Mapping[str, float] | None, *, cpus: float) -> tuple[float, str]:
+    """Return the share of a GPU that a trial is given, and why.
+
+    Parameters
+    ----------
+    used : mapping or None
+        What a trial alone on a GPU took: ``bytes`` and ``busy`` (0 to 1), of the GPU's ``total_bytes``; None if it could not be measured.
+    cpus : float
+        How many trials the processors beside each GPU hold.
+    """
+    if used is None:
+        return 1.0, "what a trial takes of a GPU could not be measured"
+    memory = int(used["total_bytes"] / (used["bytes"] * MARGIN + CONTEXT_BYTES))
+    busy = int(1 / max(used["busy"], 1 / MOST_TRIALS_A_GPU) + 1e-9)
+    limits = {"its memory": memory, "its time": busy, "the processors beside it": int(cpus), "the bound": MOST_TRIALS_A_GPU}
+    binding = min(limits, key=lambda name: limits[name])
+    count = max(1, limits[binding])
+    return 1 / count if count > 1 else 1.0, (
+        f"a trial alone took {used['bytes'] / 2**30:.1f} of {used['total_bytes'] / 2**30:.0f} GiB and kept the GPU busy for "
+        f"{100 * used['busy']:.0f} % of the time; a GPU's memory holds {memory} such trials, its time {busy}, the processors beside it "
+        f"{math.floor(cpus)}, and {MOST_TRIALS_A_GPU} is the most: {binding} binds"
+    )
+
+
+def check_nodes(config: StudyConfig, store: Store, say: Say) -> None:
+    """Ask every node of a cluster whether it sees the images and the study's folder, before anything is trained.
+
+    Nodes that keep a copy of the images (``resources.node_folder``) make it now.
+
+    Raises
+    ------
+    StudyError
+        That names every node that does not, and the path.
+    """
+    names, alive = node_names(), _alive()
+    if len(alive) == 1 and "RAY_ADDRESS" not in os.environ:
+        return
+    probes = {node["NodeID"]: config.folder / f".seen-{uuid.uuid4().hex}" for node in alive}
+    look = ray.remote(num_cpus=0, max_retries=0)(_look)
+    answers = {
+        node: look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+            str(store.folder), store.fingerprint, str(probe), config.resources.node_folder
+        )
+        for node, probe in probes.items()
+    }
+    problems = []
+    for node, answer in answers.items():
+        try:
+            found = ray.get(answer)
+        except ray.exceptions.RayError as error:
+            found = str(error).strip().splitlines()[-1][:300]
+        if not found and not probes[node].exists():
+            found = f"what it writes to {config.folder} is not seen here: the folder is not shared"
+        probes[node].unlink(missing_ok=True)
+        if found:
+            problems.append(f"node {names[node]}: {found}")
+    raise_all(problems, heading="Not every node sees what a trial needs. --storage must be a folder that all nodes share")
+    copied = f", and the images are copied to {config.resources.node_folder} on each" if config.resources.node_folder else ""
+    say(f"nodes: {', '.join(names[node['NodeID']] for node in alive)}; all see {config.folder}{copied}")
+
+
+def _look(folder: str, fingerprint: str, probe: str, node_folder: str | None) -> str:
+    """Return, on a node, why it can not serve a study; empty if it can."""
+    try:
+        store = open_store(folder, node_folder)
+        if store.fingerprint != fingerprint:
+            return f"the images in {store.folder} are others than those that this study was prepared with"
+        if not Path(probe).parent.is_dir():
+            return f"it does not see {Path(probe).parent}"
+        Path(probe).touch()
+    except StudyError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.strerror}: {error.filename}"
+    return ""
+
+
+def _measure(task: TrialTask) -> dict[str, float] | None:
+    from study.trial.device import measure_share
+
+    return measure_share(task)
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _held() -> list[dict[str, float]]:
+    return [node["Resources"] for node in _alive()]
+
+
+def _needed(resources: ResourcesConfig) -> dict[str, float]:
+    gpus = 0.0 if resources.gpus_per_trial == "auto" else resources.gpus_per_trial
+    return {name: need for name, need in (("CPU", float(resources.cpus_per_trial)), ("GPU", gpus)) if need > 0}
+
+
+def _noun(name: str, count: float) -> str:
+    return f"{name}s" if count != 1 else name
