@@ -197,6 +197,7 @@ def race(options: argparse.Namespace) -> None:
         arms = {
             "tpe": ("tpe", WarmStart()),
             "random": ("random", WarmStart()),
+            "evolution": ("evolution", WarmStart()),
             "tpe, warm from the same images": ("tpe", WarmStart(told=earlier)),
         }
         if there is not None:

@@ -115,7 +115,7 @@ class SearchConfig:
     objectives : what is searched for: first a quality on validation (ssim, psnr, or worst_ssim, worst_psnr of the worst level), which
         also decides who is stopped early; then costs that are weighed against it: parameters, gflop, latency_ms.
     level_weights : level -> its weight in the mean of ssim or psnr; 1 for a level that is not named.
-    searcher : tpe, random, grid (every point, of a space without continuous hyperparameters), nsga2 (for several objectives), gp (needs
+    searcher : tpe, evolution (one of the best with a few hyperparameters drawn anew), random, grid (every point, of a space without continuous hyperparameters), nsga2 (for several objectives), gp (needs
         the package torch) or cmaes (needs cmaes).
     scheduler : asha, median (stops a trial that is below the median of the others' means) or none.
     warm_start : the folder of an earlier study in the same space, whose trials the searcher learns from before its first.
@@ -132,7 +132,7 @@ class SearchConfig:
         default_factory=lambda: ["ssim"]
     )
     level_weights: dict[int, float] | None = None
-    searcher: Literal["tpe", "random", "grid", "nsga2", "gp", "cmaes"] = "tpe"
+    searcher: Literal["tpe", "evolution", "random", "grid", "nsga2", "gp", "cmaes"] = "tpe"
     scheduler: Literal["asha", "median", "none"] = "asha"
     warm_start: str | None = None
     grace_epochs: int = 1

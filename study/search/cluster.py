@@ -179,7 +179,7 @@ def choose_share(used: Mapping[str, float] | None, *, cpus: float) -> tuple[floa
     if used is None:
         return 1.0, "what a trial takes of a GPU could not be measured"
     memory = int(used["total_bytes"] / (used["bytes"] * MARGIN + CONTEXT_BYTES))
-    busy = int(1 / max(used["busy"], 1 / MOST_TRIALS_A_GPU) + 1e-9)
+    busy = int(1 / max(used["busy"], 0.01) + 1e-9)
     limits = {"its memory": memory, "its time": busy, "the processors beside it": int(cpus), "the bound": MOST_TRIALS_A_GPU}
     binding = min(limits, key=lambda name: limits[name])
     count = max(1, limits[binding])
@@ -203,7 +203,8 @@ def check_nodes(config: StudyConfig, store: Store, say: Say) -> None:
     names, alive = node_names(), _alive()
     if len(alive) == 1 and "RAY_ADDRESS" not in os.environ:
         return
-    probes = {node["NodeID"]: config.folder / f".seen-{uuid.uuid4().hex}" for node in alive}
+    shared = Path(config.storage).resolve()
+    probes = {node["NodeID"]: shared / f".seen-{uuid.uuid4().hex}" for node in alive}
     look = ray.remote(num_cpus=0, max_retries=0)(_look)
     answers = {
         node: look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
@@ -218,13 +219,13 @@ def check_nodes(config: StudyConfig, store: Store, say: Say) -> None:
         except ray.exceptions.RayError as error:
             found = str(error).strip().splitlines()[-1][:300]
         if not found and not probes[node].exists():
-            found = f"what it writes to {config.folder} is not seen here: the folder is not shared"
+            found = f"what it writes to {shared} is not seen by the driver: the folder is not shared"
         probes[node].unlink(missing_ok=True)
         if found:
             problems.append(f"node {names[node]}: {found}")
     raise_all(problems, heading="Not every node sees what a trial needs. --storage must be a folder that all nodes share")
     copied = f", and the images are copied to {config.resources.node_folder} on each" if config.resources.node_folder else ""
-    say(f"nodes: {', '.join(names[node['NodeID']] for node in alive)}; all see {config.folder}{copied}")
+    say(f"nodes: {', '.join(names[node['NodeID']] for node in alive)}; all see {shared}{copied}")
 
 
 def _look(folder: str, fingerprint: str, probe: str, node_folder: str | None) -> str:

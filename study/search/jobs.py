@@ -103,8 +103,11 @@ class TrialActor(tune.Trainable):
         from study.trial.training import run_trial  # here, not above: the driver needs no TensorFlow
 
         self._epoch = 0
-        self._place = {"node": ray.get_runtime_context().get_node_id(), "gpus": ray.get_gpu_ids(), "pid": os.getpid()}
-        self._reports = run_trial(TrialTask(**Job.of(config).task))
+        task = TrialTask(**Job.of(config).task)
+        self._place = {
+            "node": ray.get_runtime_context().get_node_id(), "gpus": ray.get_gpu_ids(), "gpu_share": task.gpu_share, "pid": os.getpid(),
+        }  # fmt: skip
+        self._reports = run_trial(task)
 
 
 def _objective(report: EpochReport) -> float:

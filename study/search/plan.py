@@ -3,53 +3,43 @@
 from __future__ import annotations
 
 import heapq
-import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 
 from search_spaces.baselines import WHOLE_IMAGE, baselines
 from search_spaces.marks import marks
 from study.config import DatasetConfig, StudyConfig, derive_seed
-from study.data.batches import patches_of, steps_per_epoch
 from study.data.layouts import LAYOUTS
 from study.data.planes import read_planes, thin_out
 from study.data.prepare import prepare
 from study.data.splits import Split, split_by_well
 from study.data.store import Grid, Store
-from study.errors import StudyError
-from study.models.autoencoder import build, count_operations, count_training_operations, patch_size_of
 from study.search.budget import Work, expected_course
 from study.search.cluster import connect, describe_places, least_memory, most_on_a_node, share_gpus, trials_at_once
 from study.search.confirm import confirm_jobs
-from study.search.examine import TIMED_ROUNDS, answer_all
+from study.search.costs import Costs, TrialTime, key_of, measure_networks, time_deconvolutions, training_size
+from study.search.examine import TIMED_ROUNDS
 from study.search.jobs import Job
 from study.search.recording import Say, format_duration
 from study.search.references import references
 from study.search.setting import is_prepared, simulate_raw
 from study.search.tasks import largest_baseline, sizes_of, task_template
 from study.search.tuning import make_searcher
-from study.trial.classical import DECONVOLUTIONS
-from study.trial.evaluation import score_deconvolution
-from study.trial.task import TrialTask
-from study.trial.timing import STEPS, WARM_UP_STEPS, Profile, profile_trial
 
 FIELDS = 2  # prepared to measure with: one to train on, one to score
-MOST_COPIES = 8  # of a configuration that are measured at once
 CONFIRMED = 10**6  # numbers that stand for configurations that the search will find
 CHECKPOINT_ARRAYS = 3  # weights and Adam's two moments
 IMPORT_S = 8.0  # of the libraries, in the program itself
 REPORT_S = 8.0  # the report and its figures, and the record's end
 LEDGER_BYTES_AN_IMAGE = 250
 REPORT_BYTES = 20 * 2**20
-TrialTime = tuple[float, float]  # expected seconds, and what they would be if nobody were stopped
 
 
 @dataclass(frozen=True)
@@ -63,84 +53,6 @@ class Counts:
     def fields(self) -> int:
         """How many there are in all."""
         return sum(len(side) for side in self.split.to_dict().values())
-
-
-@dataclass(frozen=True)
-class _Costs:
-    """What was measured, and what a job takes by it.
-
-    Parameters
-    ----------
-    config : the study's.
-    jobs, profiles : what `_key` of a job returns -> a measured job, and its profile.
-    levels : of each field.
-    raw_s, prepare_s, reference_s, deconvolution_s : seconds for each field.
-    start_s, worker_s : of the program and of a worker, until the first step.
-    prepared : whether the study's images are there already.
-    most_on_a_node, node_memory : trials on one node at once, and the bytes of memory that the smallest node has for them.
-    """
-
-    config: StudyConfig
-    jobs: dict[str, Job]
-    profiles: dict[str, Profile]
-    levels: int
-    raw_s: float
-    prepare_s: float
-    start_s: float
-    worker_s: float
-    reference_s: float
-    deconvolution_s: float
-    prepared: bool
-    most_on_a_node: int
-    node_memory: float
-
-    @property
-    def memory_bytes(self) -> int:
-        """Of the largest trial."""
-        return max(profile.memory_bytes for profile in self.profiles.values())
-
-    def steps(self, job: Job) -> int:
-        """Return the training steps of one of its epochs."""
-        point, task = job.task["hyperparameters"], job.task
-        images = len(task["train"]) * (self.levels - 1)
-        patches = patches_of(int(point["image_size"]) // patch_size_of(point), task["patches_per_image"])
-        return steps_per_epoch(
-            min(images, task["images_per_epoch"] or images), patches=patches, batch_size=int(point.get("batch_size", task["batch_size"]))
-        )
-
-    def profile(self, job: Job) -> Profile:
-        """Return its profile: measured, or by its operations between those of the measured networks."""
-        if (key := _key(job)) in self.profiles:
-            return self.profiles[key]
-        return Profile(
-            setup_s=float(np.median([profile.setup_s for profile in self.profiles.values()])),
-            step_s=self._between(job, "step_s", _step_operations),
-            rung_s=self._between(job, "rung_s", _image_operations),
-            image_s=self._between(job, "image_s", _image_operations),
-            parameters=build(job.task["hyperparameters"]).count_params(),
-            memory_bytes=self.memory_bytes,
-        )
-
-    def _between(self, job: Job, name: str, operations: Callable[[Job], float]) -> float:
-        known = sorted((operations(self.jobs[key]), max(getattr(profile, name), 1e-9)) for key, profile in self.profiles.items())
-        xs, ys = np.log(np.array(known)).T
-        return float(np.exp(np.interp(math.log(operations(job)), xs, ys)))
-
-    def trial_s(self, job: Job, work: Work, *, seconds: float | None = None) -> TrialTime:
-        """Return the seconds that a trial is expected to take, and those that it takes if it is not stopped."""
-        profile, budget = self.profile(job), int(job.task["epochs"])
-        epoch = self.steps(job) * profile.step_s + (profile.rung_s if job.task["rung_images"] else 0.0)
-        score = len(job.task["judge"]) * self.levels * profile.image_s
-        if seconds is not None:
-            return profile.setup_s + seconds + score, profile.setup_s + seconds + score
-        searched = job.phase == "search" and not job.baseline
-        epochs, ends = expected_course(self.config, budget=budget) if searched else (float(budget), 1.0)
-        return profile.setup_s + epochs * epoch + ends * score, profile.setup_s + budget * epoch + score
-
-    def timing_s(self, job: Job) -> float:
-        """Return what one timing of a training step takes."""
-        profile = self.profile(job)
-        return profile.setup_s + min(self.steps(job), WARM_UP_STEPS + STEPS) * profile.step_s
 
 
 @dataclass(frozen=True)
@@ -196,13 +108,13 @@ def make_plan(config: StudyConfig, say: Say) -> Plan:
         config = share_gpus(config, largest_baseline(config, store, Split([0], [1], [1])), say)
         say(describe_places(config.resources))
         searched, confirmed = _jobs(config, store, counts, scratch)
-        jobs, profiles, worker_s = _measure(config, searched + confirmed, say)
+        jobs, profiles, worker_s = measure_networks(config, searched + confirmed, say)
         began = time.perf_counter()
         list(references(config, store, [1], "test", skip=()))
         reference_s = time.perf_counter() - began
-        costs = _Costs(
+        costs = Costs(
             config, jobs, profiles, levels=len(store.levels), raw_s=raw_s, prepare_s=prepare_s, start_s=IMPORT_S + connect_s, worker_s=worker_s,
-            reference_s=reference_s, deconvolution_s=_time_deconvolutions(config, store), prepared=is_prepared(config),
+            reference_s=reference_s, deconvolution_s=time_deconvolutions(config, store), prepared=is_prepared(config),
             most_on_a_node=most_on_a_node(config.resources), node_memory=least_memory(),
         )  # fmt: skip
         return _reckon(config, counts, store, searched, confirmed, costs, trials_at_once(config.resources))
@@ -258,7 +170,7 @@ def _jobs(config: StudyConfig, store: Store, counts: Counts, scratch: Path) -> t
             searched.append(Job.of(proposed))
     sizes = sizes_of(config)
     points = {number: _point(label, point, baseline=True) for number, (label, point) in enumerate(baselines(sizes).items())}
-    found = sorted((job for job in searched if not job.baseline), key=lambda job: _size(config, store, job))
+    found = sorted((job for job in searched if not job.baseline), key=lambda job: training_size(config, store, job))
     for number in range(min(config.confirm.best, len(found))):  # nobody knows who wins: one of middling cost stands for it
         points[CONFIRMED + number] = _point("a winner", found[len(found) // 2].task["hyperparameters"], baseline=False)
     for name in config.confirm.marks:
@@ -272,77 +184,8 @@ def _point(label: str, point: dict[str, Any], *, baseline: bool) -> dict[str, An
     return {"label": label, "hyperparameters": point, "baseline": baseline}
 
 
-def _size(config: StudyConfig, store: Store, job: Job) -> float:
-    return Work(config, store).of(job)[0]
-
-
-def _measure(config: StudyConfig, jobs: list[Job], say: Say) -> tuple[dict[str, Job], dict[str, Profile], float]:
-    """Profile the baselines, the marks, and the smallest, the median and the largest of the searched networks.
-
-    As many copies of each run at once as trials will: on a processor they share caches and memory, and each is slower than one alone.
-
-    Returns
-    -------
-    dict, dict
-        What `_key` returns -> job, and profile: the median over the copies.
-    float
-        What a worker takes to start.
-    """
-    store = Store(Path(jobs[0].task["store"]))
-    measured = {_key(job): job for job in jobs if job.baseline or job.label in (name for name, _ in marks(sizes_of(config)).values())}
-    searched = sorted(
-        {_key(job): job for job in jobs if job.phase == "search" and not job.baseline}.values(), key=lambda job: _size(config, store, job)
-    )
-    measured |= {_key(searched[place]): searched[place] for place in (0, len(searched) // 2, -1)} if searched else {}
-    copies = min(MOST_COPIES, trials_at_once(config.resources))
-    profiles: dict[str, Profile] = {}
-    starts: list[float] = []
-    for key, job in (measured).items():
-        task = TrialTask(**job.task | {"rung_images": config.search.rung_images if config.search.space != "none" else 0})
-        began = time.perf_counter()
-        answers: list[dict[str, Any]] = []
-        for _, answer in answer_all(config.resources, _profile, [task] * copies):
-            if isinstance(answer, str):
-                raise StudyError(f"{job.label} could not be measured: {answer}")
-            answers.append(answer)
-        starts.append(time.perf_counter() - began - max(answer["elapsed_s"] for answer in answers))
-        middle = {name: float(np.median([answer[name] for answer in answers])) for name in answers[0]}
-        profiles[key] = Profile(
-            middle["setup_s"], middle["step_s"], middle["rung_s"], middle["image_s"], int(middle["parameters"]), int(middle["memory_bytes"])
-        )
-        say(f"measured {len(profiles)}/{len(measured)} | {job.label}: {profiles[key].step_s:.3f} s a step")
-    return measured, profiles, max(starts)
-
-
-def _profile(task: TrialTask) -> dict[str, Any]:
-    began = time.perf_counter()
-    return asdict(profile_trial(task)) | {"elapsed_s": time.perf_counter() - began}
-
-
-def _step_operations(job: Job) -> float:
-    point = job.task["hyperparameters"]
-    return count_training_operations(point, patches=int(point.get("batch_size", job.task["batch_size"])))
-
-
-def _image_operations(job: Job) -> float:
-    return count_operations(job.task["hyperparameters"])
-
-
-def _time_deconvolutions(config: StudyConfig, store: Store) -> float:
-    """Return what all deconvolutions of one field take, if the study asks for any."""
-    began = time.perf_counter()
-    if config.evaluation.deconvolved_fields:
-        for method in DECONVOLUTIONS.values():
-            score_deconvolution(method, store, common=Grid(config.sizes.common, "antialiased"), fields=[1], judged_on="test")
-    return time.perf_counter() - began
-
-
-def _key(job: Job) -> str:
-    return repr(sorted(job.task["hyperparameters"].items()))
-
-
 def _reckon(
-    config: StudyConfig, counts: Counts, store: Store, searched: list[Job], confirmed: list[Job], costs: _Costs, places: int
+    config: StudyConfig, counts: Counts, store: Store, searched: list[Job], confirmed: list[Job], costs: Costs, places: int
 ) -> Plan:
     """Add up what every part takes, and hold it against the disk and the nodes."""
     work, sides = Work(config, store), counts.split
@@ -404,13 +247,13 @@ def _search_line(config: StudyConfig, searched: list[Job], expected: list[TrialT
     )
 
 
-def _table(config: StudyConfig, searched: list[Job], confirmed: list[Job], costs: _Costs, work: Work) -> Iterator[str]:
+def _table(config: StudyConfig, searched: list[Job], confirmed: list[Job], costs: Costs, work: Work) -> Iterator[str]:
     yield "measured      configuration                   parameters  s a step  steps an epoch  s of its score  memory"
     shown: dict[str, Job] = {}
     for job in (*searched, *confirmed):
-        shown.setdefault(_key(job), job)
+        shown.setdefault(key_of(job), job)
     found = sorted(
-        (_key(job) for job in searched if not job.baseline and _key(job) in costs.profiles), key=lambda key: work.of(shown[key])[0]
+        (key_of(job) for job in searched if not job.baseline and key_of(job) in costs.profiles), key=lambda key: work.of(shown[key])[0]
     )
     names = dict(
         zip(
@@ -427,7 +270,7 @@ def _table(config: StudyConfig, searched: list[Job], confirmed: list[Job], costs
         )
 
 
-def _questions(config: StudyConfig, counts: Counts, confirmed: list[Job], costs: _Costs) -> Iterator[float]:
+def _questions(config: StudyConfig, counts: Counts, confirmed: list[Job], costs: Costs) -> Iterator[float]:
     """Yield the seconds of each question that is asked of the confirmed networks."""
     shown = len(LAYOUTS[config.dataset.kind].shown_levels)
     others = 0
@@ -443,7 +286,7 @@ def _questions(config: StudyConfig, counts: Counts, confirmed: list[Job], costs:
             yield 2 * len(counts.split.test) * min(shown, counts.levels) * image_s
 
 
-def _disk_bytes(config: StudyConfig, counts: Counts, jobs: list[Job], costs: _Costs) -> int:
+def _disk_bytes(config: StudyConfig, counts: Counts, jobs: list[Job], costs: Costs) -> int:
     grids = {(size, config.dataset.resize) for size in config.image_sizes} | {(config.sizes.common, "antialiased")}
     images = 0 if costs.prepared else 2 * counts.fields * counts.levels * sum(size**2 for size, _ in grids)
     weights = sum(4 * costs.profile(job).parameters * (1 + CHECKPOINT_ARRAYS) for job in jobs)
@@ -451,7 +294,7 @@ def _disk_bytes(config: StudyConfig, counts: Counts, jobs: list[Job], costs: _Co
     return int(images + weights + scores + REPORT_BYTES)
 
 
-def _misfits(config: StudyConfig, disk: int, costs: _Costs) -> Iterator[str]:
+def _misfits(config: StudyConfig, disk: int, costs: Costs) -> Iterator[str]:
     free = shutil.disk_usage(Path(config.storage)).free
     if disk > free:
         yield f"it needs {_gib(disk)} of disk, {_gib(free)} are free in {Path(config.storage).resolve()}"

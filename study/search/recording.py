@@ -111,7 +111,7 @@ class LedgerCallback(Callback):
         if "failure" in result:
             return
         place = result["place"] | {"node": self._nodes.get(result["place"]["node"], result["place"]["node"])}
-        self._ledger.append("placed", **job.key, **place, gpu_share=job.task["gpu_share"])
+        self._ledger.append("placed", **job.key, **place)
         self._ledger.append(
             "epoch", **job.key, epoch=result["epoch"], metrics=result["metrics"], cost=result["cost"], objective=result[OBJECTIVE]
         )

@@ -180,10 +180,13 @@ def _version(package: str) -> str | None:
 
 
 def _git_state() -> str | None:
-    """Return the commit of the program, with `-dirty` behind it if a file was changed; None outside a repository."""
+    """Return the commit of the program, with `-dirty` behind it if a file was changed.
+
+    Outside a repository it is what REFOCUS_COMMIT says: an image sets it, and a job can.
+    """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
+        return os.environ.get("REFOCUS_COMMIT") or None
+    return done.stdout.strip() or os.environ.get("REFOCUS_COMMIT") or None

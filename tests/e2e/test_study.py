@@ -291,10 +291,12 @@ def _run_in(folder: Path, *arguments: str, program: Path = RUN) -> subprocess.Co
 
 
 @contextlib.contextmanager
-def started(command: list[str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    command: list[str], output: Path, *, environment: dict[str, str] | None = None, folder: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program in a session of its own; end it, if it has not ended, when the block does."""
     with output.open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, env=environment, cwd=folder)
     try:
         yield process
     finally:

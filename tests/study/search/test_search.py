@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from ray.tune.schedulers import TrialScheduler
@@ -23,6 +24,7 @@ from study.search.budget import affordable_epochs, expected_course
 from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
 from study.search.jobs import Job
 from study.search.past import PastTrial, WarmStart, earlier_winner, past_trials, warm_trials
+from study.search.samplers import make_sampler
 from study.search.scheduler import make_scheduler
 from study.search.searcher import OptunaSearcher
 from study.search.tuning import find_problems
@@ -148,6 +150,44 @@ def test_a_budget_in_operations_is_kept_by_epochs_and_counted_by_hand() -> None:
             assert affordable_epochs(config, point, images=700) == epochs
         assert affordable_epochs(StudyConfig(training=training), point, images=700) == 50
         assert affordable_epochs(StudyConfig(training=training, search=SearchConfig(max_tflop=1e-9)), point, images=700) == 1
+
+
+def test_evolution_changes_a_little_of_one_of_the_best() -> None:
+    def space(trial: optuna.Trial) -> dict[str, Any]:
+        point: dict[str, Any] = {
+            "family": trial.suggest_categorical("family", ["a", "b"]),
+            "rate": trial.suggest_float("rate", 1e-4, 1e-1, log=True),
+        }
+        for name in "uvwxyz":
+            point[name] = trial.suggest_int(name, 1, 9)
+        if point["family"] == "b":
+            point["only b"] = trial.suggest_categorical("only b", [False, True])
+        return point
+
+    study = optuna.create_study(direction="maximize")
+    for number in range(12):  # the first three ran to their end, the others were stopped
+        trial = study.ask()
+        space(trial)
+        trial.report(number / 100, 1)
+        if number < 3:
+            study.tell(trial, 0.5 + number / 100)
+        else:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    parents = [study.trials[number].params for number in (2, 1, 0)]
+    changed = []
+    for seed in range(60):
+        study.sampler = make_sampler("evolution", seed=seed, startup_trials=4)
+        child = space(study.ask())
+        study.tell(len(study.trials) - 1, state=optuna.trial.TrialState.FAIL)
+        distances = [sum(child.get(name) != value for name, value in parent.items()) for parent in parents]
+        changed.append(min(distances))
+        assert ("only b" in child) == (child["family"] == "b")
+        assert 1e-4 <= child["rate"] <= 1e-1
+    assert min(changed) >= 1  # never the same again
+    assert np.mean(changed) < 4  # of 8 or 9
+    before = make_sampler("evolution", seed=0, startup_trials=40)
+    study.sampler = before
+    assert min(sum(space(study.ask())[name] != parent[name] for name in "uvwxyz") for parent in parents) > 2  # at random, as yet
 
 
 def test_the_epochs_that_asha_leaves_of_a_search() -> None:

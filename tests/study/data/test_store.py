@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from study.data.store import Store, open_store
+from study.errors import StudyError
+from tests.conftest import GRIDS
+
+
+def open_copy(folder: str, near: str) -> str:
+    return str(open_store(folder, near).folder)
+
+
+def test_processes_of_one_node_share_one_copy(store: Store, tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        folders = set(pool.starmap(open_copy, [(str(store.folder), str(tmp_path / "near"))] * 4))
+    (folder,) = folders
+    assert [path.name for path in (tmp_path / "near").iterdir() if not path.name.startswith(".")] == [Path(folder).name]
+    copy = Store(Path(folder))
+    assert copy.fingerprint == store.fingerprint
+    for grid in GRIDS:
+        np.testing.assert_array_equal(copy.images(grid), store.images(grid))
+    made = (Path(folder) / "store.json").stat().st_mtime_ns
+    open_store(str(store.folder), str(tmp_path / "near"))
+    assert (Path(folder) / "store.json").stat().st_mtime_ns == made  # not again
+
+
+def test_without_a_folder_of_the_nodes_own_the_store_is_read_where_it_is(store: Store) -> None:
+    assert open_store(str(store.folder)).folder == store.folder
+
+
+def test_a_folder_that_can_not_be_made_is_named(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match=r"can not be copied to .*/file/near.*resources.node_folder"):
+        open_store(str(store.folder), str(tmp_path / "file" / "near"))
+    assert (tmp_path / "file").read_text() == ""
