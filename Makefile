@@ -1,12 +1,13 @@
 # make demo   run a small study from nothing and leave a report
 # make test   all checks and tests
 # make check  format, lint, types and the direction of imports alone, in under a minute
+# make backends  train both baselines with TensorFlow, JAX and PyTorch, and say how far they come apart (about 6 GB to install)
 # make clean  remove what the others made here; results/ stays
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check backends clean
 
 demo: .venv/installed
 	@echo "== demo: a small study on simulated z-stacks, about 5 minutes on 2 processors"
@@ -29,6 +30,15 @@ check: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+backends: .venv-backends/installed
+	.venv-backends/bin/python benchmarks/backends.py
+
+.venv-backends/installed: pyproject.toml constraints.txt
+	@echo "== installing into .venv-backends (about 6 GB)"
+	$(PYTHON) -m venv .venv-backends
+	.venv-backends/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . jax torch
+	@touch $@
+
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-backends build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,8 @@ import dataclasses
 import logging
 import math
 import os
+import signal
+import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +55,7 @@ def connect(say: Say) -> None:
     variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # or the first of several trials on a GPU takes all of its memory
     if "KERAS_BACKEND" in os.environ:
         variables["KERAS_BACKEND"] = os.environ["KERAS_BACKEND"]
+    terminated = signal.getsignal(signal.SIGTERM)
     if address := os.environ.get("RAY_ADDRESS"):
         variables.pop("PYTHONPATH")  # the job's working directory is on every worker's path
         try:
@@ -64,6 +67,8 @@ def connect(say: Say) -> None:
             address="local", include_dashboard=False, runtime_env={"env_vars": variables},
             log_to_driver=False, logging_level="WARNING",
         )  # fmt: skip
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminated)  # Ray has put its own there, which does not end what waits for the cluster
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # this process only counts operations: the GPUs are the workers'
     resources = ray.cluster_resources()
     nodes = len(_alive())
