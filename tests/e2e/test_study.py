@@ -424,6 +424,22 @@ def test_a_trial_comes_back_from_the_record_alone_number_by_number(study: tuple[
     assert "holds no epoch of trial 77" in done.stderr
 
 
+@pytest.mark.slow
+def test_a_plan_measures_and_leaves_nothing_behind(raw_folder: Path, tmp_path: Path) -> None:
+    options = ["--config", "smoke", "--dataset.root", str(raw_folder), *SMALL, "--storage", str(tmp_path)]
+    command = [sys.executable, "-m", "study.cli", "plan", *options]
+    done = subprocess.run(command, cwd=RUN.parents[1], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = {line[:14].strip(): line[14:] for line in done.stdout.splitlines() if re.match(r"[a-z ]{13} ", line)}
+    assert "10 fields at 5 levels: 6 train, 2 validation, 2 test" in lines["images"]
+    assert "2 trials and 2 baselines" in lines["search"]
+    assert re.search(r"^\d+:\d\d min, \d+ trials? at once", lines["in all"])
+    assert lines["fits"] == "yes"
+    assert re.search(r"paper's whole image +74,881 +\d+\.\d{3} +6 ", done.stdout)  # 6 fields at 4 defocused levels, in batches of 4
+    assert f"next          python study/run.py {' '.join(options)}" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_configuration_can_be_printed(tmp_path: Path) -> None:
     done = run("--config", "smoke", "--search.trials", "9", "--print_config", folder=tmp_path)
     assert done.returncode == 0
