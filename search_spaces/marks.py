@@ -22,3 +22,11 @@ def marks(sizes: Sizes) -> dict[str, tuple[str, dict[str, Any]]]:
         "schedule": "cosine", "weight_decay": 0.0, "batch_size": 16, "augment": False, "ema": False,
     }  # fmt: skip
     return {"unet": (UNET, unet)}
+
+
+def starts(sizes: Sizes) -> dict[str, dict[str, Any]]:
+    """Return name in a configuration -> a well-known point of the space `beyond` that a search can begin with.
+
+    ``unet`` is the residual U-Net with 16 filters instead of 18, which the space does not hold.
+    """
+    return {"unet": marks(sizes)["unet"][1] | {"width": 16}}

@@ -22,7 +22,7 @@ from study.errors import StudyError, raise_all
 from study.validation import validate
 
 ALIASES = {"--without-mlflow": ["--record.mlflow", "none"]}
-EXTENDABLE = ("search.trials", "search.searcher", "confirm.", "transfer.", "resources.", "record.")
+EXTENDABLE = ("search.trials", "search.searcher", "search.first", "confirm.", "transfer.", "resources.", "record.")
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 
 

@@ -42,6 +42,8 @@ class OptunaSearcher(Searcher):
         Searched trials, besides the baselines.
     costs : sequence of str
         Costs that are minimised beside the objective; Optuna takes no curves then.
+    first : sequence of dict
+        Points to try before the sampler proposes any.
     warm : WarmStart
         What an earlier study gives.
     past : mapping
@@ -61,6 +63,7 @@ class OptunaSearcher(Searcher):
         trials: int,
         past: Mapping[int, PastTrial],
         costs: Sequence[str] = (),
+        first: Sequence[dict[str, Any]] = (),
         warm: WarmStart = NO_WARM_START,
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="max")
@@ -69,7 +72,9 @@ class OptunaSearcher(Searcher):
         self._baselines, self._total = dict(baselines), len(baselines) + trials
         self._sampler, self._seed = sampler, seed
         self._running: dict[str, optuna.Trial] = {}
-        self._costs, self._proposed = list(costs), list(warm.proposed)
+        self._costs = list(costs)
+        known = [trial.hyperparameters for trial in past.values()]
+        self._first = [point for point in (*first, *warm.proposed) if point not in known]
         self._unfinished: list[tuple[optuna.Trial, dict[str, Any]]] = []
         (folder / STORAGE_FILE).unlink(missing_ok=True)  # made again from the ledger, which is the truth
         directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(self._costs)]
@@ -111,12 +116,12 @@ class OptunaSearcher(Searcher):
         return list(self._baselines)[number] if number < len(self._baselines) else None
 
     def _begin(self, number: int, point: dict[str, Any] | None = None) -> tuple[optuna.Trial, dict[str, Any]]:
-        """Make the trial of a number: a baseline, a given point, one of an earlier study's best, or where the sampler wants it."""
+        """Make the trial of a number: a baseline, a given point, one of those to be tried first, or where the sampler wants it."""
         name = self._name(number)
         if name is not None:
             point = self._baselines[name]
-        elif (index := number - len(self._baselines)) < len(self._proposed):
-            point = point or self._proposed[index]
+        elif point is None and self._first:
+            point = self._first.pop(0)
         return self._ask(number, point, label=name or "searched")
 
     def _ask(self, number: int, point: dict[str, Any] | None, *, label: str) -> tuple[optuna.Trial, dict[str, Any]]:

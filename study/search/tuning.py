@@ -15,7 +15,7 @@ from ray.tune.schedulers import TrialScheduler
 from search_spaces import SPACES
 from search_spaces.baselines import WHOLE_IMAGE, baselines
 from search_spaces.bridge import fits
-from search_spaces.marks import marks
+from search_spaces.marks import marks, starts
 from study.config import StudyConfig, derive_seed
 from study.data.splits import Split, split_by_well
 from study.data.store import Store
@@ -213,8 +213,17 @@ def make_searcher(config: StudyConfig, store: Store, split: Split, *, folder: Pa
         space,
         baselines=baselines(sizes), make_job=make_job, folder=folder, sampler=config.search.searcher,
         seed=config.seed, trials=config.search.trials, past=past, costs=config.search.objectives[1:],
-        warm=warm_trials(config, store, lambda point: fits(space, point)),
+        first=_first_points(config, space), warm=warm_trials(config, store, lambda point: fits(space, point)),
     )  # fmt: skip
+
+
+def _first_points(config: StudyConfig, space: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
+    points = [starts(sizes_of(config))[name] for name in config.search.first]
+    if not all(fits(space, point) for point in points):
+        raise StudyError(
+            f"search.first: {', '.join(config.search.first)} are no points of the space {config.search.space!r} with these sizes"
+        )
+    return points
 
 
 def _confirm(run: _Run) -> None:
