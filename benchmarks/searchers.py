@@ -91,7 +91,7 @@ class Surrogate:
         self._columns = self._dummies(self._points).columns
         coded, curves = self._encode(self._points), np.array([row["curve"] for row in rows])
         assert self._encode(pd.DataFrame([rows[0]["point"]])).equals(coded.iloc[:1])  # a point alone is coded as among the others
-        self._trees = ExtraTreesRegressor(n_estimators=200, min_samples_leaf=2, random_state=0, n_jobs=1)
+        self._trees = ExtraTreesRegressor(n_estimators=100, min_samples_leaf=2, random_state=0, n_jobs=1)
         guessed = cross_val_predict(self._trees, coded, curves, cv=10)
         self.rank = float(pd.Series(guessed[:, -1]).corr(pd.Series(curves[:, -1]), method="spearman"))
         smooth = (curves[:, :-2] + curves[:, 1:-1] + curves[:, 2:]) / 3

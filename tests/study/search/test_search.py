@@ -14,6 +14,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from search_spaces import SPACES
 from search_spaces.baselines import baselines
+from search_spaces.marks import starts
 from search_spaces.sizes import Sizes
 from study.config import DatasetConfig, SearchConfig, StudyConfig, TrainingConfig
 from study.data.splits import Split
@@ -277,6 +278,30 @@ def test_a_grid_proposes_every_point_once_and_ends(tmp_path: Path) -> None:
     assert sorted(map(str, seen)) == sorted(map(str, [{"family": "split"}, *({"family": "whole", "depth": depth} for depth in (1, 2, 3))]))
     assert searcher.exhausted
     assert searcher.proposed == 4
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+def test_points_to_begin_with_are_tried_once_also_when_a_search_is_gone_on_with(tmp_path: Path) -> None:
+    sizes = Sizes([128], 768, [128], [64])
+    unet = starts(sizes)["unet"]
+    options: dict[str, Any] = {
+        "space": lambda hp: SPACES["beyond"](hp, sizes),
+        "baselines": baselines(sizes),
+        "sampler": "evolution",
+        "first": [unet],
+    }
+    first = make_searcher(tmp_path / "study", trials=3, **options)
+    points = [Job.of(first.suggest(name)).task["hyperparameters"] for name in "abcde"]  # type: ignore[arg-type]
+    assert points[2] == unet
+    assert points.count(unet) == 1
+    past = {number: PastTrial(number, number < 2, point, {1: 0.5}, {}, "stopped") for number, point in enumerate(points[:4])}
+    again = make_searcher(tmp_path / "study", trials=6, past=past, **options)
+    assert unet not in [Job.of(again.suggest(name)).task["hyperparameters"] for name in "abcd"]  # type: ignore[arg-type]
+    without = {number: trial for number, trial in past.items() if trial.hyperparameters != unet}
+    later = make_searcher(
+        tmp_path / "study", trials=6, past=without | {2: PastTrial(2, False, points[4], {1: 0.5}, {}, "stopped")}, **options
+    )
+    assert Job.of(later.suggest("a")).task["hyperparameters"] == unet  # type: ignore[arg-type]
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
