@@ -130,34 +130,33 @@ def search(
     """
     points = baselines(SIZES)
     config = replace(CONFIG, search=replace(CONFIG.search, searcher=searcher), seed=seed)  # type: ignore[arg-type]
-    with tempfile.TemporaryDirectory() as folder:
-        driven = OptunaSearcher(
-            lambda hp: SPACES["beyond"](hp, SIZES), baselines=points, folder=Path(folder), sampler=searcher, seed=seed, trials=trials,
-            past={}, warm=warm,
-            make_job=lambda number, name, point: Job("search", number, 0, name or "", name is not None, {"hyperparameters": point}),
-        )  # fmt: skip
-        asha = make_scheduler(config, {})
-        spent, best, progress, past = 0, -np.inf, [], []
-        while isinstance(job := driven.suggest("t"), dict):
-            described = Job.of(job)
-            point = described.task["hyperparameters"]
-            values, trial = surrogate.curve(point, seed), PastTrial(described.trial, described.baseline, point)
-            for epoch, value in enumerate(values, start=1):
-                spent += 0 if described.baseline else 1  # the baselines are run in every search
-                trial.curve[epoch] = float(value)
-                stopped = not described.baseline and epoch < EPOCHS and asha._brackets[0].on_result(
-                    SimpleNamespace(trial_id=f"{described.trial}"), epoch, float(value)
-                ) == "STOP"  # fmt: skip
-                if stopped or epoch == EPOCHS:
-                    break
-                driven.on_trial_result("t", {"epoch": epoch, OBJECTIVE: float(value)})
-            trial.status = "finished" if epoch == EPOCHS else "stopped"
-            driven.on_trial_complete("t", {"epoch": epoch, OBJECTIVE: float(value), FINISHED: epoch == EPOCHS})
-            if not described.baseline:
-                past.append(trial)
-                if epoch == EPOCHS:
-                    best = max(best, float(value))
-                progress.append((spent, best))
+    driven = OptunaSearcher(
+        lambda hp: SPACES["beyond"](hp, SIZES), baselines=points, folder=None, sampler=searcher, seed=seed, trials=trials,
+        past={}, warm=warm,
+        make_job=lambda number, name, point: Job("search", number, 0, name or "", name is not None, {"hyperparameters": point}),
+    )  # fmt: skip
+    asha = make_scheduler(config, {})
+    spent, best, progress, past = 0, -np.inf, [], []
+    while isinstance(job := driven.suggest("t"), dict):
+        described = Job.of(job)
+        point = described.task["hyperparameters"]
+        values, trial = surrogate.curve(point, seed), PastTrial(described.trial, described.baseline, point)
+        for epoch, value in enumerate(values, start=1):
+            spent += 0 if described.baseline else 1  # the baselines are run in every search
+            trial.curve[epoch] = float(value)
+            stopped = not described.baseline and epoch < EPOCHS and asha._brackets[0].on_result(
+                SimpleNamespace(trial_id=f"{described.trial}"), epoch, float(value)
+            ) == "STOP"  # fmt: skip
+            if stopped or epoch == EPOCHS:
+                break
+            driven.on_trial_result("t", {"epoch": epoch, OBJECTIVE: float(value)})
+        trial.status = "finished" if epoch == EPOCHS else "stopped"
+        driven.on_trial_complete("t", {"epoch": epoch, OBJECTIVE: float(value), FINISHED: epoch == EPOCHS})
+        if not described.baseline:
+            past.append(trial)
+            if epoch == EPOCHS:
+                best = max(best, float(value))
+            progress.append((spent, best))
     return progress, past
 
 
@@ -231,7 +230,8 @@ def print_race(table: pd.DataFrame) -> None:
         print(f"{arm:34}" + "".join(cells))
     for arm in arms[1:]:
         difference = best["tpe"] - best[arm]
-        print(f"tpe less {arm}: mean {difference.mean():+.4f} (standard error {difference.std() / np.sqrt(len(difference)):.4f})")
+        low, middle, high = np.quantile(difference, [0.25, 0.5, 0.75])
+        print(f"tpe less {arm}: median {middle:+.4f} (quartiles {low:+.4f} to {high:+.4f})")
     print("\nepochs to the cold tpe study's best: median over seeds (quartiles)")
     goal = table[table["arm"] == "tpe"].groupby("seed")["best"].max()
     for arm in arms:

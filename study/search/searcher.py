@@ -34,8 +34,8 @@ class OptunaSearcher(Searcher):
         Name -> point; proposed first, as Optuna trials that the sampler learns from.
     make_job : callable
         Number, the baseline's name if it is one, and point -> job.
-    folder : Path
-        Where the Optuna storage is kept.
+    folder : Path or None
+        Where the Optuna storage is kept; in memory if None.
     sampler, seed : str and int
         The sampler is seeded anew for every trial, from the study's seed and the trial's number.
     trials : int
@@ -57,7 +57,7 @@ class OptunaSearcher(Searcher):
         *,
         baselines: Mapping[str, dict[str, Any]],
         make_job: MakeJob,
-        folder: Path,
+        folder: Path | None,
         sampler: str,
         seed: int,
         trials: int,
@@ -76,9 +76,12 @@ class OptunaSearcher(Searcher):
         known = [trial.hyperparameters for trial in past.values()]
         self._first = [point for point in (*first, *warm.proposed) if point not in known]
         self._unfinished: list[tuple[optuna.Trial, dict[str, Any]]] = []
-        (folder / STORAGE_FILE).unlink(missing_ok=True)  # made again from the ledger, which is the truth
+        storage = None
+        if folder is not None:
+            (folder / STORAGE_FILE).unlink(missing_ok=True)  # made again from the ledger, which is the truth
+            storage = f"sqlite:///{folder / STORAGE_FILE}"
         directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(self._costs)]
-        self.study = optuna.create_study(storage=f"sqlite:///{folder / STORAGE_FILE}", study_name=folder.name, directions=directions)
+        self.study = optuna.create_study(storage=storage, study_name=folder.name if folder else None, directions=directions)
         self.study.set_user_attr("objectives", [OBJECTIVE, *self._costs])
         for number, trial in enumerate(warm.told):
             self._tell_past(*self._ask(number, trial.hyperparameters, label="earlier study"), trial)
