@@ -61,7 +61,7 @@ def make_store(folder: Path, *, pairs: int) -> Store:
 def make_task(store: Store, point: dict[str, Any], *, epochs: int, precision: str, share: float | None, fields: int) -> TrialTask:
     """Return the paper's training of a network on so many fields; the last field is scored."""
     return TrialTask(
-        hyperparameters=point, store=str(store.folder), folder="", train=list(range(fields)), judge=[fields - 1], judged_on="test", resize="paper",
+        hyperparameters=point, store=str(store.folder), folder="", train=list(range(fields - 1)), judge=[fields - 1], judged_on="test", resize="paper",
         common_size=128, epochs=epochs, batch_size=16, patches_per_image=None, inference="whole", rung_images=0, rung_seed=0, seed=0,
         threads=int(os.environ.get("REFOCUS_THREADS", "2")), precision=precision, gpu_share=share,
     )  # fmt: skip
