@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -332,7 +335,8 @@ def _fit(
         ),
     )
     try:
-        tuner.fit()
+        with _interruptible():
+            tuner.fit()
     except TuneError:
         if run.ledger.broken:  # Tune hides what a callback raised behind its traceback
             raise StudyError(run.ledger.broken) from None
@@ -344,6 +348,17 @@ def _fit(
         if searcher is not None:
             searcher.cancel()
         raise KeyboardInterrupt(f"{phase} was interrupted after {ended} of {total} trials")  # Tune itself returns as if all were done
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Take away the handler of Ctrl-C that Tune leaves behind: the next one would be swallowed by a run that has ended."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def _check_folder(config: StudyConfig, *, resume: bool) -> None:

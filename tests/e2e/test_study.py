@@ -425,6 +425,22 @@ def test_a_trial_comes_back_from_the_record_alone_number_by_number(study: tuple[
 
 
 @pytest.mark.slow
+def test_a_request_to_end_is_heard_while_steps_are_timed(raw_folder: Path, tmp_path: Path) -> None:
+    options = ["--config", "smoke", "--name", "ended", "--storage", str(tmp_path), "--dataset.root", str(raw_folder), *SMALL]
+    ledger, log = tmp_path / "studies" / "ended" / "ledger.jsonl", tmp_path / "log"
+    with started([sys.executable, str(RUN), *options, "--confirm.seconds", "5"], log) as process:
+        wait_for('"event":"trial_end"', ledger)
+        while ledger.read_text().count('"event":"trial_end"') < 4:
+            time.sleep(0.2)
+        time.sleep(2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 130, log.read_text()
+    assert f"to go on: python study/run.py --resume {ledger.parent}" in log.read_text()
+    assert '"event":"timing"' not in ledger.read_text()
+    assert '"event":"test_opened"' not in ledger.read_text()
+
+
+@pytest.mark.slow
 def test_a_plan_measures_and_leaves_nothing_behind(raw_folder: Path, tmp_path: Path) -> None:
     options = ["--config", "smoke", "--dataset.root", str(raw_folder), *SMALL, "--storage", str(tmp_path)]
     command = [sys.executable, "-m", "study.cli", "plan", *options]
