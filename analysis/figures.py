@@ -74,14 +74,16 @@ def front_figure(points: pd.DataFrame, *, cost: str, objective: str) -> Figure:
 
 
 def line_styles(labels: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Yield each label's line: networks in colours, the paper's dashed and grey, do-nothing dotted."""
-    colours = itertools.cycle(COLOURS)
+    """Yield each label's line: networks in colours, deconvolutions thin and dashed, the paper's dashed and grey, do-nothing dotted."""
+    colours, classical = itertools.cycle(COLOURS), itertools.cycle(reversed(COLOURS))
     for label in map(str, labels):
         if label.startswith("do-nothing"):
             plain = label.startswith("do-nothing (")  # thinner: its best affine fit, and at another size
             yield {"color": GREY if "affine" in label else "black", "linestyle": ":", "linewidth": 2 if plain else 1.1}
         elif label.startswith("paper: "):
             yield {"color": GREY, "linestyle": "--" if "whole" in label else "-.", "linewidth": 1.4}
+        elif "true blur" in label:
+            yield {"color": next(classical), "linestyle": "--", "linewidth": 1.1}
         else:
             yield {"color": next(colours), "linewidth": 1.8, "marker": "o", "markersize": 3}
 

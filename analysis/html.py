@@ -18,7 +18,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 0.8rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; vertical-align: top; }
-th:first-child, td:first-child, td.text { text-align: left; } td.text { white-space: normal; min-width: 14rem; }
+th:first-child, td:first-child, td.text { text-align: left; } td.text { white-space: normal; min-width: 22rem; font-size: 0.85rem; }
 tr.winner td { font-weight: 600; } tr.reference td { color: #555; font-style: italic; } tr.verdict td { color: #555; font-size: 0.85rem; white-space: normal; }
 table.narrow td { white-space: normal; } th { white-space: normal; } th.text { text-align: left; }
 .wide { overflow-x: auto; } img { max-width: 100%; } .warning { background: #fff3cd; padding: 0.6rem 1rem; }
