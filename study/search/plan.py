@@ -20,7 +20,7 @@ from study.data.layouts import LAYOUTS
 from study.data.planes import read_planes, thin_out
 from study.data.prepare import prepare
 from study.data.splits import Split, split_by_well
-from study.data.store import Grid, Store
+from study.data.store import Store
 from study.search.budget import Work, expected_course
 from study.search.cluster import connect, describe_places, least_memory, most_on_a_node, share_gpus, trials_at_once
 from study.search.confirm import confirm_jobs
@@ -29,7 +29,7 @@ from study.search.examine import TIMED_ROUNDS
 from study.search.jobs import Job
 from study.search.recording import Say, format_duration
 from study.search.references import references
-from study.search.setting import is_prepared, simulate_raw
+from study.search.setting import grids_of, is_prepared, simulate_raw
 from study.search.tasks import largest_baseline, sizes_of, task_template
 from study.search.tuning import make_searcher
 
@@ -153,10 +153,9 @@ def _prepare_sample(config: StudyConfig, scratch: Path) -> tuple[Store, float, f
         began = time.perf_counter()
         simulate_raw(replace(config, dataset=replace(dataset, simulate=replace(dataset.simulate, wells=FIELDS, fields_per_well=1))), root)
         raw_s = (time.perf_counter() - began) / FIELDS
-    grids = [Grid(size, dataset.resize) for size in config.image_sizes] + [Grid(config.sizes.common, "antialiased")]
     began = time.perf_counter()
     sample = DatasetConfig(kind=dataset.kind, root=str(root), channel=dataset.channel, levels=dataset.levels, max_fields=FIELDS)
-    store = prepare(sample, root, scratch / "stores", grids=grids)
+    store = prepare(sample, root, scratch / "stores", grids=grids_of(config, dataset))
     return store, raw_s, (time.perf_counter() - began) / len(store.fields)
 
 
@@ -287,8 +286,8 @@ def _questions(config: StudyConfig, counts: Counts, confirmed: list[Job], costs:
 
 
 def _disk_bytes(config: StudyConfig, counts: Counts, jobs: list[Job], costs: Costs) -> int:
-    grids = {(size, config.dataset.resize) for size in config.image_sizes} | {(config.sizes.common, "antialiased")}
-    images = 0 if costs.prepared else 2 * counts.fields * counts.levels * sum(size**2 for size, _ in grids)
+    grids = set(grids_of(config, config.dataset))
+    images = 0 if costs.prepared else 2 * counts.fields * counts.levels * sum(grid.size**2 for grid in grids)
     weights = sum(4 * costs.profile(job).parameters * (1 + CHECKPOINT_ARRAYS) for job in jobs)
     scores = sum(len(job.task["judge"]) * counts.levels * LEDGER_BYTES_AN_IMAGE for job in jobs)
     return int(images + weights + scores + REPORT_BYTES)

@@ -54,7 +54,7 @@ def _prepare(config: StudyConfig, dataset: DatasetConfig, root: Path, say: Say) 
         if done == total or done % max(1, total // 4) == 0:
             say(f"prepared {done}/{total} fields")
 
-    store = prepare(dataset, root, _stores(config), grids=_grids(config, dataset), progress=progress)
+    store = prepare(dataset, root, _stores(config), grids=grids_of(config, dataset), progress=progress)
     wells = len(set(store.wells))
     say(
         f"images: {len(store.fields)} fields of {wells} {store.layout.well_title}s at {len(store.levels)} levels, "
@@ -160,7 +160,7 @@ def is_prepared(config: StudyConfig) -> bool:
     root = raw_folder(config)
     return (
         root.is_dir()
-        and (store_folder(config.dataset, root, _stores(config), grids=_grids(config, config.dataset)) / "store.json").is_file()
+        and (store_folder(config.dataset, root, _stores(config), grids=grids_of(config, config.dataset)) / "store.json").is_file()
     )
 
 
@@ -168,7 +168,8 @@ def _stores(config: StudyConfig) -> Path:
     return Path(config.storage).resolve() / "stores"
 
 
-def _grids(config: StudyConfig, dataset: DatasetConfig) -> list[Grid]:
+def grids_of(config: StudyConfig, dataset: DatasetConfig) -> list[Grid]:
+    """Return the sizes and resizings that a data set is prepared in: those of the networks, and the common one."""
     return [Grid(size, dataset.resize) for size in config.image_sizes] + [Grid(config.sizes.common, "antialiased")]
 
 
