@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -163,16 +164,29 @@ def restorations(examples: Sequence[Example], *, level_title: str, levels: Seque
     """
     shown = [int(level) for level in (examples[0][1]["levels"] if levels is None else levels)]
     rows = [panels(examples, level) for level in shown]
-    figure = Figure(figsize=(2.0 * len(rows[0]) + 0.3, 2.05 * len(shown) + 0.25), layout="constrained")
-    for axes, level, images in zip(figure.subplots(len(shown), len(rows[0]), squeeze=False), shown, rows, strict=True):
-        for one, (title, image) in zip(axes, images, strict=True):
-            one.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            one.set_xticks([])
-            one.set_yticks([])
-            if level == shown[0]:
-                one.set_title(title, fontsize=9)
-        axes[0].set_ylabel(f"{level_title} {level}", fontsize=9)
+    side = max(image.shape[0] for _, image in rows[0])
+    canvas = np.vstack([np.hstack([_tile(image, side) for _, image in row]) for row in rows])
+    tile = side + _gap(side)
+    figure = Figure(figsize=(2.0 * len(rows[0]) + 0.4, 2.0 * len(shown) + 0.3), layout="constrained")
+    axes = figure.subplots()  # one image on one pair of axes: matplotlib takes longer over axes than over what is in them
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_xticks([column * tile + side / 2 for column in range(len(rows[0]))], [title for title, _ in rows[0]])
+    axes.set_yticks(
+        [row * tile + side / 2 for row in range(len(shown))], [f"{level_title} {level}" for level in shown], rotation=90, va="center"
+    )
+    axes.tick_params(top=False, bottom=False, left=False, labeltop=True, labelbottom=False, labelsize=9)
+    axes.spines[:].set_visible(False)
     return figure
+
+
+def _tile(image: np.ndarray, side: int) -> np.ndarray:
+    """Return an image at the size of the largest beside it, with a white edge to the right and below."""
+    enlarged = cv2.resize(image, (side, side), interpolation=cv2.INTER_NEAREST)
+    return np.pad(enlarged, ((0, _gap(side)), (0, _gap(side))), constant_values=255)
+
+
+def _gap(side: int) -> int:
+    return max(side // 25, 1)
 
 
 def panels(examples: Sequence[Example], level: int) -> list[tuple[str, np.ndarray]]:
@@ -198,9 +212,9 @@ def load_examples(folder: Path, name: str = "examples.npz") -> dict[str, np.ndar
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG; the file is whole or not there."""
-    FigureCanvasAgg(figure)
+    figure.set_dpi(DPI)
     with new_file(path) as partial:
-        figure.savefig(partial, dpi=DPI)
+        FigureCanvasAgg(figure).print_png(partial)  # draws once; savefig draws twice
     return path
 
 

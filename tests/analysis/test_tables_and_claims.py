@@ -174,6 +174,18 @@ def test_a_mean_and_its_interval_against_scipy() -> None:
     assert (found.mean, found.low, found.high) == pytest.approx((values.mean(), low, high))
 
 
+def test_wells_count_alike_however_many_images_and_seeds_they_have() -> None:
+    rng = np.random.default_rng(3)
+    rows = pd.DataFrame({"well": rng.choice(list("hgfedcba"), 200), "replicate": rng.integers(0, 3, 200), "ssim": rng.random(200)})
+    rows = rows[(rows["well"] != "c") | (rows["replicate"] != 1)]  # a seed that did not see a well
+    rows.loc[rows.index[:20], "ssim"] = np.nan
+    pivot = rows.pivot_table(index="well", columns="replicate", values="ssim")
+    found = estimate(rows)
+    assert (found.mean, found.wells, found.seeds) == (pytest.approx(pivot.mean(axis=1).mean()), 8, 3)
+    apart = estimate(rows, rows[rows["well"] != "a"].assign(ssim=lambda table: table["ssim"] - 0.25))
+    assert (apart.mean, apart.wells) == (pytest.approx(0.25), 7)  # paired by well
+
+
 def test_cells_beside_the_paper(tmp_path: Path) -> None:
     study = make_study(tmp_path / "real")
     table = average_table(study).set_index(["label", "metric"])

@@ -86,18 +86,17 @@ def test_a_driver_that_is_killed_five_times_loses_nothing_and_does_nothing_twice
     folder, ledger = tmp_path / "studies" / "killed", tmp_path / "studies" / "killed" / "ledger.jsonl"
     options = ["--config", "smoke", "--name", "killed", "--storage", str(tmp_path), "--dataset.root", str(raw_folder), *SMALL]
     command = [sys.executable, str(RUN), *options]
-    chance, weights, events = random.Random(5), {}, 0
-    for kill in range(5):
+    chance, weights = random.Random(5), {}
+    for kill in range(5):  # after some events, or soon after a trial has ended: before MLflow can have heard of it
+        awaited, most = (b'"event":"trial_end"', 1) if kill % 2 else (b"\n", 5)
+        goal, until = written(ledger).count(awaited) + chance.randint(1, most), time.monotonic() + 300
         with started(command, tmp_path / f"log{kill}") as study:
-            goal = events + chance.randint(2, 5)
-            until = time.monotonic() + 300
-            while time.monotonic() < until and study.poll() is None and (ledger.read_bytes().count(b"\n") if ledger.exists() else 0) < goal:
+            while time.monotonic() < until and study.poll() is None and written(ledger).count(awaited) < goal:
                 time.sleep(0.01)
             time.sleep(chance.random() * 0.3)
             assert study.poll() is None, (tmp_path / f"log{kill}").read_text()  # it was killed, it did not end
             study.send_signal(signal.SIGKILL)
             study.wait(60)
-        events = ledger.read_bytes().count(b"\n")
         for path in finished_weights(folder):
             weights.setdefault(path, path.stat().st_mtime_ns)
         command = [sys.executable, str(RUN), "--resume", str(folder)]
@@ -112,6 +111,10 @@ def test_a_driver_that_is_killed_five_times_loses_nothing_and_does_nothing_twice
     held = content(f"sqlite:///{tmp_path}/mlflow.db", "killed")
     assert held == content(f"sqlite:///{tmp_path}/replay/mlflow.db", "killed")
     assert {value["status"] for value in held.values() if isinstance(value, dict)} == {"FINISHED"}
+
+
+def written(ledger: Path) -> bytes:
+    return ledger.read_bytes() if ledger.exists() else b""
 
 
 def finished_weights(folder: Path) -> list[Path]:
