@@ -178,7 +178,11 @@ class RayCluster:
 
 @contextlib.contextmanager
 def ray_cluster(
-    folder: Path, *, head: tuple[float, float] = (0, 0), workers: dict[str, tuple[float, float]] | None = None
+    folder: Path,
+    *,
+    head: tuple[float, float] = (0, 0),
+    workers: dict[str, tuple[float, float]] | None = None,
+    programs: Path | None = None,
 ) -> Iterator[RayCluster]:
     """Run a Ray cluster with token authentication, all of it on the loopback interface.
 
@@ -194,6 +198,8 @@ def ray_cluster(
         Processors and GPUs of the head.
     workers : dict, optional
         Name of a worker -> its processors and GPUs.
+    programs : Path, optional
+        A folder that comes first where its processes look for programs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port, dashboard = free_port(), free_port()
@@ -203,8 +209,7 @@ def ray_cluster(
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's name for: keep to the loopback interface
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_JOB_STOP_WAIT_TIME_S": "60",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join(filter(None, (str(programs or ""), str(Path(sys.executable).parent), os.environ["PATH"]))),
     }
     command = [
         "ray", "start", "--head", "--block", "--node-name", "head", "--node-ip-address", "127.0.0.1", "--port", str(port),

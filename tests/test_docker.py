@@ -64,6 +64,13 @@ def test_every_value_that_the_composition_asks_for_is_in_the_example() -> None:
     assert all(f"${{{line[:-1]}:?" in text for line in secrets)
 
 
+def test_one_worker_has_all_gpus() -> None:
+    worker = yaml.safe_load((DOCKER / "compose.gpu.yaml").read_text())["services"]["worker"]
+    assert worker["deploy"]["replicas"] == 1  # each of several containers would be given the first GPU
+    (devices,) = worker["deploy"]["resources"]["reservations"]["devices"]
+    assert (devices["count"], devices["capabilities"]) == ("all", ["gpu"])
+
+
 def test_volumes_and_services_that_are_named_exist() -> None:
     whole = composition()
     for service in whole["services"].values():
@@ -85,7 +92,9 @@ def test_what_the_dockerfile_copies_is_there_and_it_ends_as_an_ordinary_user() -
 
 
 def test_the_ray_job_uses_documented_fields_alone() -> None:
-    (claim, job) = yaml.safe_load_all((DOCKER / "rayjob.yaml").read_text())
+    job = yaml.safe_load((DOCKER / "rayjob.yaml").read_text())  # and nothing else: deleting it must not delete the studies
+    claim = yaml.safe_load((DOCKER / "storage.yaml").read_text())
+    assert (claim["apiVersion"], claim["kind"]) == ("v1", "PersistentVolumeClaim")
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     spec, cluster = job["spec"], job["spec"]["rayClusterSpec"]
     assert set(spec) <= RAY_JOB
@@ -118,7 +127,7 @@ def test_the_version_of_ray_is_the_one_that_is_installed(where: str) -> None:
 def test_the_job_starts_a_study_that_can_be_parsed(tmp_path: Path) -> None:
     from study.command_line import parse
 
-    (_, job) = yaml.safe_load_all((DOCKER / "rayjob.yaml").read_text())
+    job = yaml.safe_load((DOCKER / "rayjob.yaml").read_text())
     words = job["spec"]["entrypoint"].split()
     assert words[:2] == ["python", "study/run.py"]
     config = parse(words[2:])

@@ -147,7 +147,8 @@ class Runs:
         self._log_dataset(run)
 
     def _send_placed(self, event: dict[str, Any]) -> None:
-        self._client.log_batch(self._run_of(event), tags=[RunTag("node", event["node"])])
+        tags = {"node": event["node"], "device": event.get("gpu") or event.get("processor"), "backend": event.get("backend")}
+        self._client.log_batch(self._run_of(event), tags=[RunTag(name, value) for name, value in tags.items() if value])
 
     def _send_epoch(self, event: dict[str, Any]) -> None:
         metrics = {**event["metrics"], **{f"cost/{name}": value for name, value in event["cost"].items()}}

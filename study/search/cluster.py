@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import math
 import os
+import shutil
 import signal
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,13 +57,16 @@ def connect(say: Say) -> None:
     variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # or the first of several trials on a GPU takes all of its memory
     if "KERAS_BACKEND" in os.environ:
         variables["KERAS_BACKEND"] = os.environ["KERAS_BACKEND"]
+    for name in _variables_of_job():  # whoever submits a job decides; Ray refuses what is set twice
+        variables.pop(name, None)
     terminated = signal.getsignal(signal.SIGTERM)
     if address := os.environ.get("RAY_ADDRESS"):
-        variables.pop("PYTHONPATH")  # the job's working directory is on every worker's path
+        variables.pop("PYTHONPATH", None)  # the job's working directory is on every worker's path
         try:
             ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level="WARNING")
         except (ConnectionError, RuntimeError) as error:
-            raise StudyError(f"no Ray cluster answers at RAY_ADDRESS={address}: {str(error).splitlines()[0][:200]}") from None
+            remedy = ". Such an address takes jobs: ray job submit --address ..." if address.startswith("http") else ""
+            raise StudyError(f"no Ray cluster answers at RAY_ADDRESS={address}: {str(error).splitlines()[0][:200]}{remedy}") from None
     else:
         ray.init(
             address="local", include_dashboard=False, runtime_env={"env_vars": variables},
@@ -87,15 +92,11 @@ def trials_at_once(resources: ResourcesConfig) -> int:
     return count_places(_held(), _needed(resources)).count
 
 
-def most_on_a_node(resources: ResourcesConfig) -> int:
-    """Return how many trials the node that holds most of them holds at once."""
+def node_rooms(resources: ResourcesConfig) -> list[tuple[int, float]]:
+    """Return, for each node that holds trials, how many at once, and its bytes of memory for them."""
     needed = _needed(resources)
-    return max(min(int(node.get(name, 0) / need + 1e-9) for name, need in needed.items()) for node in _held())
-
-
-def least_memory() -> float:
-    """Return the bytes of memory that the smallest node has for trials."""
-    return min(node.get("memory", math.inf) for node in _held())
+    rooms = [(_room(node, needed), node.get("memory", math.inf)) for node in _held()]
+    return [(places, memory) for places, memory in rooms if places]
 
 
 def describe_places(resources: ResourcesConfig) -> str:
@@ -107,6 +108,9 @@ def describe_places(resources: ResourcesConfig) -> str:
     if places.binding:
         other = next(name for name in needed if name != places.binding)
         said += f"; the {places.binding}s bind: the {other}s would hold {places.others}"
+    idle = sum(node.get("GPU", 0) for node in _held())
+    if idle and "GPU" not in needed:
+        said += f"; {idle:g} {_noun('GPU', idle)} of the cluster idle: set resources.gpus_per_trial, to auto for instance"
     return said
 
 
@@ -125,15 +129,14 @@ def count_places(nodes: Sequence[Mapping[str, float]], needed: Mapping[str, floa
     StudyError
         If no node has what one trial needs.
     """
-    room = [{name: int(node.get(name, 0) / need + 1e-9) for name, need in needed.items()} for node in nodes]
-    count = sum(min(places.values()) for places in room)
+    count = sum(_room(node, needed) for node in nodes)
     if not count:
         wanted = " and ".join(f"{need:g} {_noun(name, need)}" for name, need in needed.items())
         held = "; ".join(", ".join(f"{node.get(name, 0):g} {name}s" for name in needed) for node in nodes)
         raise StudyError(
             f"a trial needs {wanted} on one node; the nodes have: {held}. Set resources.cpus_per_trial and resources.gpus_per_trial lower"
         )
-    alone = {name: sum(places[name] for places in room) for name in needed}
+    alone = {name: sum(_room(node, {name: need}) for node in nodes) for name, need in needed.items()}
     binding = min(alone, key=lambda name: alone[name])
     others = max(alone.values())
     return Places(count, binding if others > count else "", others)
@@ -210,19 +213,9 @@ def check_nodes(config: StudyConfig, store: Store, say: Say) -> None:
         return
     shared = Path(config.storage).resolve()
     probes = {node["NodeID"]: shared / f".seen-{uuid.uuid4().hex}" for node in alive}
-    look = ray.remote(num_cpus=0, max_retries=0)(_look)
-    answers = {
-        node: look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-            str(store.folder), store.fingerprint, str(probe), config.resources.node_folder
-        )
-        for node, probe in probes.items()
-    }
+    asked = {node: (str(store.folder), store.fingerprint, str(probe), config.resources.node_folder) for node, probe in probes.items()}
     problems = []
-    for node, answer in answers.items():
-        try:
-            found = ray.get(answer)
-        except ray.exceptions.RayError as error:
-            found = str(error).strip().splitlines()[-1][:300]
+    for node, found in _ask_nodes(_look, asked).items():
         if not found and not probes[node].exists():
             found = f"what it writes to {shared} is not seen by the driver: the folder is not shared"
         probes[node].unlink(missing_ok=True)
@@ -231,6 +224,34 @@ def check_nodes(config: StudyConfig, store: Store, say: Say) -> None:
     raise_all(problems, heading="Not every node sees what a trial needs. --storage must be a folder that all nodes share")
     copied = f", and the images are copied to {config.resources.node_folder} on each" if config.resources.node_folder else ""
     say(f"nodes: {', '.join(names[node['NodeID']] for node in alive)}; all see {shared}{copied}")
+
+
+def free_on_nodes(folder: str) -> dict[str, int]:
+    """Return the free bytes where a folder stands, or would, on each node's own disk, by the node's name."""
+    names = node_names()
+    answers = _ask_nodes(_free_bytes, {node["NodeID"]: (folder,) for node in _alive()})
+    return {names[node]: answer for node, answer in answers.items() if isinstance(answer, int)}
+
+
+def _ask_nodes(question: Callable[..., Any], asked: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+    """Ask each node, by Ray's id of it, all at once; an answer is what the function returned there, or why it did not."""
+    remote = ray.remote(num_cpus=0, max_retries=0)(question)
+    waiting = {
+        node: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(*arguments)
+        for node, arguments in asked.items()
+    }
+    answers: dict[str, Any] = {}
+    for node, answer in waiting.items():
+        try:
+            answers[node] = ray.get(answer)
+        except ray.exceptions.RayError as error:
+            answers[node] = str(error).strip().splitlines()[-1][:300]
+    return answers
+
+
+def _free_bytes(folder: str) -> int:
+    path = Path(folder)
+    return shutil.disk_usage(next(one for one in (path, *path.parents) if one.exists())).free
 
 
 def _look(folder: str, fingerprint: str, probe: str, node_folder: str | None) -> str:
@@ -250,9 +271,20 @@ def _look(folder: str, fingerprint: str, probe: str, node_folder: str | None) ->
 
 
 def _measure(task: TrialTask) -> dict[str, float] | None:
-    from study.trial.device import measure_share
+    from study.trial.timing import measure_share
 
     return measure_share(task)
+
+
+def _room(node: Mapping[str, float], needed: Mapping[str, float]) -> int:
+    """Return how many trials a node holds at once."""
+    return min(int(node.get(name, 0) / need + 1e-9) for name, need in needed.items())
+
+
+def _variables_of_job() -> set[str]:
+    """Return the environment variables that were given with the submission of this job, if it is one."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return set((job.get("runtime_env") or {}).get("env_vars") or {})
 
 
 def _alive() -> list[dict[str, Any]]:

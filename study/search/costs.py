@@ -44,7 +44,7 @@ class Costs:
     raw_s, prepare_s, reference_s, deconvolution_s : seconds for each field.
     start_s, worker_s : of the program and of a worker, until the first step.
     prepared : whether the study's images are there already.
-    most_on_a_node, node_memory : trials on one node at once, and the bytes of memory that the smallest node has for them.
+    rooms : for each node that holds trials, how many at once, and its bytes of memory for them.
     """
 
     config: StudyConfig
@@ -58,8 +58,7 @@ class Costs:
     reference_s: float
     deconvolution_s: float
     prepared: bool
-    most_on_a_node: int
-    node_memory: float
+    rooms: list[tuple[int, float]]
 
     @property
     def memory_bytes(self) -> int:

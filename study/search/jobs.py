@@ -100,12 +100,15 @@ class TrialActor(tune.Trainable):
         """Read nothing: `run_trial` finds the trial's checkpoint by itself."""
 
     def _start(self, config: dict[str, Any]) -> None:
-        from study.trial.training import run_trial  # here, not above: the driver needs no TensorFlow
+        from study.trial.device import describe_device, limit_gpu_memory
+        from study.trial.training import limit_threads, run_trial  # here, not above: the driver needs no TensorFlow
 
         self._epoch = 0
         task = TrialTask(**Job.of(config).task)
+        limit_threads(task.threads)
         self._place = {
-            "node": ray.get_runtime_context().get_node_id(), "gpus": ray.get_gpu_ids(), "gpu_share": task.gpu_share, "pid": os.getpid(),
+            "node": ray.get_runtime_context().get_node_id(), "gpus": ray.get_gpu_ids(), "gpu_share": task.gpu_share,
+            "gpu_limit_mib": limit_gpu_memory(task.gpu_share), "pid": os.getpid(), **describe_device(),
         }  # fmt: skip
         self._reports = run_trial(task)
 

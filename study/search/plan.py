@@ -22,7 +22,7 @@ from study.data.prepare import prepare
 from study.data.splits import Split, split_by_well
 from study.data.store import Store
 from study.search.budget import Work, expected_course
-from study.search.cluster import connect, describe_places, least_memory, most_on_a_node, share_gpus, trials_at_once
+from study.search.cluster import check_nodes, connect, describe_places, free_on_nodes, node_rooms, share_gpus, trials_at_once
 from study.search.confirm import confirm_jobs
 from study.search.costs import Costs, TrialTime, key_of, measure_networks, time_deconvolutions, training_size
 from study.search.examine import TIMED_ROUNDS
@@ -105,6 +105,8 @@ def make_plan(config: StudyConfig, say: Say) -> Plan:
         began = time.perf_counter()
         connect(say)
         connect_s = time.perf_counter() - began
+        near, config = config.resources.node_folder, replace(config, resources=replace(config.resources, node_folder=None))
+        check_nodes(config, store, say)
         config = share_gpus(config, largest_baseline(config, store, Split([0], [1], [1])), say)
         say(describe_places(config.resources))
         searched, confirmed = _jobs(config, store, counts, scratch)
@@ -115,9 +117,10 @@ def make_plan(config: StudyConfig, say: Say) -> Plan:
         costs = Costs(
             config, jobs, profiles, levels=len(store.levels), raw_s=raw_s, prepare_s=prepare_s, start_s=IMPORT_S + connect_s, worker_s=worker_s,
             reference_s=reference_s, deconvolution_s=time_deconvolutions(config, store), prepared=is_prepared(config),
-            most_on_a_node=most_on_a_node(config.resources), node_memory=least_memory(),
+            rooms=node_rooms(config.resources),
         )  # fmt: skip
-        return _reckon(config, counts, store, searched, confirmed, costs, trials_at_once(config.resources))
+        copies = free_on_nodes(near) if near else {}
+        return _reckon(config, counts, store, searched, confirmed, costs, trials_at_once(config.resources), copies)
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
@@ -184,9 +187,16 @@ def _point(label: str, point: dict[str, Any], *, baseline: bool) -> dict[str, An
 
 
 def _reckon(
-    config: StudyConfig, counts: Counts, store: Store, searched: list[Job], confirmed: list[Job], costs: Costs, places: int
+    config: StudyConfig,
+    counts: Counts,
+    store: Store,
+    searched: list[Job],
+    confirmed: list[Job],
+    costs: Costs,
+    places: int,
+    copies: dict[str, int],
 ) -> Plan:
-    """Add up what every part takes, and hold it against the disk and the nodes."""
+    """Add up what every part takes, and hold it against the disk and the nodes; `copies`: free bytes on nodes that will copy the images."""
     work, sides = Work(config, store), counts.split
     expected = [costs.trial_s(job, work) for job in searched]
     last = [costs.trial_s(job, work, seconds=config.confirm.seconds) for job in confirmed]
@@ -214,7 +224,8 @@ def _reckon(
     gpus = config.resources.gpus_per_trial
     gpu_hours = 0.0 if gpus == "auto" else gpus * sum(one for one, _ in expected + last) / 3600
     disk = _disk_bytes(config, counts, searched + confirmed, costs)
-    problems = list(_misfits(config, disk, costs))
+    problems = list(_misfits(config, disk, costs, copies, _image_bytes(config, counts)))
+    most = max(count for count, _ in costs.rooms)
     lines = [
         f"images        {counts.fields} fields at {counts.levels} levels: {len(sides.train)} train, {len(sides.validation)} validation, {len(sides.test)} test"
         + ("; prepared already" if costs.prepared else ""),
@@ -227,7 +238,7 @@ def _reckon(
         + (f"; {gpu_hours:.1f} GPU hours" if gpu_hours else "; no GPU")
         + (f"; {format_duration(unstopped)} if no trial were stopped early" if unstopped > 1.02 * sum(parts.values()) else ""),
         f"disk          {_gib(disk)} in {Path(config.storage).resolve()}, where {_gib(shutil.disk_usage(Path(config.storage)).free)} are free",
-        f"memory        {_gib(costs.memory_bytes)} for the largest trial, {_gib(costs.memory_bytes * costs.most_on_a_node)} for {costs.most_on_a_node} on a node",
+        f"memory        {_gib(costs.memory_bytes)} for the largest trial, {_gib(costs.memory_bytes * most)} for {most} on a node",
         "fits          " + ("yes" if not problems else "no: " + "; ".join(problems)),
     ]
     return Plan(parts, unstopped, gpu_hours, lines, problems)
@@ -285,24 +296,30 @@ def _questions(config: StudyConfig, counts: Counts, confirmed: list[Job], costs:
             yield 2 * len(counts.split.test) * min(shown, counts.levels) * image_s
 
 
+def _image_bytes(config: StudyConfig, counts: Counts) -> int:
+    return 2 * counts.fields * counts.levels * sum(grid.size**2 for grid in set(grids_of(config, config.dataset)))
+
+
 def _disk_bytes(config: StudyConfig, counts: Counts, jobs: list[Job], costs: Costs) -> int:
-    grids = set(grids_of(config, config.dataset))
-    images = 0 if costs.prepared else 2 * counts.fields * counts.levels * sum(grid.size**2 for grid in grids)
+    images = 0 if costs.prepared else _image_bytes(config, counts)
     weights = sum(4 * costs.profile(job).parameters * (1 + CHECKPOINT_ARRAYS) for job in jobs)
     scores = sum(len(job.task["judge"]) * counts.levels * LEDGER_BYTES_AN_IMAGE for job in jobs)
     return int(images + weights + scores + REPORT_BYTES)
 
 
-def _misfits(config: StudyConfig, disk: int, costs: Costs) -> Iterator[str]:
+def _misfits(config: StudyConfig, disk: int, costs: Costs, copies: dict[str, int], copy: int) -> Iterator[str]:
     free = shutil.disk_usage(Path(config.storage)).free
     if disk > free:
         yield f"it needs {_gib(disk)} of disk, {_gib(free)} are free in {Path(config.storage).resolve()}"
-    needed = costs.memory_bytes * costs.most_on_a_node
-    if needed > costs.node_memory:
-        yield (
-            f"{costs.most_on_a_node} trials on a node need {_gib(needed)} of memory, the smallest has {_gib(costs.node_memory)} for them: give each more "
-            "resources.cpus_per_trial, so that fewer run at once"
-        )
+    for node, left in copies.items():
+        if copy > left:
+            yield f"the copy of the images on node {node} needs {_gib(copy)} of disk, {_gib(left)} are free in resources.node_folder"
+    for count, memory in set(costs.rooms):
+        if costs.memory_bytes * count > memory:
+            yield (
+                f"{count} trials on a node need {_gib(costs.memory_bytes * count)} of memory, it has {_gib(memory)} for them: give each more "
+                "resources.cpus_per_trial, so that fewer run at once"
+            )
 
 
 def _gib(size: float) -> str:

@@ -45,6 +45,7 @@ class Progress:
         self._did: dict[tuple[int, int], float] = {}
         self._left: dict[tuple[int, int], float] = {}
         self._best: tuple[float, str] | None = None
+        self._told: set[str] = set()
 
     def epoch_done(self, job: Job, epoch: int) -> None:
         """Count an epoch, and say how far the phase is if nothing was said for a while."""
@@ -57,6 +58,12 @@ class Progress:
         self._did[place] = done - self._begun[place]
         if time.monotonic() - self._said > SAY_EVERY_S:
             self._report(f"{self._epochs_done} epochs trained")
+
+    def say_once(self, line: str) -> None:
+        """Print a line that is not printed again."""
+        if line not in self._told:
+            self._told.add(line)
+            self._say(line)
 
     def trial_done(self, job: Job, outcome: str, score: float | None) -> None:
         """Count a trial and say how it ended."""
@@ -111,6 +118,10 @@ class LedgerCallback(Callback):
         if "failure" in result:
             return
         place = result["place"] | {"node": self._nodes.get(result["place"]["node"], result["place"]["node"])}
+        if 0 < (place["gpu_share"] or 0) < 1 and place["gpu_limit_mib"] is None:
+            self._progress.say_once(
+                f"node {place['node']}: trials share a GPU whose memory is not bounded, for nvidia-smi does not tell how large it is"
+            )
         self._ledger.append("placed", **job.key, **place)
         self._ledger.append(
             "epoch", **job.key, epoch=result["epoch"], metrics=result["metrics"], cost=result["cost"], objective=result[OBJECTIVE]

@@ -22,6 +22,7 @@ from study.data.store import Grid, Store
 from study.files import new_file
 from study.record.ledger import FORMAT
 from study.search.recording import Say
+from study.trial.device import processor_name
 
 PACKAGES = ("ray", "tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "numpy", "opencv-python-headless", "scikit-image")
 
@@ -109,22 +110,13 @@ def describe_images(store: Store, sides: dict[str, list[int]]) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _processor() -> str:
-    """Return the name of the processor, as Linux knows it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
 def describe_environment() -> dict[str, Any]:
     """Return what the program runs on: command, versions, commit, processors, backend."""
     return {
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cpus": os.cpu_count(),
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
         "packages": {name: _version(name) for name in PACKAGES},

@@ -1,21 +1,16 @@
-"""The GPU of a trial: keeping the process to its share of the memory, and measuring how much of it a trial takes."""
+"""The device of a trial: what it is, keeping the process to its share of a GPU's memory, and how much of it is used."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import platform
 import subprocess
-import threading
-import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import keras
-
-from study.trial.task import TrialTask
-
 CONTEXT_MIB = 600  # what CUDA itself takes for each process, outside the framework's account
-SAMPLED_EVERY_S = 0.2
-LEAST_MEASURED_S = 5.0
 
 
 def limit_gpu_memory(share: float | None) -> int | None:
@@ -30,49 +25,44 @@ def limit_gpu_memory(share: float | None) -> int | None:
     """
     if share is None or not 0 < share < 1:
         return None
-    limit = _limits[keras.backend.backend()]
-    total = _gpu_total_mib()
+    total = gpu_total_mib()
     mib = None if total is None else max(1, int(total * share) - CONTEXT_MIB)
-    limit(share, mib)
+    _limits[_backend()](mib, share if total is None or mib is None else mib / total)
     return mib
 
 
-def measure_share(task: TrialTask) -> dict[str, float] | None:
-    """Train some steps of a task on a GPU of its own, and say what they took of it.
-
-    Returns
-    -------
-    dict or None
-        ``bytes`` of memory at most, the GPU's ``total_bytes``, and ``busy``, the share of the time in which it computed; None where there
-        is no GPU that can be measured.
-    """
-    from study.trial.timing import time_steps
-
-    total = _gpu_total_mib()
-    if total is None:
-        return None
-    busy: list[float] = []
-    ended = threading.Event()
-
-    def sample() -> None:
-        while not ended.wait(SAMPLED_EVERY_S):
-            percent = _ask("utilization.gpu")
-            if percent is not None:
-                busy.append(percent / 100)
-
-    time_steps(task)  # the first compiles
-    sampler = threading.Thread(target=sample, daemon=True)
-    sampler.start()
-    began = time.monotonic()
-    while time.monotonic() - began < LEAST_MEASURED_S:
-        time_steps(task)
-    ended.set()
-    sampler.join()
-    peak = _peaks[keras.backend.backend()]()
-    return {"bytes": float(peak), "total_bytes": float(total * 2**20), "busy": sum(busy) / len(busy) if busy else 1.0}
+def describe_device() -> dict[str, str]:
+    """Return the processor, the GPU with its driver's version (empty without one), and the backend of this process with its own."""
+    gpu = _ask("name,driver_version") or ""
+    return {"processor": processor_name(), "gpu": gpu, "backend": f"{_backend()} {importlib.metadata.version(_backend())}"}
 
 
-def _limit_tensorflow(share: float, mib: int | None) -> None:
+def processor_name() -> str:
+    """Return the name of the processor, as Linux knows it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def gpu_total_mib() -> int | None:
+    """Return the memory of the GPU that this process may see; None where there is none, or its driver does not answer."""
+    return _ask_number("memory.total")
+
+
+def gpu_busy() -> float | None:
+    """Return the share of the time in which that GPU computed just now."""
+    percent = _ask_number("utilization.gpu")
+    return None if percent is None else percent / 100
+
+
+def gpu_peak_bytes() -> int:
+    """Return the memory of the GPU that this process's arrays took at most."""
+    return int(_peaks[_backend()]())
+
+
+def _limit_tensorflow(mib: int | None, fraction: float) -> None:
     import tensorflow as tf
 
     for gpu in tf.config.list_physical_devices("GPU"):
@@ -80,16 +70,16 @@ def _limit_tensorflow(share: float, mib: int | None) -> None:
             tf.config.set_logical_device_configuration(gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=mib)])
 
 
-def _limit_jax(share: float, mib: int | None) -> None:
+def _limit_jax(mib: int | None, fraction: float) -> None:
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{share:.4f}"  # read when the first operation runs
+    os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{fraction:.4f}"  # read when the first operation runs
 
 
-def _limit_torch(share: float, mib: int | None) -> None:
+def _limit_torch(mib: int | None, fraction: float) -> None:
     import torch
 
     if torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(share)
+        torch.cuda.set_per_process_memory_fraction(fraction)
 
 
 def _peak_tensorflow() -> int:
@@ -110,25 +100,34 @@ def _peak_torch() -> int:
     return int(torch.cuda.max_memory_allocated())
 
 
-def _gpu_total_mib() -> int | None:
-    total = _ask("memory.total")
-    return None if total is None else int(total)
+def _ask_number(quantity: str) -> int | None:
+    answer = _ask(quantity)
+    try:
+        return None if answer is None else int(float(answer))
+    except ValueError:
+        return None
 
 
-def _ask(quantity: str) -> float | None:
+def _ask(quantities: str) -> str | None:
     """Return what the driver says of the first GPU that this process may see; None without one."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible == "":
         return None
-    command = ["nvidia-smi", f"--query-gpu={quantity}", "--format=csv,noheader,nounits"]
+    command = ["nvidia-smi", f"--query-gpu={quantities}", "--format=csv,noheader,nounits"]
     if visible:
         command += ["-i", visible.split(",")[0]]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-        return float(answer.stdout.splitlines()[0]) if answer.returncode == 0 else None
-    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
+    except (OSError, subprocess.TimeoutExpired):
         return None
+    return answer.stdout.splitlines()[0].strip() if answer.returncode == 0 and answer.stdout.strip() else None
 
 
-_limits: dict[str, Callable[[float, int | None], None]] = {"tensorflow": _limit_tensorflow, "jax": _limit_jax, "torch": _limit_torch}
+def _backend() -> str:
+    import keras  # here, not above: the driver asks for the processor's name alone
+
+    return str(keras.backend.backend())
+
+
+_limits: dict[str, Callable[[int | None, float], None]] = {"tensorflow": _limit_tensorflow, "jax": _limit_jax, "torch": _limit_torch}
 _peaks: dict[str, Callable[[], Any]] = {"tensorflow": _peak_tensorflow, "jax": _peak_jax, "torch": _peak_torch}

@@ -1,8 +1,9 @@
-"""How long a configuration takes on this device: what budgets in seconds, and plans, rest on."""
+"""What a configuration takes of this device, in time and memory: what budgets in seconds, plans, and shares of a GPU rest on."""
 
 from __future__ import annotations
 
 import resource
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import keras
 
 from study.data.store import Store, open_store
-from study.trial.device import limit_gpu_memory
+from study.trial.device import gpu_busy, gpu_peak_bytes, gpu_total_mib, limit_gpu_memory
 from study.trial.evaluation import rung_score, score_model
 from study.trial.task import TrialTask
 from study.trial.training import compile_model, epoch_batches, limit_threads, restorer
@@ -18,6 +19,9 @@ from study.trial.training import compile_model, epoch_batches, limit_threads, re
 WARM_UP_STEPS = 5
 STEPS = 20
 PLANNED_STEPS = 8  # of a plan, which measures several configurations
+MEASURED_STEPS = 100  # between two looks at the clock, while the use of a GPU is measured
+MEASURED_S = 5.0
+SAMPLED_EVERY_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,38 @@ def profile_trial(task: TrialTask) -> Profile:
     image_s = (time.perf_counter() - began) / len(store.levels)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Profile(setup_s, step_s, rung_s, image_s, int(model.count_params()), memory)
+
+
+def measure_share(task: TrialTask) -> dict[str, float] | None:
+    """Train some steps of a task on a GPU of its own, and say what they took of it; building and tracing the network do not count.
+
+    Returns
+    -------
+    dict or None
+        ``bytes`` of memory at most, the GPU's ``total_bytes``, and ``busy``, the share of the time in which it computed; None where there
+        is no GPU that can be measured.
+    """
+    total = gpu_total_mib()
+    if total is None:
+        return None
+    model, batches, _ = _begin(task)
+    _time_steps(model, batches, MEASURED_STEPS)  # the first traces and compiles
+    busy: list[float] = []
+    ended = threading.Event()
+
+    def sample() -> None:
+        while not ended.wait(SAMPLED_EVERY_S):
+            if (share := gpu_busy()) is not None:
+                busy.append(share)
+
+    sampler = threading.Thread(target=sample, daemon=True)
+    sampler.start()
+    began = time.monotonic()
+    while time.monotonic() - began < MEASURED_S:
+        _time_steps(model, batches, MEASURED_STEPS)
+    ended.set()
+    sampler.join()
+    return {"bytes": float(gpu_peak_bytes()), "total_bytes": float(total * 2**20), "busy": sum(busy) / len(busy) if busy else 1.0}
 
 
 def _begin(task: TrialTask) -> tuple[keras.Model, Any, Store]:

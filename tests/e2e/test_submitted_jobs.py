@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -28,10 +29,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
         yield running
 
 
-def submit(cluster: RayCluster, *arguments: str, number: str) -> list[str]:
+def submit(cluster: RayCluster, *arguments: str, number: str, variables: dict[str, str] | None = None) -> list[str]:
+    given = ["--runtime-env-json", json.dumps({"env_vars": variables})] if variables else []
     return [
         str(Path(sys.executable).parent / "ray"), "job", "submit", "--address", cluster.jobs, "--submission-id", number,
-        "--working-dir", str(ROOT), "--", "python", "study/run.py", *arguments,
+        *given, "--working-dir", str(ROOT), "--", "python", "study/run.py", *arguments,
     ]  # fmt: skip
 
 
@@ -52,7 +54,8 @@ def test_a_submitted_study_runs_on_all_nodes_and_leaves_its_report_and_runs(clus
     options = ["--config", "smoke", "--name", "spread", "--storage", str(tmp_path), "--dataset.root", str(raw_folder), *SMALL]
     near = ["--resources.node_folder", str(tmp_path / "near")]
     with mlflow_server(tmp_path / "server") as (uri, server):
-        command = submit(cluster, *options, *near, "--record.mlflow", uri, number="spread")
+        variables = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}  # which the study would set itself
+        command = submit(cluster, *options, *near, "--record.mlflow", uri, number="spread", variables=variables)
         with started(command, log, environment=cluster.environment, folder=tmp_path) as job:
             wait_for('"event":"epoch"', tmp_path / "studies" / "spread" / "ledger.jsonl")
             family = cluster.processes()
@@ -91,7 +94,10 @@ def test_a_submission_without_the_token_is_refused(cluster: RayCluster, tmp_path
 def test_a_job_that_is_stopped_goes_on_with_a_second_one(cluster: RayCluster, raw_folder: Path, tmp_path: Path) -> None:
     folder, log = tmp_path / "studies" / "halted", tmp_path / "first.log"
     options = ["--config", "smoke", "--name", "halted", "--storage", str(tmp_path), "--dataset.root", str(raw_folder), *SMALL]
-    with started(submit(cluster, *options, number="first"), log, environment=cluster.environment, folder=tmp_path) as job:
+    patience = {"RAY_JOB_STOP_WAIT_TIME_S": "60"}
+    with started(
+        submit(cluster, *options, number="first", variables=patience), log, environment=cluster.environment, folder=tmp_path
+    ) as job:
         wait_for('"event":"epoch"', folder / "ledger.jsonl")
         ray(cluster, "stop", "first")
         job.wait(300)
@@ -129,8 +135,12 @@ def test_shares_of_gpus_are_placed_together_and_told_to_each_process(raw_folder:
     log = tmp_path / "job.log"
     options = ["--config", "smoke", "--name", "packed", "--storage", str(tmp_path), "--dataset.root", str(raw_folder), *SMALL]
     options += ["--search.trials", "6", "--search.scheduler", "none", "--resources.gpus_per_trial", "0.25"]
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "nvidia-smi").write_text('#!/bin/sh\ncase "$1" in *memory.total*) echo 40960;; *name*) echo "a GPU, 1.2.3";; esac\n')
+    (programs / "nvidia-smi").chmod(0o755)
     with (
-        ray_cluster(tmp_path / "cluster", head=(8, 2)) as cluster,  # GPUs that Ray counts; there is none
+        ray_cluster(tmp_path / "cluster", head=(8, 2), programs=programs) as cluster,  # GPUs that Ray counts; there is none
         started(submit(cluster, *options, number="packed"), log, environment=cluster.environment, folder=tmp_path) as job,
     ):
         assert job.wait(900) == 0, log.read_text()
@@ -142,3 +152,5 @@ def test_shares_of_gpus_are_placed_together_and_told_to_each_process(raw_folder:
     assert len({event["pid"] for event in placed}) == 8
     assert sorted(event["gpus"][0] for event in placed) == [0, 0, 0, 0, 1, 1, 1, 1]
     assert {event["gpu_share"] for event in placed} == {0.25}
+    assert {event["gpu_limit_mib"] for event in placed} == {40960 // 4 - 600}  # its share, less what CUDA itself takes
+    assert {event["gpu"] for event in placed} == {"a GPU, 1.2.3"}

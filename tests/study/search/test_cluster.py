@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from study.config import ResourcesConfig
+from study.data.store import Store
 from study.errors import StudyError
 from study.search import cluster
 from study.search.cluster import MARGIN, Places, choose_share, count_places
@@ -34,6 +37,35 @@ def test_the_resource_that_binds_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 3.0, "GPU": 2.0}}, {"Alive": False}])
     said = cluster.describe_places(ResourcesConfig(cpus_per_trial=1, gpus_per_trial=0.25))
     assert said == "3 trials at once, 1 CPU and 0.25 GPUs each; the CPUs bind: the GPUs would hold 8"
+
+
+def test_gpus_that_nobody_asks_for_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 2.0}}])
+    assert "2 GPUs of the cluster idle: set resources.gpus_per_trial" in cluster.describe_places(ResourcesConfig(cpus_per_trial=1))
+
+
+def test_memory_is_that_of_the_nodes_that_hold_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    head, worker = {"CPU": 0.0, "memory": 2.0 * GIB}, {"CPU": 8.0, "memory": 30.0 * GIB}
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in (head, worker)])
+    assert cluster.node_rooms(ResourcesConfig(cpus_per_trial=2)) == [(4, 30.0 * GIB)]
+
+
+def test_what_was_given_with_a_submission_is_not_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
+    assert cluster._variables_of_job() == set()
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"runtime_env": {"env_vars": {"KERAS_BACKEND": "jax"}}, "metadata": {}}')
+    assert cluster._variables_of_job() == {"KERAS_BACKEND"}
+
+
+def test_a_node_says_what_it_does_not_see(store: Store, tmp_path: Path) -> None:
+    folder, mark, probe = str(store.folder), store.fingerprint, tmp_path / "seen"
+    assert cluster._look(folder, mark, str(probe), None) == ""
+    assert probe.exists()
+    assert str(tmp_path / "away") in cluster._look(str(tmp_path / "away"), mark, str(probe), None)
+    assert "others than those" in cluster._look(folder, "0" * 64, str(probe), None)
+    assert "does not see" in cluster._look(folder, mark, str(tmp_path / "storage" / "seen"), None)
+    (tmp_path / "file").touch()
+    assert "resources.node_folder" in cluster._look(folder, mark, str(probe), str(tmp_path / "file" / "near"))
 
 
 @pytest.mark.parametrize(

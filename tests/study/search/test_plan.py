@@ -70,5 +70,5 @@ def test_a_network_that_was_not_measured_lies_between_those_that_were(store: Sto
 def make_costs(config: StudyConfig, jobs: dict[str, Job], profiles: dict[str, Profile], *, levels: int) -> Costs:
     return Costs(
         config, jobs, profiles, levels=levels, raw_s=0, prepare_s=0, start_s=0, worker_s=0, reference_s=0, deconvolution_s=0, prepared=True,
-        most_on_a_node=1, node_memory=1e12,
+        rooms=[(1, 1e12)],
     )  # fmt: skip

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import keras
 import pytest
 
-from study.trial import device
+from study.trial import device, timing
+from study.trial.task import TrialTask
 
 TOTAL_MIB = 40_960
 
@@ -36,14 +40,37 @@ def test_tensorflow_is_kept_to_the_share(gpu: Path, monkeypatch: pytest.MonkeyPa
     assert "-i 3" in (gpu / "asked").read_text()
 
 
-def test_jax_is_kept_to_the_share() -> None:
-    code = (
-        "import os; from study.trial.device import _limits; _limits['jax'](0.25, None); print(os.environ['XLA_PYTHON_CLIENT_MEM_FRACTION'])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    )
-    assert float(done.stdout.split()[-1]) == 0.25
+def test_jax_and_torch_leave_cuda_its_part_too(gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    cuda = SimpleNamespace(is_available=lambda: True, set_per_process_memory_fraction=told.append)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))  # type: ignore[arg-type]
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", "")
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "")
+    for backend in ("torch", "jax"):
+        monkeypatch.setattr(keras.backend, "backend", lambda name=backend: name)
+        assert device.limit_gpu_memory(0.25) == 10_240 - 600
+    expected = (10_240 - 600) / TOTAL_MIB
+    assert told == [expected]
+    assert float(os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"]) == pytest.approx(expected, abs=1e-4)
+    assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+
+
+def test_the_use_of_a_gpu_is_measured_while_it_trains_and_not_while_the_network_is_built(
+    gpu: Path, make_task: Callable[..., TrialTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[float] = []
+    compile_model = timing.compile_model
+
+    def slow(*arguments: Any) -> keras.Model:
+        built.append(0)
+        return compile_model(*arguments)
+
+    monkeypatch.setattr(timing, "compile_model", slow)
+    monkeypatch.setattr(timing, "gpu_peak_bytes", lambda: 3 * 2**30)
+    monkeypatch.setattr(timing, "MEASURED_S", 1.0)
+    found = timing.measure_share(make_task())
+    assert found == {"bytes": 3.0 * 2**30, "total_bytes": float(TOTAL_MIB * 2**20), "busy": pytest.approx(0.37)}
+    assert len(built) == 1
 
 
 @pytest.mark.parametrize("share", [None, 0.0, 1.0, 2.0])
