@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +14,12 @@ from analysis.statistics import Estimate, estimate, holm, judge
 from study.errors import StudyError
 from study.record.ledger import AT_SIZE, CEILING, NO_CURVES
 
+COSTS = {  # column -> its title, and how a number is written
+    "parameters": ("parameters", "{:,.0f}"),
+    "gflop": ("GFLOP an image", "{:.3g}"),
+    "latency_ms": ("ms an image", "{:.1f}"),
+    "training_seconds": ("training (s)", "{:.0f}"),
+}
 PAPER = {"epochs": 50, "batch_size": 16, "resize": "paper", "wells": 384, "fields": 768, "planes": 34}
 
 
@@ -100,7 +107,7 @@ def ranking(study: Study) -> pd.DataFrame:
     -------
     pandas.DataFrame
         label, role (winner, candidate, baseline, reference), trial, seeds, ssim, psnr, nrmse, mse (means over seeds,
-        fields and defocused levels, on the common grid), parameters, training_seconds.
+        fields and defocused levels, on the common grid), and means of what each run cost, see `COSTS`.
     """
     phase, best = final_phase(study), winner(study)
     judged_on = "test" if phase == "confirm" else "validation"
@@ -108,7 +115,7 @@ def ranking(study: Study) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for trial, runs in done.groupby("trial"):
         role = "baseline" if runs["baseline"].iloc[0] else "winner" if trial == best else "candidate"
-        means = runs[["ssim", "psnr", "nrmse", "mse", "parameters", "training_seconds"]].mean()
+        means = runs[["ssim", "psnr", "nrmse", "mse", *(cost for cost in COSTS if cost in runs)]].mean()
         rows.append({"label": runs["label"].iloc[0], "role": role, "trial": trial, "seeds": len(runs), **means})
     shown = study.references[(study.references["judged_on"] == judged_on) & ~study.references["label"].str.startswith(NO_CURVES)]
     for _, row in shown.iterrows():
@@ -117,27 +124,22 @@ def ranking(study: Study) -> pd.DataFrame:
     return table.sort_values("ssim", ascending=False, ignore_index=True) if len(table) else table
 
 
-def front(study: Study, *, cost: str) -> pd.DataFrame:
-    """Return the finished trials of the search with what they cost, and which no other is both better and cheaper than.
+def front(study: Study, *, costs: Sequence[str]) -> pd.DataFrame:
+    """Return the finished trials of the search with what they cost, the best first, and which of them are on the Pareto front: no other is
+    as good and as cheap in everything and better or cheaper in something.
 
     Returns
     -------
     pandas.DataFrame
-        label, baseline, the cost, objective, on_front.
+        label, baseline, objective, the costs, on_front.
     """
-    trials = study.trials
-    if cost not in trials or "objective" not in trials:
-        return pd.DataFrame(columns=["label", "baseline", cost, "objective", "on_front"])
-    done = trials[(trials["phase"] == "search") & (trials["status"] == "finished")][["label", "baseline", cost, "objective"]].copy()
-    done["on_front"] = [
-        not (
-            (done["objective"] >= row["objective"])
-            & (done[cost] <= row[cost])
-            & ((done["objective"] > row["objective"]) | (done[cost] < row[cost]))
-        ).any()
-        for _, row in done.iterrows()
-    ]
-    return done
+    trials, columns = study.trials, ["label", "baseline", "objective", *costs]
+    if not set(columns) <= set(trials):
+        return pd.DataFrame(columns=[*columns, "on_front"])
+    done = trials[(trials["phase"] == "search") & (trials["status"] == "finished")][columns].copy()
+    goals = done[["objective", *costs]].to_numpy(float) * [-1, *[1] * len(costs)]  # all to be small
+    done["on_front"] = [not ((goals <= goal).all(axis=1) & (goals < goal).any(axis=1)).any() for goal in goals]
+    return done.sort_values("objective", ascending=False, ignore_index=True)
 
 
 def ceilings(study: Study) -> pd.DataFrame:

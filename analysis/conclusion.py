@@ -8,6 +8,7 @@ from pathlib import Path
 from analysis.compare import best_run, differences, ranking
 from analysis.load import Study, anything_finished, load_study
 from analysis.report import write_report
+from analysis.search_report import front_text
 from study.record.outcome import CHAMPION, KeptModel, Outcome
 
 
@@ -37,7 +38,11 @@ def conclude(folder: Path, run: int | None = None) -> Outcome:
         if found.candidate == tags.get("winner"):
             tags |= {"verdict": found.verdict, "baseline": found.baseline}
             metrics |= {"difference": found.mean, "difference_low": found.low, "difference_high": found.high, "p": found.p}
-    return Outcome(tags, metrics, [write_report(study)], _models(study, tags.get("winner")))
+    artifacts = [write_report(study)]
+    if text := front_text(study):
+        tags["front"] = text
+        artifacts += [study.folder / "tables" / "front.csv", *sorted((study.folder / "figures").glob("front-*.png"))]
+    return Outcome(tags, metrics, artifacts, _models(study, tags.get("winner")))
 
 
 def _models(study: Study, winner: str | None) -> list[KeptModel]:

@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis.figures import COLOURS, METRIC_AXES, MISSING, line_styles, panels
+from analysis.figures import COLOURS, COST_AXES, METRIC_AXES, MISSING, line_styles, objective_title, panels
 from analysis.load import Study
 
 SIDE_PX = 256  # of an image in the report: larger ones are shown smaller
@@ -96,6 +96,39 @@ def search(study: Study, *, name: str) -> str:
     )
     figure.update_yaxes(type="log", autorange="reversed", tickvals=TICKS, ticktext=[f"{value:g}" for value in TICKS])
     return as_html(figure, name)
+
+
+def front(points: pd.DataFrame, *, cost: str, objective: str) -> str:
+    """Draw quality against a cost, as `analysis.figures.front_figure` does, with each trial's name under the pointer."""
+    missing = "ssim" in objective
+    values = 1 - points["objective"] if missing else points["objective"]
+    points, figure = points.assign(value=values), go.Figure()
+    best, searched, baselines = (
+        points[points["on_front"]].sort_values(cost), points[~points["baseline"]], points[points["baseline"]],
+    )  # fmt: skip
+    for rows, name, style in (
+        (searched, "searched trials", {"mode": "markers", "marker": {"color": "#AAAAAA", "size": 7}}),
+        (best, "front", {"mode": "lines+markers", "line": {"color": COLOURS[2], "shape": "hv"}}),
+        *((baselines[baselines["label"] == label], label, {"mode": "markers", "marker": {"symbol": "diamond", "size": 11, "color": colour}})
+          for label, colour in zip(baselines["label"], COLOURS, strict=False)),
+    ):  # fmt: skip
+        figure.add_trace(
+            go.Scatter(
+                x=rows[cost].tolist(), y=rows["value"].tolist(), name=name, text=rows["label"].tolist(), customdata=rows["objective"].tolist(),
+                hovertemplate=f"%{{text}}<br>{cost} %{{x:,.4g}}<br>{objective} %{{customdata:.4f}}<extra></extra>", **style,
+            )
+        )  # fmt: skip
+    figure.update_layout(
+        template="plotly_white",
+        height=400,
+        margin=MARGIN,
+        xaxis_title=COST_AXES.get(cost, cost),
+        yaxis_title=f"{objective_title(objective)} on validation",
+    )
+    figure.update_xaxes(type="log")
+    if missing:
+        figure.update_yaxes(type="log", autorange="reversed", tickvals=TICKS, ticktext=[f"{value:g}" for value in TICKS])
+    return as_html(figure, f"front-{cost}")
 
 
 def as_html(figure: go.Figure, name: str, *, height: int | None = None) -> str:

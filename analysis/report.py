@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis import html
 from analysis.compare import (
+    COSTS,
     against_each,
     by_level,
     ceilings,
@@ -17,13 +18,14 @@ from analysis.compare import (
     differences,
     final_images,
     final_phase,
+    front,
     ranking,
     what_differs,
     winner,
 )
 from analysis.load import Study, anything_finished, load_study
 from analysis.paper_report import average_text, curve_figures, paper_sections, result_tables
-from analysis.search_report import search_sections
+from analysis.search_report import front_text, optimism_text, search_sections
 from study.errors import StudyError
 from study.files import new_file
 
@@ -75,13 +77,13 @@ def outcome_text(study: Study) -> str:
                 "SSIM": f"{row['ssim']:.4f}",
                 "PSNR dB": f"{row['psnr']:.2f}",
                 **{_level_name(study, level): f"{ssim.loc[label, level]:.3f} / {psnr.loc[label, level]:.2f}" for level in levels},
-                "parameters": "" if pd.isna(row.get("parameters")) else f"{row['parameters']:,.0f}",
-                "seconds": "" if pd.isna(row.get("training_seconds")) else f"{row['training_seconds']:.0f}",
+                **{title: "" if pd.isna(row.get(cost)) else text.format(row[cost]) for cost, (title, text) in COSTS.items()},
             }
         )
     lines = [_setting(study), pd.DataFrame(rows).to_string(index=False), *(_difference_text(study))]
     for _, row in table[table["role"].isin(["winner", "candidate"])].iterrows():
         lines.append(f"{row['label']}: {_hyperparameters(study, row['trial'])}")
+    lines += [text for text in (front_text(study), optimism_text(study)) if text]
     lines += _cautions(study)
     if study.header["config"]["scaled_down"]:
         lines.append("Scaled down: the baselines are smaller than the paper's. No claim may rest on these numbers.")
@@ -149,14 +151,15 @@ def _outcome(study: Study) -> Iterator[str]:
             "PSNR (dB)": table["psnr"].map("{:.2f}".format),
             "NRMSE": table["nrmse"].map("{:.4f}".format),
             "seeds": table["seeds"].map(lambda seeds: str(seeds) if seeds else ""),
-            "parameters": _optional(table, "parameters", "{:,.0f}"),
-            "training (s)": _optional(table, "training_seconds", "{:.0f}"),
+            **{title: _optional(table, cost, text) for cost, (title, text) in COSTS.items()},
             "hyperparameters": [_hyperparameters(study, trial) for trial in table["trial"]],
         }
     )
     yield html.heading("Outcome", "outcome") + html.paragraph(f"{_setting(study)}.")
     yield html.table(shown, classes=list(table["role"])) + html.source(study)
     yield from map(html.paragraph, _difference_text(study))
+    if text := front_text(study):
+        yield html.paragraph(text)
     perfect = ceilings(study)
     if len(perfect):
         yield html.paragraph("The ceiling of each image size: what a perfect restoration of that size scores on the common grid.")
@@ -247,6 +250,8 @@ def _origin(study: Study) -> Iterator[str]:
 
 def _write_tables(study: Study) -> None:
     tables = {"outcome": ranking(study), "images": study.images, "trials": study.trials, "epochs": study.epochs, **result_tables(study)}
+    if costs := study.header["config"]["search"]["objectives"][1:]:
+        tables["front"] = front(study, costs=costs)
     for name, table in tables.items():
         with new_file(study.folder / "tables" / f"{name}.csv") as path:
             table.to_csv(path, index=False)

@@ -11,7 +11,7 @@ from scipy import stats
 
 from analysis import html, interactive
 from analysis.compare import final_phase, front
-from analysis.figures import front_figure, search_curves
+from analysis.figures import front_figure, objective_name, search_curves
 from analysis.load import Study
 
 MIN_TRIALS = 8  # fewer do not tell what mattered
@@ -76,17 +76,32 @@ def optimism_text(study: Study) -> str:
     """Say how much better the confirmed trials looked at their selection than on the test set."""
     if final_phase(study) != "confirm":
         return ""
+    objective = study.header["config"]["search"]["objectives"][0]
     chosen = study.trials[study.trials["status"] == "finished"]
     search = {row["trial"]: row for _, row in chosen[chosen["phase"] == "search"].iterrows()}
-    confirmed = chosen[chosen["phase"] == "confirm"].groupby("trial")["ssim"].mean()
-    words = [f"{search[trial]['label']} {search[trial]['ssim']:.4f} and {ssim:.4f}" for trial, ssim in confirmed.items() if trial in search]
-    return f"Mean SSIM on validation, where it was selected, and on test, where it was confirmed: {'; '.join(words)}." if words else ""
+    confirmed = chosen[chosen["phase"] == "confirm"].groupby("trial")["objective"].mean()
+    words = [
+        f"{search[trial]['label']} {search[trial]['objective']:.4f} and {score:.4f}"
+        for trial, score in confirmed.items()
+        if trial in search
+    ]
+    title = objective_name(objective)
+    return f"{title} on validation, where it was selected, and on test, where it was confirmed: {'; '.join(words)}." if words else ""
+
+
+def front_text(study: Study) -> str:
+    """Name the trials on the Pareto front of all objectives; empty if there is one objective."""
+    objective, *costs = study.header["config"]["search"]["objectives"]
+    points = front(study, costs=costs)
+    best = points[points["on_front"]] if costs else points.iloc[:0]
+    named = [f"{row['label']} ({', '.join(f'{name} {row[name]:.4g}' for name in ('objective', *costs))})" for _, row in best.iterrows()]
+    return f"Pareto front of {', '.join([objective, *costs])} on validation: {'; '.join(named)}." if named else ""
 
 
 def _front(study: Study) -> Iterator[str]:
     objective, *costs = study.header["config"]["search"]["objectives"]
     for cost in costs or ["parameters"]:
-        points = front(study, cost=cost)
+        points = front(study, costs=[cost])
         if len(points) < 3:
             continue
         best = points[points["on_front"]].sort_values(cost)
@@ -94,7 +109,8 @@ def _front(study: Study) -> Iterator[str]:
             f"Quality against {cost.replace('_', ' ')}: trials that ran to their end, on validation. On the front: "
             f"{', '.join(best['label'])}. No other trial is both better and cheaper."
         )
-        yield html.figure(study, front_figure(points, cost=cost, objective=objective), f"front-{cost}", caption)
+        still = front_figure(points, cost=cost, objective=objective)
+        yield html.figure(study, still, f"front-{cost}", caption, interactive=interactive.front(points, cost=cost, objective=objective))
 
 
 def _what_mattered(study: Study) -> Iterator[str]:

@@ -21,7 +21,8 @@ from study.config import StudyConfig
 from study.errors import StudyError, raise_all
 from study.validation import validate
 
-ALIASES = {"--without-mlflow": ["--record.mlflow", "none"]}
+WITHOUT_MLFLOW = "--without-mlflow"
+ALIASES = {WITHOUT_MLFLOW: ["--record.mlflow", "none"], "--warm-start": ["--search.warm_start"]}
 EXTENDABLE = ("search.trials", "search.searcher", "search.first", "confirm.", "transfer.", "resources.", "record.")
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 
@@ -31,13 +32,16 @@ def configs() -> list[str]:
     return sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
 
 
-def parse(arguments: Sequence[str]) -> StudyConfig:
+def parse(arguments: Sequence[str], *, begun: bool = False) -> StudyConfig:
     """Build a sound configuration from the command line.
 
     Parameters
     ----------
     arguments : sequence of str
-        ``--config NAME|FILE`` (a name from `study/configs` or a YAML file) and any dotted key with its value; ``--without-mlflow``.
+        ``--config NAME|FILE`` (a name from `study/configs` or a YAML file) and any dotted key with its value; ``--without-mlflow``;
+        ``--warm-start STUDY``.
+    begun : bool
+        It is that of a study that has begun: what is needed only to begin one is not asked for.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def parse(arguments: Sequence[str]) -> StudyConfig:
     SystemExit
         After ``--help`` and ``--print_config``.
     """
-    arguments = _with_config_file([word for argument in arguments for word in ALIASES.get(argument, [argument])])
+    arguments = _with_config_file([word for argument in arguments for word in _without_alias(argument)])
     _check_names(arguments)
     try:
         namespace = _parser().parse_args(arguments)
@@ -60,8 +64,16 @@ def parse(arguments: Sequence[str]) -> StudyConfig:
     if not config.name:
         stem = Path(str(namespace.config[-1])).stem if namespace.config else "study"
         config = dataclasses.replace(config, name=f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
-    validate(config)
+    if config.search.warm_start is not None and not begun:
+        earlier = find_study(config.search.warm_start) or Path(config.search.warm_start)
+        config = dataclasses.replace(config, search=dataclasses.replace(config.search, warm_start=str(earlier.resolve())))
+    validate(config, begun=begun)
     return config
+
+
+def find_study(name: str) -> Path | None:
+    """Return the folder of a study that is named by its path, or by its name in results/studies; None if there is none."""
+    return next((path for path in (Path(name), Path("results/studies") / name) if name and (path / "config.yaml").is_file()), None)
 
 
 def parse_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
@@ -70,11 +82,12 @@ def parse_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     Parameters
     ----------
     arguments : sequence of str
-        As for `parse`; or ``--resume STUDY`` alone; or ``--extend STUDY`` and keys that may change: `EXTENDABLE`.
+        As for `parse`; or ``--resume STUDY`` alone; or ``--extend STUDY`` and keys that may change: `EXTENDABLE`. Of these
+        ``search.trials`` is how many more.
     """
     arguments = list(arguments)
-    without = [argument for argument in arguments if argument in ALIASES]
-    arguments = [argument for argument in arguments if argument not in ALIASES]
+    without = [argument for argument in arguments if argument == WITHOUT_MLFLOW]
+    arguments = [argument for argument in arguments if argument != WITHOUT_MLFLOW]
     mode = arguments[0].lstrip("-").partition("=")[0] if arguments else ""
     if mode not in ("resume", "extend") or not arguments[0].startswith("--"):
         for option in ("--resume", "--extend"):
@@ -83,7 +96,7 @@ def parse_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
         return parse([*arguments, *without]), False
     value = arguments[0].partition("=")[2] or (arguments[1] if len(arguments) > 1 else "")
     changes = arguments[1 if "=" in arguments[0] else 2 :]
-    folder = next((path for path in (Path(value), Path("results/studies") / value) if value and (path / "config.yaml").is_file()), None)
+    folder = find_study(value)
     if folder is None:
         raise StudyError(f"--{mode} must name the folder of a study; got {value!r}, which holds no config.yaml")
     folder = folder.resolve()
@@ -95,12 +108,22 @@ def parse_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     fixed = [f"{key} can not change: the trials that are done rest on it" for key in used if not key.startswith(EXTENDABLE)]
     raise_all(fixed, heading=f"A study is extended by {', '.join(name.rstrip('.') for name in EXTENDABLE)}")
     place = ["--storage", str(folder.parents[1]), "--name", folder.name]
-    return parse(["--config", str(folder / "config.yaml"), *place, *changes, *without]), True
+    held = load(folder / "config.yaml")
+    config = parse(["--config", str(folder / "config.yaml"), *place, *changes, *without], begun=True)
+    if "search.trials" in used:
+        total = held.search.trials + config.search.trials
+        config = dataclasses.replace(config, search=dataclasses.replace(config.search, trials=total))
+    return config, True
 
 
 def load(path: Path) -> StudyConfig:
     """Read the resolved configuration that a study left beside its results."""
-    return parse(["--config", str(path)])
+    return parse(["--config", str(path)], begun=True)
+
+
+def _without_alias(argument: str) -> list[str]:
+    name, equals, value = argument.partition("=")
+    return [*ALIASES[name], *([value] if equals else [])] if name in ALIASES else [argument]
 
 
 def _parser() -> ArgumentParser:

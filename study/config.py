@@ -150,7 +150,7 @@ class ConfirmConfig:
 
     Parameters
     ----------
-    best : how many of the searched trials are confirmed; of their Pareto front where costs are searched for too.
+    best : how many of the searched trials are confirmed, of their Pareto front where costs are searched for too; front confirms all of it.
     replicates : seeds of each.
     seconds : train each configuration for so many seconds, to whole epochs by a measured step, instead of `training.epochs`.
     marks : configurations from outside the search to confirm beside it: unet (a residual U-Net), earlier (the winner of
@@ -158,7 +158,7 @@ class ConfirmConfig:
     leak : also train the paper's whole-image network with the paper's own split, within levels, to measure what it leaks.
     """
 
-    best: int = 1
+    best: int | Literal["front"] = 1
     replicates: int = 3
     seconds: float | None = None
     marks: list[Literal["unet", "earlier"]] = field(default_factory=list)
@@ -192,7 +192,8 @@ class EvaluationConfig:
     Parameters
     ----------
     inference : whole (the whole image at once) or stitched (patch by patch, as the paper does).
-    deconvolved_fields : so many test fields are also restored by unsharp mask, Wiener and Richardson-Lucy, told the true blur.
+    deconvolved_fields : so many test fields are also restored by unsharp mask, Wiener and Richardson-Lucy, told the true blur; none of
+        published BBBC006 images, whose blur nobody knows.
     """
 
     inference: Literal["whole", "stitched"] = "whole"

@@ -11,9 +11,9 @@ from study.config import QUALITIES, StudyConfig
 from study.errors import raise_all
 
 
-def validate(config: StudyConfig) -> None:
-    """Raise one `StudyError` that names everything that does not fit together in `config`."""
-    problems = [*_check_dataset(config), *_check_sizes(config), *_check_budget(config)]
+def validate(config: StudyConfig, *, begun: bool = False) -> None:
+    """Raise one `StudyError` that names everything that does not fit together in `config`; what only a beginning needs, unless it has begun."""
+    problems = [*_check_dataset(config), *_check_sizes(config), *_check_budget(config), *([] if begun else _check_surroundings(config))]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", config.name):
         problems.append(f"name must be letters, digits, '.', '_' and '-' (64 at most), for it names a folder; got {config.name!r}")
     raise_all(problems, heading="The configuration does not fit together")
@@ -95,7 +95,7 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
             yield f"{key} must be 1 or more; got {value}"
     not_negative: dict[str, float] = {
         "search.trials": config.search.trials,
-        "confirm.best": config.confirm.best,
+        "confirm.best": 0 if config.confirm.best == "front" else config.confirm.best,
         "evaluation.deconvolved_fields": config.evaluation.deconvolved_fields,
         "resources.gpus_per_trial": 0 if config.resources.gpus_per_trial == "auto" else config.resources.gpus_per_trial,
         "resources.max_retries": config.resources.max_retries,
@@ -126,14 +126,21 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
         )
     if config.search.level_weights is not None and min(config.search.level_weights.values(), default=0) <= 0:
         yield f"search.level_weights must be above 0; got {config.search.level_weights}. To leave a level out use dataset.levels"
-    if config.search.warm_start is not None and not Path(config.search.warm_start, "ledger.jsonl").is_file():
-        yield f"search.warm_start must name the folder of a study; {config.search.warm_start} holds no ledger.jsonl"
     if "earlier" in config.confirm.marks and config.search.warm_start is None:
         yield "confirm.marks: earlier is the winner of search.warm_start, which is not given"
     if config.search.searcher == "grid" and config.search.space == "beyond":
         yield "search.searcher grid needs a space without continuous hyperparameters; beyond has learning_rate. Take tpe or random"
+    if config.search.searcher == "cmaes" and others:
+        yield f"search.searcher cmaes takes one objective; got {config.search.objectives}. Take tpe or nsga2"
+    if config.confirm.best == "front" and not others:
+        yield "confirm.best: front needs costs in search.objectives, such as [ssim, parameters]"
+    if config.search.space != "none" and config.search.trials == 0:
+        yield "search.trials must be 1 or more; got 0. To run the baselines alone set search.space to none"
+
+
+def _check_surroundings(config: StudyConfig) -> Iterator[str]:
+    if config.search.warm_start is not None and not Path(config.search.warm_start, "ledger.jsonl").is_file():
+        yield f"search.warm_start must name the folder of a study; {config.search.warm_start} holds no ledger.jsonl"
     for searcher, package in (("gp", "torch"), ("cmaes", "cmaes")):
         if config.search.searcher == searcher and importlib.util.find_spec(package) is None:
             yield f"search.searcher {searcher} needs the package {package}: pip install {package}, or take tpe"
-    if config.search.space != "none" and config.search.trials == 0:
-        yield "search.trials is 0: to run the baselines alone set search.space to none"

@@ -26,7 +26,7 @@ Conclude = Callable[[Path, int], Outcome]
 
 LEVEL_METRICS = ("ssim", "psnr", "nrmse", "mse")
 PROBLEM = "problem"
-OUTCOME_TAGS = ("champion", "winner", "baseline", "verdict", PROBLEM)
+OUTCOME_TAGS = ("champion", "winner", "baseline", "verdict", "front", PROBLEM)
 BATCH, PARAMS = 1000, 100  # MLflow's limits for the metrics and the parameters of one request
 _STATUS = {"finished": RunStatus.FINISHED, "stopped": RunStatus.FINISHED, "failed": RunStatus.FAILED}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from study.config import StudyConfig, derive_seed
 from study.data.splits import Split, hold_out_within_levels
@@ -13,15 +13,15 @@ from study.search.jobs import Job
 Points = dict[int, dict[str, Any]]
 
 
-def choose_candidates(events: list[dict[str, Any]], *, best: int, costs: Sequence[str] = ()) -> list[int]:
+def choose_candidates(events: list[dict[str, Any]], *, best: int | Literal["front"], costs: Sequence[str] = ()) -> list[int]:
     """Return the trials to confirm: every baseline, and the searched trials with the best objective on validation.
 
     Parameters
     ----------
     events : list of dict
         The study's ledger.
-    best : int
-        How many searched trials.
+    best : int or "front"
+        How many searched trials; all of the Pareto front.
     costs : sequence of str
         What was searched for besides: then only trials of the Pareto front are confirmed, those that no other beats in one and equals in all.
     """
@@ -33,7 +33,7 @@ def choose_candidates(events: list[dict[str, Any]], *, best: int, costs: Sequenc
         goals = {trial: (scores[trial], *(-float(spent[trial][name]) for name in costs)) for trial in searched}
         searched = [trial for trial in searched if not any(_beats(goals[other], goals[trial]) for other in searched)]
     searched.sort(key=lambda trial: (-scores[trial], trial))
-    return [trial for trial, event in trials.items() if event["baseline"]] + searched[:best]
+    return [trial for trial, event in trials.items() if event["baseline"]] + (searched if best == "front" else searched[:best])
 
 
 def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +106,7 @@ def warm_trials(config: StudyConfig, store: Store, fits: Callable[[dict[str, Any
         raise StudyError(f"search.warm_start: {config.search.warm_start} searched the space {space}, not {config.search.space}")
     trials = [trial for trial in past_trials(events).values() if not trial.baseline and trial.status in ("finished", "stopped")]
     trials = [trial for trial in trials if fits(trial.hyperparameters)]
-    here, there = config.to_dict(), earlier["config"]
+    here, there = json.loads(json.dumps(config.to_dict())), earlier["config"]  # as a ledger holds it
     same = earlier["store"]["fingerprint"] == store.fingerprint and there["seed"] == config.seed
     same = same and all(there[part] == here[part] for part in ("sizes", "training", "evaluation"))
     same = same and all(there["search"].get(name) == here["search"][name] for name in SCORED_BY)

@@ -35,6 +35,7 @@ from study.search.tuning import make_searcher
 
 FIELDS = 2  # prepared to measure with: one to train on, one to score
 CONFIRMED = 10**6  # numbers that stand for configurations that the search will find
+EXPECTED_FRONT = 5  # trials on a front of quality and cost
 CHECKPOINT_ARRAYS = 3  # weights and Adam's two moments
 IMPORT_S = 8.0  # of the libraries, in the program itself
 REPORT_S = 8.0  # the report and its figures, and the record's end
@@ -173,7 +174,8 @@ def _jobs(config: StudyConfig, store: Store, counts: Counts, scratch: Path) -> t
     sizes = sizes_of(config)
     points = {number: _point(label, point, baseline=True) for number, (label, point) in enumerate(baselines(sizes).items())}
     found = sorted((job for job in searched if not job.baseline), key=lambda job: training_size(config, store, job))
-    for number in range(min(config.confirm.best, len(found))):  # nobody knows who wins: one of middling cost stands for it
+    best = EXPECTED_FRONT if config.confirm.best == "front" else config.confirm.best
+    for number in range(min(best, len(found))):  # nobody knows who wins: one of middling cost stands for it
         points[CONFIRMED + number] = _point("a winner", found[len(found) // 2].task["hyperparameters"], baseline=False)
     for name in config.confirm.marks:
         known = marks(sizes).get(name)

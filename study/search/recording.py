@@ -101,8 +101,8 @@ class LedgerCallback(Callback):
         Names of the cluster's nodes by Ray's ids of them.
     """
 
-    def __init__(self, ledger: Ledger, progress: Progress, nodes: Mapping[str, str]) -> None:
-        self._ledger, self._progress, self._nodes = ledger, progress, nodes
+    def __init__(self, ledger: Ledger, progress: Progress, nodes: Mapping[str, str], explain: Callable[[str, str], None]) -> None:
+        self._ledger, self._progress, self._nodes, self._explain = ledger, progress, nodes, explain
 
     def __getstate__(self) -> dict[str, Any]:
         """Give Tune's snapshot nothing: only the ledger decides what was done."""
@@ -153,6 +153,7 @@ class LedgerCallback(Callback):
         self._begin(Job.of(trial.config))  # for Tune says nothing of the start of a trial that had no worker at all
         lines = [line for line in str(trial.get_error() or "").splitlines() if line.strip()]
         reason = lines[-1].strip()[:300] if lines else "its worker was lost"
+        self._explain(trial.trial_id, reason)
         self._end(Job.of(trial.config), int((trial.last_result or {}).get("epoch", 0)), "failed", reason, f"failed, {reason}", None)
 
     def _begin(self, job: Job) -> None:

@@ -39,6 +39,9 @@ def record_deconvolutions(config: StudyConfig, store: Store, ledger: Ledger, fie
     count = min(config.evaluation.deconvolved_fields, len(fields))
     if not count:
         return
+    if store.layout.kind == "bbbc006" and not store.description["simulated"]:
+        say("no deconvolution beside the networks: it needs the true blur, which is known of simulated planes alone")
+        return
     chosen = [fields[index * len(fields) // count] for index in range(count)]
     held = _recorded(config)
     labels = {f"{name}, true blur, {count} fields (test)": name for name in DECONVOLUTIONS}

@@ -72,6 +72,7 @@ class OptunaSearcher(Searcher):
         self._baselines, self._total = dict(baselines), len(baselines) + trials
         self._sampler, self._seed = sampler, seed
         self._running: dict[str, optuna.Trial] = {}
+        self._failed: dict[str, optuna.Trial] = {}  # for which the reason is awaited
         self._costs = list(costs)
         known = [trial.hyperparameters for trial in past.values()]
         self._first = [point for point in (*first, *warm.proposed) if point not in known]
@@ -180,8 +181,11 @@ class OptunaSearcher(Searcher):
         trial = self._running.pop(trial_id, None)
         if trial is None:
             return
-        if error or not result or "failure" in result:
-            self._tell(trial, "failed", None, "worker lost" if not result else result.get("failure", "error"))
+        if error or not result:
+            self._failed[trial_id] = trial
+            return
+        if "failure" in result:
+            self._tell(trial, "failed", None, result["failure"])
             return
         self._report(trial, result["epoch"], result[OBJECTIVE])  # Tune does not pass a trial's last result to `on_trial_result`
         if not result[FINISHED]:
@@ -189,11 +193,17 @@ class OptunaSearcher(Searcher):
         else:
             self._tell(trial, "finished", [result[OBJECTIVE], *(result[f"cost/{name}"] for name in self._costs)], "")
 
+    def explain(self, trial_id: str, reason: str) -> None:
+        """Say why a trial failed; Tune tells its searcher that one did, and not why."""
+        if (trial := self._failed.pop(trial_id, None)) is not None:
+            self._tell(trial, "failed", None, reason)
+
     def cancel(self) -> None:
         """Tell Optuna that what runs was cancelled; a resumed search proposes it again."""
-        for trial in self._running.values():
+        for trial in (*self._running.values(), *self._failed.values()):
             self._tell(trial, "failed", None, "cancelled")
         self._running.clear()
+        self._failed.clear()
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the study's state is in the Optuna storage."""

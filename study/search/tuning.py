@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
 import ray
 from ray import tune
 from ray.tune import TuneError
@@ -22,7 +23,7 @@ from search_spaces.marks import marks, starts
 from study.config import StudyConfig, derive_seed
 from study.data.splits import Split, split_by_well
 from study.data.store import Store
-from study.errors import StudyError
+from study.errors import StudyError, raise_all
 from study.record.ledger import FILE_NAME, Ledger, check_place, read_events
 from study.record.mirror import Mirror
 from study.record.outcome import Outcome
@@ -131,6 +132,9 @@ def run_study(
     _check_sides(store, split, config)
     if resume:
         _check_images(read_events(config.folder), store, other)
+        _check_budgets(read_events(config.folder), config)
+    else:
+        _check_beginning(config, store)
     try:
         connect(say)
         config = share_gpus(config, largest_baseline(config, store, split), say)
@@ -209,15 +213,36 @@ def make_searcher(config: StudyConfig, store: Store, split: Split, *, folder: Pa
     def make_job(number: int, baseline: str | None, point: dict[str, Any]) -> Job:
         return search_job(config, store, split, number, baseline, point)
 
-    def space(hp: Any) -> dict[str, Any]:
-        return SPACES[config.search.space](hp, sizes)
-
+    space = _space(config)
     return OptunaSearcher(
         space,
         baselines=baselines(sizes), make_job=make_job, folder=folder, sampler=config.search.searcher,
         seed=config.seed, trials=config.search.trials, past=past, costs=config.search.objectives[1:],
         first=_first_points(config, space), warm=warm_trials(config, store, lambda point: fits(space, point)),
     )  # fmt: skip
+
+
+def _check_beginning(config: StudyConfig, store: Store) -> None:
+    """Raise what would otherwise be found out when the search begins, or after it."""
+    if config.search.space != "none":
+        space = _space(config)
+        _first_points(config, space)
+        warm_trials(config, store)
+    for name in config.confirm.marks:
+        _mark(config, name)
+
+
+def _space(config: StudyConfig) -> Callable[[Any], dict[str, Any]]:
+    sizes = sizes_of(config)
+    return lambda hp: SPACES[config.search.space](hp, sizes)
+
+
+def _mark(config: StudyConfig, name: str) -> tuple[str, dict[str, Any]]:
+    """Return label and point of a configuration from outside the search."""
+    label, point = earlier_winner(config) if name == "earlier" else marks(sizes_of(config))[name]
+    if int(point["image_size"]) not in config.image_sizes:
+        raise StudyError(f"confirm.marks: the {label} sees images of {point['image_size']} px, this study has {config.image_sizes}")
+    return label, point
 
 
 def _first_points(config: StudyConfig, space: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
@@ -240,11 +265,8 @@ def _confirm(run: _Run) -> None:
     else:
         trials = {event["trial"]: event for event in events if event["event"] == "trial" and event["phase"] == "search"}
         points = {trial: trials[trial] for trial in choose_candidates(events, best=config.confirm.best, costs=config.search.objectives[1:])}
-    available = marks(sizes_of(config))
     for name in config.confirm.marks:
-        label, point = earlier_winner(config) if name == "earlier" else available[name]
-        if int(point["image_size"]) not in config.image_sizes:
-            raise StudyError(f"confirm.marks: the {label} sees images of {point['image_size']} px, this study has {config.image_sizes}")
+        label, point = _mark(config, name)
         points[MARKS[name]] = {"label": label, "baseline": False, "hyperparameters": point}
     template = task_template(config, run.store)
     jobs = confirm_jobs(config, points, template, run.split, run.store, epochs={})
@@ -329,7 +351,7 @@ def _fit(
         run_config=tune.RunConfig(
             name=phase,
             storage_path=str(config.folder / "tune"),
-            callbacks=[LedgerCallback(run.ledger, progress, node_names())],
+            callbacks=[LedgerCallback(run.ledger, progress, node_names(), searcher.explain if searcher else lambda trial, reason: None)],
             failure_config=tune.FailureConfig(max_failures=resources.max_retries),
             verbose=0,
         ),
@@ -341,12 +363,14 @@ def _fit(
         if run.ledger.broken:  # Tune hides what a callback raised behind its traceback
             raise StudyError(run.ledger.broken) from None
         raise
+    finally:
+        if searcher is not None:  # what still runs, if this ends early
+            with contextlib.suppress(optuna.exceptions.StorageInternalError):
+                searcher.cancel()
     if searcher is not None and searcher.exhausted:  # a grid that is smaller than the number of trials asked for
         total = searcher.proposed
     ended = sum(event["event"] == "trial_end" and event["phase"] == phase for event in run.events())
     if ended < total:
-        if searcher is not None:
-            searcher.cancel()
         raise KeyboardInterrupt(f"{phase} was interrupted after {ended} of {total} trials")  # Tune itself returns as if all were done
 
 
@@ -382,6 +406,22 @@ def _check_images(events: list[dict[str, Any]], store: Store, other: Store | Non
                 f"the images in {now.description['source']} are not those that this study was begun with ({held['source']}): the store's "
                 f"fingerprint is {now.fingerprint[:12]}, the ledger's {held['fingerprint'][:12]}. Bring them back, or run a study of another name"
             )
+
+
+def _check_budgets(events: list[dict[str, Any]], config: StudyConfig) -> None:
+    """Raise a `StudyError` if networks would be compared that were given different budgets."""
+    if not any(event["event"] == "trial_end" and event["phase"] == "confirm" for event in events):
+        return
+    before, now = next(event["config"] for event in reversed(events) if event["event"] in ("study", "resumed")), config.to_dict()
+    fixed = ["confirm.seconds"]
+    if config.confirm.seconds is not None:  # seconds become epochs by a step that was timed with these
+        fixed += ["resources.cpus_per_trial", "resources.gpus_per_trial"]
+    changed = [
+        f"{key} was {before[part].get(name)}, and is to be {now[part][name]}"
+        for key, (part, name) in ((key, key.split(".")) for key in fixed)
+        if before[part].get(name) != now[part][name]
+    ]
+    raise_all(changed, heading="Networks have been confirmed already, and are only comparable with others that get the same")
 
 
 def _check_sides(store: Store, split: Split, config: StudyConfig) -> None:

@@ -16,12 +16,13 @@ import pytest
 from scipy import stats
 
 from analysis.compare import against_each, by_level, differences, front, ranking, what_differs, winner
+from analysis.conclusion import conclude
 from analysis.load import load_study
 from analysis.paper import reference_curves
 from analysis.report import main, outcome_text, write_report
 from analysis.search_report import common_rung, rung_agreement
 from analysis.statistics import _sign_flip, holm
-from study.config import DatasetConfig, SimulateConfig, StudyConfig
+from study.config import DatasetConfig, SearchConfig, SimulateConfig, StudyConfig
 from study.errors import StudyError
 from study.record.ledger import Ledger
 
@@ -50,9 +51,14 @@ def score(ssim: np.ndarray, judged_on: str) -> dict[str, Any]:
     }
 
 
-def write_study(folder: Path, *, wells: int, gain: float, scaled_down: bool = False) -> dict[str, np.ndarray]:
+def write_study(
+    folder: Path, *, wells: int, gain: float, scaled_down: bool = False, objectives: tuple[str, ...] = ("ssim",)
+) -> dict[str, np.ndarray]:
     """Write a study in which `trial 0002` is `gain` better than the better baseline; return the test SSIM by field."""
-    config = StudyConfig(name=folder.name, scaled_down=scaled_down, dataset=DatasetConfig(simulate=SimulateConfig(wells=wells)))
+    config = StudyConfig(
+        name=folder.name, scaled_down=scaled_down, dataset=DatasetConfig(simulate=SimulateConfig(wells=wells)),
+        search=SearchConfig(objectives=list(objectives)),
+    )  # fmt: skip
     rng = np.random.default_rng(0)
     difficulty = rng.normal(0, 0.05, 2 * wells)
     used = {}
@@ -77,7 +83,7 @@ def write_study(folder: Path, *, wells: int, gain: float, scaled_down: bool = Fa
                     about = {"label": LABELS[trial], "baseline": trial < 2, "hyperparameters": POINTS[trial], "seed": 0, "folder": "none"}
                     ledger.append("trial", **key, **about)
                     metrics = {"loss": 0.1, "seconds": 0.98, "rung_seconds": 0.02}
-                    cost = {"parameters": 100.0 + trial, "training_seconds": 10.0}
+                    cost = {"parameters": 100.0 + trial, "gflop": 0.25, "latency_ms": 4.5, "training_seconds": 10.0}
                     ledger.append("epoch", **key, epoch=1, metrics=metrics | {"ssim": ssim, "objective": ssim}, cost=cost)
                     values = ssim + difficulty + rng.normal(0, 0.01, 2 * wells) + 0.002 * (replicate - 1)
                     used[f"{phase}/{trial}/{replicate}"] = values
@@ -204,12 +210,36 @@ def test_the_report_from_the_command_line(tmp_path: Path, capsys: pytest.Capture
 def test_the_front_by_hand(tmp_path: Path) -> None:
     write_study(tmp_path / "s", wells=9, gain=0.05)
     study = load_study(tmp_path / "s")
-    found = dict(zip(front(study, cost="parameters")["label"], front(study, cost="parameters")["on_front"], strict=True))
+    found = front(study, costs=["parameters"]).set_index("label")["on_front"].to_dict()
     assert found == {LABELS[0]: True, LABELS[1]: True, LABELS[2]: True}  # each is better and larger than the one before
     dearer = study.trials.assign(parameters=[1.0, 3.0, 2.0] + [1.0] * (len(study.trials) - 3))
-    found = front(dataclasses.replace(study, trials=dearer), cost="parameters").set_index("label")["on_front"]
+    found = front(dataclasses.replace(study, trials=dearer), costs=["parameters"]).set_index("label")["on_front"]
     assert not found[LABELS[1]]  # the third is better and cheaper
-    assert front(study, cost="latency_ms").empty
+    assert front(study, costs=["unknown"]).empty
+
+
+def test_the_front_is_in_the_outcome_where_costs_were_searched_for(tmp_path: Path) -> None:
+    write_study(tmp_path / "s", wells=9, gain=0.05, objectives=("ssim", "parameters"))
+    outcome = conclude(tmp_path / "s")
+    named = re.findall(r"(\w[^;:]*) \(objective 0\.\d+, parameters (\d+)\)", outcome.tags["front"])
+    assert named == [("trial 0002", "102"), ("paper's split image", "101"), ("paper's whole image", "100")]
+    assert outcome.tags["front"].startswith("Pareto front of ssim, parameters on validation: ")
+    assert [path.name for path in outcome.artifacts] == ["report.html", "front.csv", "front-parameters.png"]
+    assert pd.read_csv(outcome.artifacts[1])["on_front"].tolist() == [True, True, True]
+    assert outcome.tags["front"] in outcome_text(load_study(tmp_path / "s"))
+    write_study(tmp_path / "one", wells=9, gain=0.05)
+    assert "front" not in conclude(tmp_path / "one").tags
+
+
+def test_costs_and_the_optimism_of_the_selection_stand_beside_the_quality(tmp_path: Path) -> None:
+    write_study(tmp_path / "s", wells=9, gain=0.05)
+    text = outcome_text(load_study(tmp_path / "s"))
+    assert all(title in text for title in ("GFLOP an image", "ms an image", "training (s)"))
+    assert re.search(r"trial 0002 \(winner of the search\) .* 102 +0.25 +4.5 +10", text)
+    used = write_study(tmp_path / "again", wells=9, gain=0.05)
+    search, confirm = (np.mean([used[f"{phase}/2/{seed}"] for seed in range(seeds)]) for phase, seeds in (("search", 1), ("confirm", 3)))
+    assert "SSIM on validation, where it was selected, and on test, where it was confirmed: " in text
+    assert f"trial 0002 {search:.4f} and {confirm:.4f}" in text
 
 
 def test_the_rung_score_is_held_against_the_full_one(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_study_on_rebuilt_levels_scores_do_nothing_as_the_real_files_do(
     assert f"--dataset.kind bbbc005 --dataset.root {tmp_path / 'raw'}" in capsys.readouterr().out
 
     where = ["--name", "real", "--dataset.kind", "bbbc005", "--dataset.root", str(tmp_path / "raw")]
-    done = run("--config", "paper_search", *where, *SMALL, folder=tmp_path)
+    done = run("--config", "paper_search", *where, *SMALL, "--evaluation.deconvolved_fields", "1", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     events = read_events(tmp_path / "studies" / "real")
     reference = next(event for event in events if event.get("reference") == "do-nothing (test)")

@@ -156,6 +156,7 @@ def test_a_name_that_is_taken_is_refused(study: tuple[Path, subprocess.Completed
 @pytest.mark.slow
 def test_baseline_only_trains_the_two_and_prints_them_beside_the_paper(raw_folder: Path, tmp_path: Path) -> None:
     small = [*SMALL[2:6], *SMALL[10:], "--training.epochs", "1", "--training.patches_per_image", "1", "--scaled_down", "true"]
+    small += ["--evaluation.deconvolved_fields", "1"]
     done = run("--config", "baseline_only", "--name", "two", "--dataset.root", str(raw_folder), *small, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     trials = [event for event in read_events(tmp_path / "studies" / "two") if event["event"] == "trial"]
@@ -164,6 +165,7 @@ def test_baseline_only_trains_the_two_and_prints_them_beside_the_paper(raw_folde
         ("confirm", "paper's whole image"),
     ]
     text = done.stdout
+    assert all(f"{name}, true blur, 1 fields (test)" in text for name in ("unsharp mask", "Wiener", "Richardson-Lucy"))
     assert "Beside the paper's Table 1" in text
     assert all(printed in text for printed in ("0.876", "0.802", "30.277", "26.905"))
     assert all(told in text for told in ("1 epochs instead of 50", "10 fields of 5 wells instead of 768 of 384", "5 planes instead of 34"))
@@ -204,6 +206,9 @@ def test_an_interrupted_study_says_so_and_goes_on_where_it_was(raw_folder: Path,
     assert f"python study/run.py --resume {folder}" in text
     assert "Traceback" not in text
     before = read_events(folder)
+    held = optuna.load_study(study_name="cut", storage=f"sqlite:///{folder / 'optuna.db'}").trials
+    assert {trial.state.name for trial in held} <= {"COMPLETE", "FAIL"}  # none is left RUNNING
+    assert {trial.user_attrs["reason"] for trial in held if trial.state.name == "FAIL"} == {"cancelled"}
     kinds = {event["event"] for event in before}
     assert "epoch" in kinds
     assert kinds.isdisjoint({"test_opened", "study_end"})
@@ -233,7 +238,7 @@ def test_a_finished_study_is_extended_by_trials_by_another_data_set_and_by_the_l
     before = read_events(folder)
     other = tmp_path / "raw5"
     simulate_bbbc005(other, from_sharp=realdata / "bbbc005", scenes=10)
-    added = ["--search.trials", "3", "--transfer.root", str(other), "--confirm.leak", "true"]
+    added = ["--search.trials", "1", "--transfer.root", str(other), "--confirm.leak", "true"]
     done = _run_in(tmp_path, "--extend", str(folder), *added)
     assert done.returncode == 0, done.stdout + done.stderr
     events = read_events(folder)[len(before) :]
@@ -246,6 +251,9 @@ def test_a_finished_study_is_extended_by_trials_by_another_data_set_and_by_the_l
     assert [e["trial"] for e in read_events(folder) if e["event"] == "stitching"]
     page = (folder / "report.html").read_text()
     assert all(text in page for text in ("Table 5: by blur level F", "split leaks", "bordering effect"))
+    refused = _run_in(tmp_path, "--extend", str(folder), "--confirm.seconds", "9")
+    assert refused.returncode == 2
+    assert "confirm.seconds was None, and is to be 9.0" in refused.stderr
     refused = _run_in(tmp_path, "--extend", str(folder), "--training.epochs", "9")
     assert refused.returncode == 2
     assert "training.epochs can not change" in refused.stderr
@@ -279,7 +287,9 @@ def test_a_baseline_that_can_not_run_fails_the_study_and_optuna_holds_what_happe
     }
     assert (1, 1) in epochs  # trained before it could not write its checkpoint
     assert {(trial.number, epoch): value for trial in held for epoch, value in trial.intermediate_values.items()} == epochs
-    assert [trial.user_attrs.get("reason", "")[:8] for trial in held][4] == "diverged"
+    failed = {trial.number: trial.user_attrs["reason"] for trial in held if trial.state.name == "FAIL"}
+    assert failed == {number: end["reason"] for number, end in ends.items() if end["status"] == "failed"}
+    assert all("in the way" in failed[number] or "directory" in failed[number].lower() or "exists" in failed[number] for number in (1, 3))
     report = html.unescape((tmp_path / "studies" / "broken" / "report.html").read_text())
     assert "paper's split image did not run to its end" in report
 

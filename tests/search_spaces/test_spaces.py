@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,32 @@ def test_every_point_can_be_built_and_trained(name: str) -> None:
     check()
 
 
+def test_both_ends_of_every_range_are_reached_through_optuna_and_through_keras_tuner(space: Any) -> None:
+    hp = HyperParameters()
+    space(hp, SIZES)
+    points = list(drawn_by_optuna(space, SIZES, 300))
+    for one in hp.space:
+        kind = type(one).__name__
+        if kind == "Fixed":
+            continue
+        ends = list(one.values) if kind == "Choice" else [False, True] if kind == "Boolean" else [one.min_value, one.max_value]
+        point = next(  # one in which it is asked for, under these conditions
+            point for point in points if one.name in point and all(point.get(part.name) in part.values for part in one.conditions)
+        )
+        for end in ends:
+            changed = point | {one.name: end}
+            if one.name in ("family", "loss"):  # others hang on it: any point that has this value
+                changed = next(
+                    other for other in points if other[one.name] == end and (one.name == "family" or other["family"] == point["family"])
+                )
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # Optuna's of a value out of range
+                assert through_optuna(space, changed, SIZES) == changed
+            chosen = HyperParameters()
+            chosen.values = dict(changed)
+            assert space(chosen, SIZES)[one.name] == end
+
+
 def test_depth_ends_where_a_size_can_not_be_halved_any_more(space: Any) -> None:
     hp = HyperParameters()
     space(hp, Sizes(whole=[72], split=192, patches=[64], crops=[24]))
@@ -185,7 +212,12 @@ def test_configurations_are_counted_as_optuna_finds_them(space: Any) -> None:
     assert len({str(trial.params) for trial in study.trials}) == 16
     total, continuous = count_configurations(space, small)
     assert continuous == ([] if space is SPACES["paper"] else ["learning_rate"])
-    assert total == (2 * 5 * 3 * 2 * 3 if space is SPACES["paper"] else total)
+    paper, networks, training = (
+        2 * 5 * 3 * 2 * 3,
+        4 * 3 * 2 * 2 * 2 * 3 * 3 * 3 * 2 * 3 * 3,
+        (2 + 9) * 2 * 3 * 3 * 2 * 2,
+    )  # 9 values of alpha
+    assert total == (paper if space is SPACES["paper"] else paper + networks * training)
 
 
 def test_the_range_of_parameters_holds_every_drawn_network(space: Any) -> None:

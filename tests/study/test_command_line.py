@@ -1,8 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from study.command_line import CONFIG_FOLDER, configs, load, parse
+from study.command_line import CONFIG_FOLDER, configs, load, parse, parse_run
 from study.config import derive_seed
 from study.errors import StudyError
 
@@ -27,8 +29,6 @@ def test_command_line_overrides_the_file_and_the_types_hold() -> None:
 
 
 def test_what_was_resolved_can_be_read_again(tmp_path: Path) -> None:
-    import yaml
-
     config = parse(["--config", "smoke", "--seed", "7"])
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config.to_dict()))
@@ -50,12 +50,49 @@ def test_what_was_resolved_can_be_read_again(tmp_path: Path) -> None:
         (["--dataset.kind", "bbbc005"], ["from_sharp"]),
         (["--name", "../up"], ["../up"]),
         (["--dataset.kind", "bbbc007"], ["dataset.kind", "bbbc007"]),
+        (["--confirm.best", "front"], ["confirm.best: front needs costs in search.objectives"]),
+        (["--search.searcher", "cmaes", "--search.objectives", "[ssim, parameters]"], ["cmaes takes one objective"]),
+        (["--warm-start", "nowhere"], ["search.warm_start must name the folder of a study", "nowhere"]),
     ],
 )
 def test_bad_configurations_name_every_culprit_and_the_remedy(arguments: list[str], told: list[str]) -> None:
     with pytest.raises(StudyError) as error:
         parse(["--config", "smoke", *arguments])
     assert [text for text in told if text not in str(error.value)] == []
+
+
+def make_study(folder: Path, **changes: Any) -> Path:
+    config = parse(["--config", "smoke", "--name", folder.name, "--storage", str(folder.parents[1])]).to_dict()
+    config["search"] |= changes
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "ledger.jsonl").touch()
+    return folder
+
+
+def test_an_extension_adds_trials_to_those_that_there_are(tmp_path: Path) -> None:
+    folder = make_study(tmp_path / "studies" / "mine", trials=60)
+    config, begun = parse_run(["--extend", str(folder), "--search.trials", "20", "--confirm.replicates", "5"])
+    assert (config.search.trials, config.confirm.replicates, config.folder, begun) == (80, 5, folder, True)
+    assert parse_run(["--extend", str(folder), "--confirm.replicates", "5"])[0].search.trials == 60
+    assert parse_run([f"--extend={folder}", "--search.trials=20"])[0].search.trials == 80
+    with pytest.raises(StudyError, match=r"search\.trials must be 1 or more; got 0"):
+        parse_run(["--extend", str(folder), "--search.trials", "0"])
+    with pytest.raises(StudyError, match=r"training\.epochs can not change"):
+        parse_run(["--extend", str(folder), "--training.epochs", "9"])
+
+
+def test_a_study_that_has_begun_needs_neither_its_earlier_study_nor_the_folder_it_was_typed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_study(tmp_path / "results" / "studies" / "earlier")
+    monkeypatch.chdir(tmp_path)
+    fresh = parse(["--config", "smoke", "--warm-start", "earlier"])
+    assert fresh.search.warm_start == str(tmp_path / "results" / "studies" / "earlier")
+    assert parse(["--config", "smoke", "--warm-start=results/studies/earlier"]).search.warm_start == fresh.search.warm_start
+    later = make_study(tmp_path / "studies" / "later", warm_start=str(tmp_path / "gone"))
+    assert parse_run(["--resume", str(later)])[0].search.warm_start == str(tmp_path / "gone")
+    assert load(later / "config.yaml").search.warm_start == str(tmp_path / "gone")
 
 
 def test_unknown_keys_of_a_file_are_all_named(tmp_path: Path) -> None:

@@ -66,14 +66,16 @@ def test_optuna_holds_what_happened(tmp_path: Path) -> None:
     searcher.on_trial_complete("c", {"objective": 0.4, "epoch": 1, "finished": False})  # stopped by the scheduler
     searcher.on_trial_result("d", {"objective": -1.0, "epoch": 1, "failure": "diverged"})
     searcher.on_trial_complete("d", {"objective": -1.0, "epoch": 1, "failure": "diverged"})
-    searcher.on_trial_complete("e", None, error=True)
+    searcher.on_trial_complete("e", None, error=True)  # Tune says that it failed, and its callback why
+    assert searcher.study.trials[4].state.name == "RUNNING"
+    searcher.explain("e", "OSError: no space is left")
     finish(searcher, "f", 0.9)
     trials = searcher.study.trials
     assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE", "PRUNED", "FAIL", "FAIL", "COMPLETE"]
     assert trials[0].intermediate_values == pytest.approx({1: 0.6, 2: 0.7, 3: 0.8})
     assert trials[2].intermediate_values == {1: 0.4}
     assert trials[3].user_attrs["reason"] == "diverged"
-    assert trials[4].user_attrs["reason"] == "worker lost"
+    assert trials[4].user_attrs["reason"] == "OSError: no space is left"
     assert searcher.study.best_value == 0.9
     again = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'study' / 'optuna.db'}")
     assert [trial.state for trial in again.trials] == [trial.state for trial in trials]
@@ -322,7 +324,7 @@ def test_a_warm_start_is_told_what_holds_here_and_tries_first_what_was_best_else
 
 @pytest.mark.parametrize(("same", "told", "proposed"), [(True, [2, 3], 0), (False, [], 1)])
 def test_what_an_earlier_study_gives(same: bool, told: list[int], proposed: int, tmp_path: Path) -> None:
-    config = StudyConfig(name="x", search=SearchConfig(warm_start=str(tmp_path)))
+    config = StudyConfig(name="x", search=SearchConfig(warm_start=str(tmp_path), level_weights={23: 2.0}))  # whose keys JSON makes texts
     with Ledger(tmp_path) as ledger:
         ledger.append("study", config=config.to_dict(), store={"fingerprint": "abc"})
         for trial, status in enumerate(["finished", "finished", "finished", "stopped", "failed"]):
@@ -411,5 +413,6 @@ def test_with_costs_only_the_front_is_confirmed() -> None:
         event("score", number, summary={"objective": score}, cost={"parameters": cost}) for number, (score, cost) in enumerate(found)
     ]
     assert choose_candidates(events, best=9, costs=["parameters"]) == [0, 1, 2, 4, 5]
+    assert choose_candidates(events, best="front", costs=["parameters"]) == [0, 1, 2, 4, 5]
     assert choose_candidates(events, best=2, costs=["parameters"]) == [0, 1, 2]
     assert choose_candidates(events, best=3) == [0, 1, 2, 4]
