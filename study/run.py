@@ -57,7 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\n{outcome_text(study)}\n")
         print(f"report:  {outcome.artifacts[0]}")
     _print_mlflow(config, result.experiment_id)
-    print("record:  {:.1f} s in the ledger, {:.1f} s in the mirror to MLflow, beside the trials".format(*result.record_seconds))
+    print(
+        "record:  {:.1f} s in the ledger, {:.1f} s in the mirror to MLflow beside the trials, {:.1f} s waited for it at the end".format(
+            *result.record_seconds
+        )
+    )
     if result.unmirrored:
         why = f" ({result.mirror_failure})" if result.mirror_failure else ""
         print(f"         {result.unmirrored} events have not reached MLflow{why}; the ledger holds them all: refocus sync {result.folder}")

@@ -78,6 +78,7 @@ class Mirror:
         self.experiment_id: str | None = None
         self.failure = ""  # why the last attempt failed
         self.seconds = 0.0  # of the processor's time, so far
+        self.waited_s = 0.0  # that the study waited for it, at its end
 
     @property
     def outcome(self) -> Outcome | None:
@@ -130,7 +131,8 @@ class Mirror:
             return 0
         if self.failure:  # it was away before: what it misses is told, and the ledger has it
             patience_s = min(patience_s, PATIENCE_IF_AWAY_S)
-        self._progressed, self._patience_s = time.monotonic(), patience_s
+        began = self._progressed = time.monotonic()
+        self._patience_s = patience_s
         self._stop.set()
         said = ""
         while self._thread.is_alive() and time.monotonic() - self._progressed < patience_s:
@@ -138,6 +140,7 @@ class Mirror:
             if self.failure and self.failure != said:
                 said = self.failure
                 say(said)
+        self.waited_s = time.monotonic() - began
         return sum(1 for _ in self._new_events())
 
     def _follow(self) -> None:

@@ -66,7 +66,7 @@ class StudyResult:
     mirror_failure : why, if it is known.
     experiment_id : MLflow's number of the experiment; None without a mirror.
     outcome : how it came out, if the mirror got so far.
-    record_seconds : what the ledger and the mirror took of the driver's time.
+    record_seconds : what the ledger took of the driver's time, the mirror of the processor's, and how long was waited for it at the end.
     """
 
     folder: Path
@@ -75,7 +75,7 @@ class StudyResult:
     mirror_failure: str
     experiment_id: str | None
     outcome: Outcome | None
-    record_seconds: tuple[float, float]
+    record_seconds: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,13 @@ def run_study(
         ray.shutdown()
         left = mirror.close()
     return StudyResult(
-        config.folder, problems, left, mirror.failure, mirror.experiment_id, mirror.outcome, (ledger.seconds, mirror.seconds)
+        config.folder,
+        problems,
+        left,
+        mirror.failure,
+        mirror.experiment_id,
+        mirror.outcome,
+        (ledger.seconds, mirror.seconds, mirror.waited_s),
     )
 
 

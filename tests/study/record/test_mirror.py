@@ -20,6 +20,7 @@ from study.record.outcome import CHAMPION, KeptModel, Outcome
 from study.trial.restoring import load_restorer
 from study.trial.task import TrialTask
 from study.trial.training import run_trial
+from tests.servers import content
 
 
 @pytest.fixture(scope="module")
@@ -228,35 +229,45 @@ def test_what_was_sent_before_is_not_sent_again_unless_the_server_has_lost_it(tm
     assert everything(f"sqlite:///{tmp_path}/a.db", "eight") == first
 
 
-def _sync_in_a_process(folder: Path, uri: str) -> None:
-    sys.exit(1 if sync(folder, uri, again=True) else 0)
-
-
-def test_two_processes_at_once_leave_everything_once(tmp_path: Path) -> None:
-    folder, uri = tmp_path / "nine", f"sqlite:///{tmp_path}/mlflow.db"
-    write_study(folder, uid="nine")
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_sync_in_a_process, args=(folder, uri)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        assert process.exitcode == 0
-    sync(folder, uri, again=True)
-    sync(folder, f"sqlite:///{tmp_path}/alone.db")
-    client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name("refocus")
-    assert experiment is not None
-    assert len(client.search_runs([experiment.experiment_id])) == 4
-    assert everything(uri, "nine") == everything(f"sqlite:///{tmp_path}/alone.db", "nine")
-
-
 @pytest.fixture
 def trained(make_task: Callable[..., TrialTask]) -> Path:
     """The folder of a trial that has trained."""
     task = make_task()
     list(run_trial(task))
     return Path(task.folder)
+
+
+def write_confirmed_study(folder: Path, trained: Path) -> Outcome:
+    """A study that has confirmed a network; return what it has found out."""
+    write_study(folder, uid=folder.name)
+    ledger = folder / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace('"phase":"search"', '"phase":"confirm"'))
+    (folder / "report.html").write_text("a report")
+    kept = [KeptModel(0, 0, alias, "trial 0", trained) for alias in (CHAMPION, "winner")]
+    return Outcome({"champion": "trial 0"}, {"difference": 0.1, "p": float("nan")}, [folder / "report.html"], kept)
+
+
+def _sync_in_a_process(folder: Path, uri: str, outcome: Outcome) -> None:
+    assert sync(folder, uri, conclude=lambda *_: outcome, again=True) == 0
+
+
+def test_two_processes_at_once_leave_everything_once(tmp_path: Path, trained: Path) -> None:
+    folder, uri = tmp_path / "nine", f"sqlite:///{tmp_path}/mlflow.db"
+    outcome = write_confirmed_study(folder, trained)
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_sync_in_a_process, args=(folder, uri, outcome)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    sync(folder, uri, conclude=lambda *_: outcome, again=True)
+    sync(folder, f"sqlite:///{tmp_path}/alone/mlflow.db", conclude=lambda *_: outcome)
+    held = content(uri, "nine")
+    assert held == content(f"sqlite:///{tmp_path}/alone/mlflow.db", "nine")
+    assert len([key for key in held if not key.startswith("refocus-")]) == 4  # runs
+    assert [key.partition(" ")[0] for key in held if key.startswith("refocus-")] == ["refocus-nine"]  # one version of one model
+    assert all(len(value["datasets"]) == 1 for key, value in held.items() if "confirm/" in key and isinstance(value, dict))
 
 
 LOAD = """
@@ -270,12 +281,7 @@ np.save(sys.argv[4], model.predict(np.load(sys.argv[3])))
 
 def test_the_best_network_is_registered_once_and_restores_in_a_fresh_process(tmp_path: Path, trained: Path) -> None:
     folder, uri = tmp_path / "ten", f"sqlite:///{tmp_path}/mlflow.db"
-    write_study(folder, uid="ten")
-    lines = (folder / "ledger.jsonl").read_text().replace('"phase":"search"', '"phase":"confirm"')
-    (folder / "ledger.jsonl").write_text(lines)
-    (folder / "report.html").write_text("a report")
-    kept = [KeptModel(0, 0, alias, "trial 0", trained) for alias in (CHAMPION, "winner")]
-    outcome = Outcome({"champion": "trial 0"}, {"difference": 0.1, "p": float("nan")}, [folder / "report.html"], kept)
+    outcome = write_confirmed_study(folder, trained)
     for _ in range(2):
         assert sync(folder, uri, conclude=lambda *_: outcome, again=True) == 0
     client = MlflowClient(tracking_uri=uri)
