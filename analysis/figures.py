@@ -218,7 +218,7 @@ def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG; the file is whole or not there."""
     figure.set_dpi(DPI)
     with new_file(path) as partial:
-        FigureCanvasAgg(figure).print_png(partial)  # draws once; savefig draws twice
+        FigureCanvasAgg(figure).print_png(partial, pil_kwargs={"compress_level": 3})  # draws once; savefig draws twice
     return path
 
 
