@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from search_spaces.marks import marks
 from study.config import StudyConfig, derive_seed
 from study.data.splits import Split, hold_out_within_levels
 from study.data.store import Store
+from study.errors import StudyError
 from study.search.jobs import Job
+from study.search.past import earlier_winner
+from study.search.tasks import sizes_of
 
 Points = dict[int, dict[str, Any]]
 
@@ -105,3 +109,11 @@ def _held_out(config: StudyConfig, store: Store) -> list[list[int]]:
     return hold_out_within_levels(
         len(store.fields), len(store.levels), share=config.dataset.test, seed=derive_seed(config.seed, "within levels")
     )
+
+
+def find_mark(config: StudyConfig, name: str) -> tuple[str, dict[str, Any]]:
+    """Return label and point of a configuration from outside the search."""
+    label, point = earlier_winner(config) if name == "earlier" else marks(sizes_of(config))[name]
+    if int(point["image_size"]) not in config.image_sizes:
+        raise StudyError(f"confirm.marks: the {label} sees images of {point['image_size']} px, this study has {config.image_sizes}")
+    return label, point

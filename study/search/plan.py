@@ -27,11 +27,11 @@ from study.search.confirm import confirm_jobs
 from study.search.costs import Costs, TrialTime, key_of, measure_networks, time_deconvolutions, training_size
 from study.search.examine import TIMED_ROUNDS
 from study.search.jobs import Job
+from study.search.proposals import make_searcher
 from study.search.recording import Say, format_duration
 from study.search.references import references
 from study.search.setting import grids_of, is_prepared, simulate_raw
 from study.search.tasks import largest_baseline, sizes_of, task_template
-from study.search.tuning import make_searcher
 
 FIELDS = 2  # prepared to measure with: one to train on, one to score
 CONFIRMED = 10**6  # numbers that stand for configurations that the search will find

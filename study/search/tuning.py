@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,24 +16,23 @@ from ray import tune
 from ray.tune import TuneError
 from ray.tune.schedulers import TrialScheduler
 
-from search_spaces import SPACES
 from search_spaces.baselines import WHOLE_IMAGE, baselines
-from search_spaces.bridge import fits
-from search_spaces.marks import marks, starts
 from study.config import StudyConfig, derive_seed
 from study.data.splits import Split, split_by_well
 from study.data.store import Store
-from study.errors import StudyError, raise_all
-from study.record.ledger import FILE_NAME, Ledger, check_place, read_events
+from study.errors import StudyError
+from study.record.ledger import Ledger, read_events
 from study.record.mirror import Mirror
 from study.record.outcome import Outcome
 from study.record.runs import Conclude, DrawFigures
 from study.search.budget import Work
+from study.search.checks import check_beginning, check_budgets, check_folder, check_images, check_sides
 from study.search.cluster import check_nodes, connect, describe_places, node_names, share_gpus, trials_at_once
-from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
+from study.search.confirm import choose_candidates, confirm_jobs, find_mark, leak_jobs
 from study.search.examine import examine_all, time_all
 from study.search.jobs import Job, TrialActor
-from study.search.past import PastTrial, earlier_winner, past_trials, warm_trials
+from study.search.past import past_trials
+from study.search.proposals import make_searcher
 from study.search.recording import LedgerCallback, Progress, Say
 from study.search.references import record_deconvolutions, record_references, references
 from study.search.scheduler import make_scheduler
@@ -47,7 +46,7 @@ from study.search.setting import (
     tracking_uri,
     write_config,
 )
-from study.search.tasks import largest_baseline, search_job, sizes_of, task_template
+from study.search.tasks import largest_baseline, sizes_of, task_template
 from study.trial.task import TrialTask
 
 MARKS = {"unet": 9001, "earlier": 9002}  # trial numbers of configurations from outside the search
@@ -121,7 +120,7 @@ def run_study(
     StudyError
         If it can not start; nothing has been trained then.
     """
-    _check_folder(config, resume=resume)
+    check_folder(config, resume=resume)
     mirror = Mirror(config.folder, uri=tracking_uri(config), experiment=config.record.experiment, draw=draw, conclude=conclude)
     mirror.check()
     store = prepare_store(config, say)
@@ -129,12 +128,12 @@ def run_study(
     split = split_by_well(
         store.wells, test=config.dataset.test, validation=config.dataset.validation, seed=derive_seed(config.seed, "split")
     )
-    _check_sides(store, split, config)
+    check_sides(store, split, config)
     if resume:
-        _check_images(read_events(config.folder), store, other)
-        _check_budgets(read_events(config.folder), config)
+        check_images(read_events(config.folder), store, other)
+        check_budgets(read_events(config.folder), config)
     else:
-        _check_beginning(config, store)
+        check_beginning(config, store)
     try:
         connect(say)
         config = share_gpus(config, largest_baseline(config, store, split), say)
@@ -212,54 +211,6 @@ def _search(run: _Run) -> None:
     _fit(run, phase="search", ended=ended, total=total, searcher=searcher, scheduler=make_scheduler(config, past))
 
 
-def make_searcher(config: StudyConfig, store: Store, split: Split, *, folder: Path, past: Mapping[int, PastTrial]) -> OptunaSearcher:
-    """Return what proposes the trials of a study; its Optuna storage is made in `folder`."""
-    sizes = sizes_of(config)
-
-    def make_job(number: int, baseline: str | None, point: dict[str, Any]) -> Job:
-        return search_job(config, store, split, number, baseline, point)
-
-    space = _space(config)
-    return OptunaSearcher(
-        space,
-        baselines=baselines(sizes), make_job=make_job, folder=folder, sampler=config.search.searcher,
-        seed=config.seed, trials=config.search.trials, past=past, costs=config.search.objectives[1:],
-        first=_first_points(config, space), warm=warm_trials(config, store, lambda point: fits(space, point)),
-    )  # fmt: skip
-
-
-def _check_beginning(config: StudyConfig, store: Store) -> None:
-    """Raise what would otherwise be found out when the search begins, or after it."""
-    if config.search.space != "none":
-        space = _space(config)
-        _first_points(config, space)
-        warm_trials(config, store)
-    for name in config.confirm.marks:
-        _mark(config, name)
-
-
-def _space(config: StudyConfig) -> Callable[[Any], dict[str, Any]]:
-    sizes = sizes_of(config)
-    return lambda hp: SPACES[config.search.space](hp, sizes)
-
-
-def _mark(config: StudyConfig, name: str) -> tuple[str, dict[str, Any]]:
-    """Return label and point of a configuration from outside the search."""
-    label, point = earlier_winner(config) if name == "earlier" else marks(sizes_of(config))[name]
-    if int(point["image_size"]) not in config.image_sizes:
-        raise StudyError(f"confirm.marks: the {label} sees images of {point['image_size']} px, this study has {config.image_sizes}")
-    return label, point
-
-
-def _first_points(config: StudyConfig, space: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
-    points = [starts(sizes_of(config))[name] for name in config.search.first]
-    if not all(fits(space, point) for point in points):
-        raise StudyError(
-            f"search.first: {', '.join(config.search.first)} are no points of the space {config.search.space!r} with these sizes"
-        )
-    return points
-
-
 def _confirm(run: _Run) -> None:
     """Train the best and the baselines on all but the test set, and score them there."""
     config, events = run.config, run.events()
@@ -272,7 +223,7 @@ def _confirm(run: _Run) -> None:
         trials = {event["trial"]: event for event in events if event["event"] == "trial" and event["phase"] == "search"}
         points = {trial: trials[trial] for trial in choose_candidates(events, best=config.confirm.best, costs=config.search.objectives[1:])}
     for name in config.confirm.marks:
-        label, point = _mark(config, name)
+        label, point = find_mark(config, name)
         points[MARKS[name]] = {"label": label, "baseline": False, "hyperparameters": point}
     template = task_template(config, run.store)
     jobs = confirm_jobs(config, points, template, run.split, run.store, epochs={})
@@ -389,49 +340,3 @@ def _interruptible() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
-
-
-def _check_folder(config: StudyConfig, *, resume: bool) -> None:
-    held = (config.folder / FILE_NAME).exists()
-    if held and not resume:
-        raise StudyError(
-            f"there is a study in {config.folder} already. To go on with it: python study/run.py --resume {config.folder}. To add to it: "
-            f"--extend {config.folder} --search.trials N. To run another: choose another --name"
-        )
-    if resume and not held:
-        raise StudyError(f"no study can be taken up in {config.folder}: it holds no {FILE_NAME}")
-    check_place(config.folder)
-
-
-def _check_images(events: list[dict[str, Any]], store: Store, other: Store | None) -> None:
-    """Raise a `StudyError` if the images are not those that the ledger's numbers were made with."""
-    for kind, now in (("study", store), ("transfer_set", other)):
-        held = next((event["store"] for event in events if event["event"] == kind), None)
-        if held and now is not None and held["fingerprint"] != now.fingerprint:
-            raise StudyError(
-                f"the images in {now.description['source']} are not those that this study was begun with ({held['source']}): the store's "
-                f"fingerprint is {now.fingerprint[:12]}, the ledger's {held['fingerprint'][:12]}. Bring them back, or run a study of another name"
-            )
-
-
-def _check_budgets(events: list[dict[str, Any]], config: StudyConfig) -> None:
-    """Raise a `StudyError` if networks would be compared that were given different budgets."""
-    if not any(event["event"] == "trial_end" and event["phase"] == "confirm" for event in events):
-        return
-    before, now = next(event["config"] for event in reversed(events) if event["event"] in ("study", "resumed")), config.to_dict()
-    fixed = ["confirm.seconds"]
-    if config.confirm.seconds is not None:  # seconds become epochs by a step that was timed with these
-        fixed += ["resources.cpus_per_trial", "resources.gpus_per_trial"]
-    changed = [
-        f"{key} was {before[part].get(name)}, and is to be {now[part][name]}"
-        for key, (part, name) in ((key, key.split(".")) for key in fixed)
-        if before[part].get(name) != now[part][name]
-    ]
-    raise_all(changed, heading="Networks have been confirmed already, and are only comparable with others that get the same")
-
-
-def _check_sides(store: Store, split: Split, config: StudyConfig) -> None:
-    if config.search.space != "none" and not split.validation:
-        raise StudyError("the validation side has no field: use more wells or a larger dataset.validation")
-    if not store.defocused_indices:
-        raise StudyError(f"the images hold no level but the in-focus one, {store.layout.in_focus_level}: nothing is there to restore")

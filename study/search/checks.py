@@ -1,0 +1,72 @@
+"""What must hold before a study begins or goes on; a `StudyError` says what does not, and what to do, before anything is spent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from study.config import StudyConfig
+from study.data.splits import Split
+from study.data.store import Store
+from study.errors import StudyError, raise_all
+from study.record.ledger import FILE_NAME, check_place
+from study.search.confirm import find_mark
+from study.search.past import warm_trials
+from study.search.proposals import first_points, space_of
+
+
+def check_folder(config: StudyConfig, *, resume: bool) -> None:
+    """Raise a `StudyError` if there is a study where a new one shall be, or none to go on with, or no place for its record."""
+    held = (config.folder / FILE_NAME).exists()
+    if held and not resume:
+        raise StudyError(
+            f"there is a study in {config.folder} already. To go on with it: python study/run.py --resume {config.folder}. To add to it: "
+            f"--extend {config.folder} --search.trials N. To run another: choose another --name"
+        )
+    if resume and not held:
+        raise StudyError(f"no study can be taken up in {config.folder}: it holds no {FILE_NAME}")
+    check_place(config.folder)
+
+
+def check_beginning(config: StudyConfig, store: Store) -> None:
+    """Raise what would otherwise be found out when the search begins, or after it."""
+    if config.search.space != "none":
+        space = space_of(config)
+        first_points(config, space)
+        warm_trials(config, store)
+    for name in config.confirm.marks:
+        find_mark(config, name)
+
+
+def check_sides(store: Store, split: Split, config: StudyConfig) -> None:
+    """Raise a `StudyError` if nothing is there to search on, or to restore."""
+    if config.search.space != "none" and not split.validation:
+        raise StudyError("the validation side has no field: use more wells or a larger dataset.validation")
+    if not store.defocused_indices:
+        raise StudyError(f"the images hold no level but the in-focus one, {store.layout.in_focus_level}: nothing is there to restore")
+
+
+def check_images(events: list[dict[str, Any]], store: Store, other: Store | None) -> None:
+    """Raise a `StudyError` if the images are not those that the ledger's numbers were made with."""
+    for kind, now in (("study", store), ("transfer_set", other)):
+        held = next((event["store"] for event in events if event["event"] == kind), None)
+        if held and now is not None and held["fingerprint"] != now.fingerprint:
+            raise StudyError(
+                f"the images in {now.description['source']} are not those that this study was begun with ({held['source']}): the store's "
+                f"fingerprint is {now.fingerprint[:12]}, the ledger's {held['fingerprint'][:12]}. Bring them back, or run a study of another name"
+            )
+
+
+def check_budgets(events: list[dict[str, Any]], config: StudyConfig) -> None:
+    """Raise a `StudyError` if networks would be compared that were given different budgets."""
+    if not any(event["event"] == "trial_end" and event["phase"] == "confirm" for event in events):
+        return
+    before, now = next(event["config"] for event in reversed(events) if event["event"] in ("study", "resumed")), config.to_dict()
+    fixed = ["confirm.seconds"]
+    if config.confirm.seconds is not None:  # seconds become epochs by a step that was timed with these
+        fixed += ["resources.cpus_per_trial", "resources.gpus_per_trial"]
+    changed = [
+        f"{key} was {before[part].get(name)}, and is to be {now[part][name]}"
+        for key, (part, name) in ((key, key.split(".")) for key in fixed)
+        if before[part].get(name) != now[part][name]
+    ]
+    raise_all(changed, heading="Networks have been confirmed already, and are only comparable with others that get the same")

@@ -1,0 +1,52 @@
+"""What a configuration has its search propose: its space, the points to begin with, and the searcher that goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from search_spaces import SPACES
+from search_spaces.baselines import baselines
+from search_spaces.bridge import fits
+from search_spaces.marks import starts
+from study.config import StudyConfig
+from study.data.splits import Split
+from study.data.store import Store
+from study.errors import StudyError
+from study.search.jobs import Job
+from study.search.past import PastTrial, warm_trials
+from study.search.searcher import OptunaSearcher
+from study.search.tasks import search_job, sizes_of
+
+
+def make_searcher(config: StudyConfig, store: Store, split: Split, *, folder: Path, past: Mapping[int, PastTrial]) -> OptunaSearcher:
+    """Return what proposes the trials of a study; its Optuna storage is made in `folder`."""
+    sizes = sizes_of(config)
+
+    def make_job(number: int, baseline: str | None, point: dict[str, Any]) -> Job:
+        return search_job(config, store, split, number, baseline, point)
+
+    space = space_of(config)
+    return OptunaSearcher(
+        space,
+        baselines=baselines(sizes), make_job=make_job, folder=folder, sampler=config.search.searcher,
+        seed=config.seed, trials=config.search.trials, past=past, costs=config.search.objectives[1:],
+        first=first_points(config, space), warm=warm_trials(config, store, lambda point: fits(space, point)),
+    )  # fmt: skip
+
+
+def space_of(config: StudyConfig) -> Callable[[Any], dict[str, Any]]:
+    """Return the search space with the study's sizes: hyperparameters -> point."""
+    sizes = sizes_of(config)
+    return lambda hp: SPACES[config.search.space](hp, sizes)
+
+
+def first_points(config: StudyConfig, space: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the points that a search begins with; a `StudyError` if the space does not hold them."""
+    points = [starts(sizes_of(config))[name] for name in config.search.first]
+    if not all(fits(space, point) for point in points):
+        raise StudyError(
+            f"search.first: {', '.join(config.search.first)} are no points of the space {config.search.space!r} with these sizes"
+        )
+    return points
