@@ -152,11 +152,14 @@ def _outcome(study: Study) -> Iterator[str]:
             "NRMSE": table["nrmse"].map("{:.4f}".format),
             "seeds": table["seeds"].map(lambda seeds: str(seeds) if seeds else ""),
             **{title: _optional(table, cost, text) for cost, (title, text) in COSTS.items()},
-            "hyperparameters": [_hyperparameters(study, trial) for trial in table["trial"]],
         }
+    )
+    points = pd.DataFrame(
+        {"configuration": table["label"], "hyperparameters": [_hyperparameters(study, trial) for trial in table["trial"]]}
     )
     yield html.heading("Outcome", "outcome") + html.paragraph(f"{_setting(study)}.")
     yield html.table(shown, classes=list(table["role"])) + html.source(study)
+    yield html.fold("Hyperparameters", html.table(points[points["hyperparameters"] != ""]))
     yield from map(html.paragraph, _difference_text(study))
     if text := front_text(study):
         yield html.paragraph(text)

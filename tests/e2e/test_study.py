@@ -151,6 +151,8 @@ def test_a_name_that_is_taken_is_refused(study: tuple[Path, subprocess.Completed
     again = run("--config", "smoke", "--name", "small", "--dataset.root", str(raw_folder), *SMALL, folder=study[0])
     assert again.returncode == 2
     assert "choose another --name" in again.stderr
+    assert f"--resume {study[0] / 'studies' / 'small'}" in again.stderr
+    assert f"--extend {study[0] / 'studies' / 'small'} --search.trials N" in again.stderr
 
 
 @pytest.mark.slow

@@ -276,6 +276,8 @@ import mlflow, numpy as np
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model(sys.argv[2])
 np.save(sys.argv[4], model.predict(np.load(sys.argv[3])))
+import study
+assert not study.__file__.startswith(sys.argv[5]), study.__file__  # the model brings the code that it needs
 """
 
 
@@ -297,7 +299,11 @@ def test_the_best_network_is_registered_once_and_restores_in_a_fresh_process(tmp
     for reference in (f"models:/refocus-ten@{CHAMPION}", f"models:/refocus-ten/{version.version}"):
         places = [str(tmp_path / name) for name in ("images.npy", "restored.npy")]
         subprocess.run(
-            [sys.executable, str(script), uri, reference, *places], cwd=tmp_path, env=environment, check=True, capture_output=True
+            [sys.executable, str(script), uri, reference, *places, str(Path(__file__).resolve().parents[3])],
+            cwd=tmp_path,
+            env=environment,
+            check=True,
+            capture_output=True,
         )
         expected = np.stack([load_restorer(trained).restore(image) for image in images])
         np.testing.assert_array_equal(np.load(tmp_path / "restored.npy"), expected)
