@@ -29,13 +29,7 @@ NO_CURVES = (CEILING, AT_SIZE)
 KEYS = {
     "study": (),  # configuration, environment, store, split
     "trial": ("phase", "trial", "replicate"),  # label, baseline, hyperparameters, seed
-    "placed": (
-        "phase",
-        "trial",
-        "replicate",
-        "node",
-        "pid",
-    ),  # where it runs, from its first report there: node, process, device, GPUs, share
+    "placed": ("phase", "trial", "replicate", "node", "pid"),  # from its first report there: node, process, device, GPUs, share
     "epoch": ("phase", "trial", "replicate", "epoch"),  # metrics, cost
     "score": ("phase", "trial", "replicate"),  # metrics of every field at every level
     "trial_end": ("phase", "trial", "replicate"),  # status: finished, stopped, failed; reason
