@@ -39,7 +39,7 @@ class Costs:
     Parameters
     ----------
     config : the study's.
-    jobs, profiles : what `_key` of a job returns -> a measured job, and its profile.
+    jobs, profiles : what `key_of` a job returns -> a measured job, and its profile.
     levels : of each field.
     raw_s, prepare_s, reference_s, deconvolution_s : seconds for each field.
     start_s, worker_s : of the program and of a worker, until the first step.
@@ -122,7 +122,7 @@ def measure_networks(config: StudyConfig, jobs: list[Job], say: Say) -> tuple[di
     Returns
     -------
     dict, dict
-        What `_key` returns -> job, and profile: the median over the copies.
+        What `key_of` returns -> job, and profile: the median over the copies.
     float
         What a worker takes to start.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 import os
 import platform
 import subprocess
@@ -34,7 +34,7 @@ def limit_gpu_memory(share: float | None) -> int | None:
 def describe_device() -> dict[str, str]:
     """Return the processor, the GPU with its driver's version (empty without one), and the backend of this process with its own."""
     gpu = _ask("name,driver_version") or ""
-    return {"processor": processor_name(), "gpu": gpu, "backend": f"{_backend()} {importlib.metadata.version(_backend())}"}
+    return {"processor": processor_name(), "gpu": gpu, "backend": f"{_backend()} {importlib.import_module(_backend()).__version__}"}
 
 
 def processor_name() -> str:

@@ -73,6 +73,15 @@ def test_the_use_of_a_gpu_is_measured_while_it_trains_and_not_while_the_network_
     assert len(built) == 1
 
 
+def test_a_device_is_described_by_what_computes_on_it(gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    found = device.describe_device()
+    assert (found["gpu"], found["backend"]) == ("37", f"tensorflow {tf.__version__}")  # what the program answers to anything but memory
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert device.describe_device()["gpu"] == ""
+
+
 @pytest.mark.parametrize("share", [None, 0.0, 1.0, 2.0])
 def test_whole_gpus_and_none_are_not_bounded(share: float | None, gpu: Path) -> None:
     assert device.limit_gpu_memory(share) is None
