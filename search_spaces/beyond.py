@@ -25,8 +25,9 @@ def beyond(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
     dict
         For the families whole and split what `paper` returns. For the family free: ``depth``, ``width`` (filters of the first layer), ``growth``, ``convolutions``
         (of a block), ``kernel``, ``activation``, ``normalisation``, ``skip``, ``residual``, ``upsampling``, ``dropout``, ``image_size``,
-        ``crop_size``; and of its training ``loss``, ``alpha`` (of MS-SSIM + L1), ``learning_rate``, ``schedule``, ``weight_decay``,
-        ``batch_size``, ``augment``, ``ema``.
+        ``crop_size``; and of its training ``loss``, ``alpha`` (of MS-SSIM + L1), ``relative_loss`` (`study.models.losses.relative`),
+        ``learning_rate``, ``schedule``, ``weight_decay``, ``batch_size``, ``augment`` (the symmetries of a square), ``augment_light``
+        (`study.data.batches.vary_light`), ``ema``.
     """
     hp.Choice("family", ["free", "whole", "split"])
     paper_families(hp, sizes)
@@ -57,9 +58,11 @@ def _training(hp: HyperParameters) -> None:
     hp.Choice("loss", LOSSES)
     with hp.conditional_scope("loss", ["msssim_l1"]):
         hp.Float("alpha", 0.1, 0.9, step=0.1)
+    hp.Boolean("relative_loss")
     hp.Float("learning_rate", 2e-4, 5e-3, sampling="log")
     hp.Choice("schedule", ["paper", "cosine"])
     hp.Choice("weight_decay", [0.0, 1e-5, 1e-4])
     hp.Choice("batch_size", [8, 16, 32])
     hp.Boolean("augment")
+    hp.Boolean("augment_light")
     hp.Boolean("ema")

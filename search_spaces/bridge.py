@@ -32,8 +32,15 @@ class OptunaHyperParameters(HyperParameters):
         return self.values[hyperparameter.name]
 
 
+def complete(space: Callable[[Any], dict[str, Any]], point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a point with the hyperparameters that its space did not have when it was recorded, at their defaults: what was done without them."""
+    hp = HyperParameters()
+    hp.values = dict(point)
+    return space(hp)
+
+
 def fits(space: Callable[[Any], dict[str, Any]], point: Mapping[str, Any]) -> bool:
-    """Return whether a space as it is offered holds a point, with these hyperparameters and no others."""
+    """Return whether a space as it is offered holds a complete point, with these hyperparameters and no others."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Optuna's of a value out of range

@@ -18,15 +18,19 @@ def marks(sizes: Sizes) -> dict[str, tuple[str, dict[str, Any]]]:
     unet = {
         "family": "free", "depth": 2, "width": 18, "growth": 2, "convolutions": 2, "kernel": 3, "activation": "relu",
         "normalisation": "none", "skip": "concat", "residual": True, "upsampling": "transpose", "dropout": 0.0,
-        "image_size": sizes.whole[0], "crop_size": (sizes.crops or sizes.whole)[0], "loss": "l1", "learning_rate": 1e-3,
-        "schedule": "cosine", "weight_decay": 0.0, "batch_size": 16, "augment": False, "ema": False,
+        "image_size": sizes.whole[0], "crop_size": (sizes.crops or sizes.whole)[0], "loss": "l1", "relative_loss": False,
+        "learning_rate": 1e-3, "schedule": "cosine", "weight_decay": 0.0, "batch_size": 16, "augment": False, "augment_light": False,
+        "ema": False,
     }  # fmt: skip
     return {"unet": (UNET, unet)}
 
 
 def starts(sizes: Sizes) -> dict[str, dict[str, Any]]:
-    """Return name in a configuration -> a well-known point of the space `beyond` that a search can begin with.
+    """Return name in a configuration -> a point of the space `beyond` that a search can begin with.
 
-    ``unet`` is the residual U-Net with 16 filters instead of 18, which the space does not hold.
+    ``unet`` is the residual U-Net with 16 filters instead of 18, which the space does not hold. ``robust`` is the same network trained so that
+    it does no harm near the focus, nor to fields of other density and haze: by a relative loss, on images turned and lit otherwise.
     """
-    return {"unet": marks(sizes)["unet"][1] | {"width": 16}}
+    unet = marks(sizes)["unet"][1] | {"width": 16}
+    robust = {"loss": "l2", "relative_loss": True, "learning_rate": 2e-3, "augment": True, "augment_light": True, "ema": True}
+    return {"unet": unet, "robust": unet | robust}

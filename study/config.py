@@ -118,8 +118,8 @@ class SearchConfig:
     searcher : tpe, evolution (one of the best with a few hyperparameters drawn anew), random, grid (every point, of a space without continuous hyperparameters), nsga2 (for several objectives), gp (needs
         the package torch) or cmaes (needs cmaes).
     scheduler : asha, median (stops a trial that is below the median of the others' means) or none.
-    first : well-known configurations to try before any is proposed: unet (a residual U-Net of 16 filters, in
-        the space beyond); a searcher learns from them too.
+    first : configurations of the space beyond to try before any is proposed: unet (a residual U-Net of 16 filters), robust (the same,
+        trained so that it does no harm near the focus and to fields unlike those it has seen); a searcher learns from them too.
     warm_start : the folder of an earlier study in the same space, whose trials the searcher learns from before its first.
     grace_epochs : epochs that every trial may run before it can be stopped.
     reduction_factor : of the trials that reach a rung, one in so many goes on.
@@ -136,7 +136,7 @@ class SearchConfig:
     level_weights: dict[int, float] | None = None
     searcher: Literal["tpe", "evolution", "random", "grid", "nsga2", "gp", "cmaes"] = "tpe"
     scheduler: Literal["asha", "median", "none"] = "asha"
-    first: list[Literal["unet"]] = field(default_factory=list)
+    first: list[Literal["unet", "robust"]] = field(default_factory=list)
     warm_start: str | None = None
     grace_epochs: int = 1
     reduction_factor: int = 3

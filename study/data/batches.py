@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import keras
 import numpy as np
 
 from study.data.store import FULL_SCALE, Grid, Store
+
+LIT = 0.5  # the share of crops that background light is added to
+LIGHT = 0.2  # the most of it, of the range of the image in focus
+LIGHT_KNOTS = (2, 5)  # across the image: it varies so slowly that being out of focus hardly changes it
 
 
 class EpochBatches(keras.utils.PyDataset):
@@ -29,6 +34,8 @@ class EpochBatches(keras.utils.PyDataset):
         Pairs in a batch; the last one may be smaller.
     augment : bool
         Turn and mirror each pair by one of the eight symmetries of a square, drawn anew.
+    augment_light : bool
+        Take each patch at any place, and vary its light, drawn anew; see `vary_light`.
     held_out : sequence of sequences of int, optional
         For each field of the store the levels (as indices) that are not trained on.
     images_per_epoch : int, optional
@@ -49,11 +56,13 @@ class EpochBatches(keras.utils.PyDataset):
         seed: int,
         epoch: int,
         augment: bool = False,
+        augment_light: bool = False,
         held_out: Sequence[Sequence[int]] | None = None,
         images_per_epoch: int | None = None,
     ) -> None:
         super().__init__()
         self._images, self._focus = store.images(grid), store.in_focus_index
+        self._spans = np.ptp(store.ranges(grid), axis=-1)
         self._patch_size, self._batch_size = patch_size, batch_size
         images, rng = training_images(store, fields, held_out), np.random.default_rng([seed, epoch])
         if images_per_epoch is not None and images_per_epoch < len(images):
@@ -61,20 +70,24 @@ class EpochBatches(keras.utils.PyDataset):
         self._plan = _plan_epoch(images, side=grid.size // patch_size, patches_per_image=patches_per_image, rng=rng)
         symmetries = np.random.default_rng([seed, epoch, 1]).integers(0, 8, len(self._plan))
         self._symmetries = symmetries if augment else np.zeros_like(symmetries)
+        self._augment_light, self._seed = augment_light, [seed, epoch, 2]
 
     def __len__(self) -> int:
         return -(-len(self._plan) // self._batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self._plan[index * self._batch_size : (index + 1) * self._batch_size]
-        size = self._patch_size
+        size, rng = self._patch_size, np.random.default_rng([*self._seed, index])
         pair = np.empty((2, len(rows), size, size), np.float32)
         symmetries = self._symmetries[index * self._batch_size : (index + 1) * self._batch_size]
         for position, ((field, level, row, column), symmetry) in enumerate(zip(rows, symmetries, strict=True)):
-            window = slice(row * size, (row + 1) * size), slice(column * size, (column + 1) * size)
-            pair[0, position] = turn(self._images[field, level][window], symmetry)
-            pair[1, position] = turn(self._images[field, self._focus][window], symmetry)
-        pair /= np.float32(FULL_SCALE)
+            images = self._images[field, [level, self._focus]]
+            if self._augment_light:
+                ratio = self._spans[field, self._focus] / self._spans[field, level]
+                crop = vary_light(images / np.float32(FULL_SCALE), ratio=ratio, size=size, rng=rng)
+            else:
+                crop = images[:, row * size : (row + 1) * size, column * size : (column + 1) * size] / np.float32(FULL_SCALE)
+            pair[:, position] = [turn(image, symmetry) for image in crop]
         return pair[0, ..., None], pair[1, ..., None]
 
 
@@ -82,6 +95,39 @@ def turn(image: np.ndarray, symmetry: int) -> np.ndarray:
     """Turn an image by ``symmetry % 4`` quarters, and mirror it from 4 on: the eight symmetries of a square."""
     turned = np.rot90(image, symmetry % 4)
     return turned[:, ::-1] if symmetry >= 4 else turned
+
+
+def vary_light(pair: np.ndarray, *, ratio: float, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut a crop out at any place, add smooth background light to every other one, and normalise it by its own range, as images are.
+
+    Light adds up, and what is smooth looks the same in focus and out of focus: the crops are images as another field, lamp or medium would
+    have given them. A network that has not seen such takes every haze for defocus.
+
+    Parameters
+    ----------
+    pair : numpy.ndarray, shape (2, S, S)
+        An image out of focus and in focus, each in [0, 1] of its own range.
+    ratio : float
+        The range of the image in focus, in intensities, by that of the image out of focus.
+    size : int
+        Side of the crop.
+    rng : numpy.random.Generator
+        Draws place and light.
+
+    Returns
+    -------
+    numpy.ndarray, shape (2, size, size)
+        Each in [0, 1]; a flat crop is 0.
+    """
+    side = pair.shape[1]
+    if rng.random() < LIT:
+        knots = rng.random(rng.integers(LIGHT_KNOTS[0], LIGHT_KNOTS[1] + 1, 2), dtype=np.float32)
+        smooth = cv2.resize(knots, (side, side), interpolation=cv2.INTER_CUBIC) * np.float32(LIGHT * rng.random() ** 2)
+        pair = pair + smooth * np.array([ratio, 1], np.float32)[:, None, None]
+    row, column = rng.integers(0, side - size + 1, 2)
+    crop = pair[:, row : row + size, column : column + size]
+    low, span = crop.min(axis=(1, 2), keepdims=True), np.ptp(crop, axis=(1, 2), keepdims=True)
+    return (crop - low) / np.where(span > 0, span, 1)
 
 
 def patches_of(side: int, patches_per_image: int | None) -> int:

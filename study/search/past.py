@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from study.data.store import Store
 from study.errors import StudyError
 from study.record.ledger import read_events
 
+Point = dict[str, Any]
 SCORED_BY = ("objectives", "level_weights", "max_tflop", "rung_images")  # what a score and a rung score depend on
 WARM_PROPOSALS = 4  # of an earlier study on other images: the best so many are tried first
 
@@ -88,10 +89,15 @@ def earlier_winner(config: StudyConfig) -> tuple[str, dict[str, Any]]:
     return f"winner of {folder.name}", trials[max(scores, key=lambda trial: scores[trial])]["hyperparameters"]
 
 
-def warm_trials(config: StudyConfig, store: Store, fits: Callable[[dict[str, Any]], bool] = lambda point: True) -> WarmStart:
-    """Read the trials of the study that a configuration starts warm from, but for points that do not fit into the space as it is here.
+def warm_trials(config: StudyConfig, store: Store, admit: Callable[[Point], Point | None] = lambda point: point) -> WarmStart:
+    """Read the trials of the study that a configuration starts warm from; its baselines are left out, for they are run anyway.
 
-    Its baselines are left out, for they are run anyway.
+    Parameters
+    ----------
+    config, store : StudyConfig, Store
+        The new study's.
+    admit : callable, optional
+        Returns a point as the space is here, or None if it holds no such point.
 
     Raises
     ------
@@ -105,7 +111,7 @@ def warm_trials(config: StudyConfig, store: Store, fits: Callable[[dict[str, Any
     if (space := earlier["config"]["search"]["space"]) != config.search.space:
         raise StudyError(f"search.warm_start: {config.search.warm_start} searched the space {space}, not {config.search.space}")
     trials = [trial for trial in past_trials(events).values() if not trial.baseline and trial.status in ("finished", "stopped")]
-    trials = [trial for trial in trials if fits(trial.hyperparameters)]
+    trials = [replace(trial, hyperparameters=point) for trial in trials if (point := admit(trial.hyperparameters)) is not None]
     here, there = json.loads(json.dumps(config.to_dict())), earlier["config"]  # as a ledger holds it
     same = earlier["store"]["fingerprint"] == store.fingerprint and there["seed"] == config.seed
     same = same and all(there[part] == here[part] for part in ("sizes", "training", "evaluation"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from search_spaces import SPACES
 from search_spaces.baselines import baselines
-from search_spaces.bridge import fits
+from search_spaces.bridge import complete, fits
 from search_spaces.marks import starts
 from study.config import StudyConfig
 from study.data.splits import Split
@@ -28,11 +29,17 @@ def make_searcher(config: StudyConfig, store: Store, split: Split, *, folder: Pa
         return search_job(config, store, split, number, baseline, point)
 
     space = space_of(config)
+
+    def admit(point: dict[str, Any]) -> dict[str, Any] | None:
+        whole = complete(space, point)
+        return whole if fits(space, whole) else None
+
+    past = {number: replace(trial, hyperparameters=complete(space, trial.hyperparameters)) for number, trial in past.items()}
     return OptunaSearcher(
         space,
         baselines=baselines(sizes), make_job=make_job, folder=folder, sampler=config.search.searcher,
         seed=config.seed, trials=config.search.trials, past=past, costs=config.search.objectives[1:],
-        first=first_points(config, space), warm=warm_trials(config, store, lambda point: fits(space, point)),
+        first=first_points(config, space), warm=warm_trials(config, store, admit),
     )  # fmt: skip
 
 

@@ -15,7 +15,10 @@ from search_spaces.sizes import Sizes
 from study.models.autoencoder import build, patch_size_of
 
 Space = Callable[[HyperParameters, Sizes], dict[str, Any]]
-OF_TRAINING = ("loss", "alpha", "learning_rate", "schedule", "weight_decay", "batch_size", "augment", "ema", "dropout", "activation")
+OF_TRAINING = (
+    "loss", "alpha", "relative_loss", "learning_rate", "schedule", "weight_decay", "batch_size", "augment", "augment_light", "ema", "dropout",
+    "activation",
+)  # fmt: skip
 
 
 def space_table(space: Space, sizes: Sizes) -> pd.DataFrame:

@@ -199,8 +199,8 @@ def epoch_batches(task: TrialTask, store: Store, *, epoch: int) -> EpochBatches:
     return EpochBatches(
         store, task.grid, fields=task.train, patch_size=patch_size_of(task.hyperparameters),
         patches_per_image=task.patches_per_image, batch_size=_batch_size(task), seed=task.seed, epoch=epoch,
-        augment=bool(task.hyperparameters.get("augment", False)), held_out=task.held_out,
-        images_per_epoch=task.images_per_epoch,
+        augment=bool(task.hyperparameters.get("augment", False)), augment_light=bool(task.hyperparameters.get("augment_light", False)),
+        held_out=task.held_out, images_per_epoch=task.images_per_epoch,
     )  # fmt: skip
 
 

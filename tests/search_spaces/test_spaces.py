@@ -21,7 +21,8 @@ from keras_tuner import HyperParameters
 
 from search_spaces import SPACES
 from search_spaces.baselines import baselines
-from search_spaces.bridge import OptunaHyperParameters
+from search_spaces.bridge import OptunaHyperParameters, complete, fits
+from search_spaces.marks import starts
 from search_spaces.sizes import Sizes
 from study.models.autoencoder import build, patch_size_of
 from study.models.losses import loss_of
@@ -77,6 +78,22 @@ def test_the_baselines_are_the_papers() -> None:
     whole, split = baselines(SIZES).values()
     assert whole == {"family": "whole", "depth": 2, "filters": 32, "growth": 2, "loss": "l1", "image_size": 128}
     assert split == {"family": "split", "depth": 3, "filters": 64, "growth": 1, "loss": "l1", "image_size": 768, "patch_size": 128}
+
+
+def test_points_to_begin_with_and_points_of_an_older_space_are_points_of_this_one() -> None:
+    def space(hp: HyperParameters) -> dict[str, Any]:
+        return SPACES["beyond"](hp, SIZES)
+
+    named = starts(SIZES)
+    assert all(fits(space, point) for point in named.values())
+    older = {name: value for name, value in named["robust"].items() if name not in ("relative_loss", "augment_light")}
+    assert not fits(space, older)
+    assert complete(space, older) == named["robust"] | {"relative_loss": False, "augment_light": False}
+    assert complete(space, named["robust"]) == named["robust"]
+    for point in baselines(SIZES).values():
+        assert complete(space, point) == point
+    assert not fits(space, complete(space, named["unet"] | {"width": 18}))
+    assert not fits(space, complete(space, named["unet"] | {"shape": "round"}))
 
 
 @pytest.mark.parametrize("drawn", [drawn_by_optuna, drawn_by_keras_tuner])
@@ -215,7 +232,7 @@ def test_configurations_are_counted_as_optuna_finds_them(space: Any) -> None:
     paper, networks, training = (
         2 * 5 * 3 * 2 * 3,
         4 * 3 * 2 * 2 * 2 * 3 * 3 * 3 * 2 * 3 * 3,
-        (2 + 9) * 2 * 3 * 3 * 2 * 2,
+        (2 + 9) * 2 * 2 * 3 * 3 * 2 * 2 * 2,
     )  # 9 values of alpha
     assert total == (paper if space is SPACES["paper"] else paper + networks * training)
 

@@ -1,9 +1,10 @@
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.data.batches import EpochBatches, steps_per_epoch, training_images, turn
+from study.data.batches import EpochBatches, steps_per_epoch, training_images, turn, vary_light
 from study.data.patches import split_patches, stitch_patches
 from study.data.splits import hold_out_within_levels, split_by_well
 from study.data.store import Grid, Store
@@ -141,6 +142,53 @@ def test_the_eight_symmetries_of_a_square_turn_both_images_of_a_pair_alike(store
         assert fitting
         used.update(fitting)
     assert used == set(range(8))
+
+
+def test_varied_light_gives_pairs_that_a_microscope_could_have_given() -> None:
+    """Whatever light was added: the image out of focus is the defocused image in focus, but for gain and offset."""
+
+    def defocus(image: np.ndarray) -> np.ndarray:
+        return cv2.GaussianBlur(image, (0, 0), 2.0, borderType=cv2.BORDER_REFLECT)
+
+    def misfit(pair: np.ndarray) -> float:
+        """RMS, away from the border, of what gain and offset do not explain."""
+        expected, given = (image[12:-12, 12:-12].ravel() for image in (defocus(pair[1]), pair[0]))
+        gain = np.polyfit(given, expected, 1)
+        return float(np.sqrt(np.mean((np.polyval(gain, given) - expected) ** 2)))
+
+    rng = np.random.default_rng(0)
+    sharp = np.zeros((96, 96), np.float32)
+    for row, column, height in rng.integers(8, 88, (30, 3)):
+        cv2.circle(sharp, (int(column), int(row)), 3, 0.2 + float(height) / 110, -1)
+    blurred = defocus(sharp)
+    spans = np.ptp(sharp), np.ptp(blurred)
+    pair = np.stack([(blurred - blurred.min()) / spans[1], (sharp - sharp.min()) / spans[0]]).astype(np.float32)
+    ratio = spans[0] / spans[1]
+    lit = [vary_light(pair, ratio=ratio, size=96, rng=np.random.default_rng(seed)) for seed in range(40)]
+    dark = [float(np.median(image)) for _, image in lit]
+    assert 10 < sum(median > 0.02 for median in dark) < 30  # light was added to about a half
+    for one in lit:
+        np.testing.assert_allclose([one.min(axis=(1, 2)), one.max(axis=(1, 2))], [[0, 0], [1, 1]], atol=1e-6)
+    assert max(misfit(one) for one in lit) < 0.005
+    wrong = [vary_light(pair, ratio=1.0, size=96, rng=np.random.default_rng(seed)) for seed in range(40)]
+    assert max(misfit(one) for one in wrong) > 0.01  # the fit would have shown light that was added in other units
+
+
+def test_crops_of_varied_light_lie_anywhere_and_come_back_by_seed_and_epoch(store: Store) -> None:
+    options: dict[str, object] = {"patch_size": 16, "patches_per_image": 2, "augment_light": True}
+    x, y = gather(batches(store, **options))
+    assert x.shape == y.shape == (3 * 4 * 2, 16, 16, 1)
+    assert x.dtype == np.float32
+    for images in (x, y):
+        assert (images.min(axis=(1, 2, 3)) == 0).all()
+        np.testing.assert_allclose(images.max(axis=(1, 2, 3)), 1, atol=1e-6)
+    np.testing.assert_array_equal(x, gather(batches(store, **options))[0])
+    assert not np.array_equal(x, gather(batches(store, **options, epoch=1))[0])
+    assert not np.array_equal(x, gather(batches(store, **options, seed=2))[0])
+    whole, _ = gather(batches(store, augment_light=True))
+    assert whole.shape == (3 * 4, 64, 64, 1)
+    flat = vary_light(np.zeros((2, 8, 8), np.float32), ratio=1.0, size=8, rng=np.random.default_rng(1))
+    assert np.isfinite(flat).all()
 
 
 def test_an_epoch_can_be_a_sample_that_differs_by_epoch_and_comes_back_with_its_seed(store: Store) -> None:

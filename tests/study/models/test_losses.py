@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from study.models.losses import ALPHA, LOSSES, SIGMAS_PX, gaussian_matrices
+from study.models.losses import ALPHA, FLOORS, LOSSES, SIGMAS_PX, gaussian_matrices, loss_of
 
 RNG = np.random.default_rng(0)
 
@@ -64,6 +64,33 @@ def test_l1_and_l2_by_hand() -> None:
     y[0, :32] = 0.5
     np.testing.assert_allclose(evaluate("l1", x, y), 0.25)
     np.testing.assert_allclose(evaluate("l2", x, y), 0.125)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_in_a_relative_loss_an_image_counts_by_the_share_of_its_loss(name: str) -> None:
+    x = tf.constant(RNG.random((2, 64, 64, 1)), tf.float32)
+    near_and_far = tf.constant([0.02, 0.2], tf.float32)[:, None, None, None] * tf.constant(RNG.standard_normal((1, 64, 64, 1)), tf.float32)
+    relative, plain = loss_of({"loss": name, "relative_loss": True}), LOSSES[name]
+    np.testing.assert_allclose(relative(x, x), 0, atol=1e-3)
+
+    def pull(loss: Any) -> np.ndarray:
+        """How much each image's loss falls if its error does by a hundredth."""
+        return np.asarray(loss(x, x + near_and_far) - loss(x, x + 0.99 * near_and_far))
+
+    near, far = pull(relative)
+    assert 0.4 < near / far < 1.6
+    near, far = pull(plain)
+    assert near < 0.2 * far
+    expected = np.log1p(np.asarray(plain(x, x + near_and_far)) / FLOORS[name])
+    np.testing.assert_allclose(relative(x, x + near_and_far), expected, rtol=1e-5)
+    assert loss_of({"loss": name}).__call__(x, x + near_and_far)[0] == plain(x, x + near_and_far)[0]
+
+
+def test_a_relative_l2_is_the_psnr() -> None:
+    x, error = RNG.random((2, 64, 64, 1)), np.array([0.2, 0.05])[:, None, None, None]
+    values = np.asarray(loss_of({"loss": "l2", "relative_loss": True})(tf.constant(x), tf.constant(x + error)))
+    psnr = [peak_signal_noise_ratio(one, one + by, data_range=1.0) for one, by in zip(x, error, strict=True)]
+    assert (values[0] - values[1]) * 10 / np.log(10) == pytest.approx(psnr[1] - psnr[0], abs=0.02)
 
 
 @pytest.mark.parametrize("size", [64, 128])
