@@ -81,12 +81,10 @@ class EpochBatches(keras.utils.PyDataset):
         pair = np.empty((2, len(rows), size, size), np.float32)
         symmetries = self._symmetries[index * self._batch_size : (index + 1) * self._batch_size]
         for position, ((field, level, row, column), symmetry) in enumerate(zip(rows, symmetries, strict=True)):
-            images = self._images[field, [level, self._focus]]
+            window = np.s_[:] if self._augment_light else np.s_[row * size : (row + 1) * size, column * size : (column + 1) * size]
+            crop = np.stack([self._images[field, at][window] for at in (level, self._focus)]) / np.float32(FULL_SCALE)
             if self._augment_light:
-                ratio = self._spans[field, self._focus] / self._spans[field, level]
-                crop = vary_light(images / np.float32(FULL_SCALE), ratio=ratio, size=size, rng=rng)
-            else:
-                crop = images[:, row * size : (row + 1) * size, column * size : (column + 1) * size] / np.float32(FULL_SCALE)
+                crop = vary_light(crop, ratio=self._spans[field, self._focus] / self._spans[field, level], size=size, rng=rng)
             pair[:, position] = [turn(image, symmetry) for image in crop]
         return pair[0, ..., None], pair[1, ..., None]
 

@@ -169,9 +169,10 @@ def test_varied_light_gives_pairs_that_a_microscope_could_have_given() -> None:
     assert 10 < sum(median > 0.02 for median in dark) < 30  # light was added to about a half
     for one in lit:
         np.testing.assert_allclose([one.min(axis=(1, 2)), one.max(axis=(1, 2))], [[0, 0], [1, 1]], atol=1e-6)
-    assert max(misfit(one) for one in lit) < 0.005
+    fitting = max(misfit(one) for one in lit)
+    assert fitting < 0.003
     wrong = [vary_light(pair, ratio=1.0, size=96, rng=np.random.default_rng(seed)) for seed in range(40)]
-    assert max(misfit(one) for one in wrong) > 0.01  # the fit would have shown light that was added in other units
+    assert max(misfit(one) for one in wrong) > 3 * fitting  # the fit would have shown light that was added in other units
 
 
 def test_crops_of_varied_light_lie_anywhere_and_come_back_by_seed_and_epoch(store: Store) -> None:
