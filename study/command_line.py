@@ -194,7 +194,8 @@ def _known_keys(cls: type, prefix: str = "") -> Iterator[str]:
 def _keys_of(values: Mapping[Any, Any], known: Sequence[str], prefix: str = "") -> Iterator[str]:
     for key, value in values.items():
         yield f"{prefix}{key}"
-        if isinstance(value, Mapping) and f"{prefix}{key}" in known:
+        section = any(name.startswith(f"{prefix}{key}.") for name in known)  # or a value that is a mapping, such as weights by level
+        if isinstance(value, Mapping) and section:
             yield from _keys_of(value, known, f"{prefix}{key}.")
 
 

@@ -95,6 +95,14 @@ def test_a_study_that_has_begun_needs_neither_its_earlier_study_nor_the_folder_i
     assert load(later / "config.yaml").search.warm_start == str(tmp_path / "gone")
 
 
+def test_weights_by_level_come_back_from_a_file(tmp_path: Path) -> None:
+    weights = parse(["--config", "smoke", "--search.level_weights", "{10: 3, 12: 0.5}"]).search.level_weights
+    assert weights == {10: 3.0, 12: 0.5}
+    folder = make_study(tmp_path / "studies" / "mine", level_weights=weights)
+    assert load(folder / "config.yaml").search.level_weights == weights
+    assert parse_run(["--resume", str(folder)])[0].search.level_weights == weights
+
+
 def test_unknown_keys_of_a_file_are_all_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("dataset: {roots: x, kinds: y}\nserch: {trials: 2}\n")
