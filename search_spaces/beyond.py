@@ -27,7 +27,7 @@ def beyond(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
         (of a block), ``kernel``, ``activation``, ``normalisation``, ``skip``, ``residual``, ``upsampling``, ``dropout``, ``image_size``,
         ``crop_size``; and of its training ``loss``, ``alpha`` (of MS-SSIM + L1), ``relative_loss`` (`study.models.losses.relative`),
         ``learning_rate``, ``schedule``, ``weight_decay``, ``batch_size``, ``augment`` (the symmetries of a square), ``augment_light``
-        (`study.data.batches.vary_light`), ``ema``.
+        (`study.data.batches.relight`), ``ema``.
     """
     hp.Choice("family", ["free", "whole", "split"])
     paper_families(hp, sizes)

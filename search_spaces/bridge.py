@@ -33,10 +33,11 @@ class OptunaHyperParameters(HyperParameters):
 
 
 def complete(space: Callable[[Any], dict[str, Any]], point: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a point with the hyperparameters that its space did not have when it was recorded, at their defaults: what was done without them."""
+    """Return a point with the switches that its space did not have when it was recorded: they were off, as by default."""
     hp = HyperParameters()
     hp.values = dict(point)
-    return space(hp)
+    added = {name: value for name, value in space(hp).items() if name not in point and value is False}
+    return {**point, **added}
 
 
 def fits(space: Callable[[Any], dict[str, Any]], point: Mapping[str, Any]) -> bool:

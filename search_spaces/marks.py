@@ -29,7 +29,7 @@ def starts(sizes: Sizes) -> dict[str, dict[str, Any]]:
     """Return name in a configuration -> a point of the space `beyond` that a search can begin with.
 
     ``unet`` is the residual U-Net with 16 filters instead of 18, which the space does not hold. ``robust`` is the same network trained so that
-    it does no harm near the focus, nor to fields of other density and haze: by a relative loss, on images turned and lit otherwise.
+    it does less harm near the focus, for less gain far from it: by a relative loss, on images turned and lit otherwise.
     """
     unet = marks(sizes)["unet"][1] | {"width": 16}
     robust = {"loss": "l2", "relative_loss": True, "learning_rate": 2e-3, "augment": True, "augment_light": True, "ema": True}

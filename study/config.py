@@ -119,7 +119,7 @@ class SearchConfig:
         the package torch) or cmaes (needs cmaes).
     scheduler : asha, median (stops a trial that is below the median of the others' means) or none.
     first : configurations of the space beyond to try before any is proposed: unet (a residual U-Net of 16 filters), robust (the same,
-        trained so that it does no harm near the focus and to fields unlike those it has seen); a searcher learns from them too.
+        trained so that it does less harm near the focus, for less gain far from it); a searcher learns from them too.
     warm_start : the folder of an earlier study in the same space, whose trials the searcher learns from before its first.
     grace_epochs : epochs that every trial may run before it can be stopped.
     reduction_factor : of the trials that reach a rung, one in so many goes on.

@@ -13,6 +13,7 @@ from study.data.store import FULL_SCALE, Grid, Store
 LIT = 0.5  # the share of crops that background light is added to
 LIGHT = 0.2  # the most of it, of the range of the image in focus
 LIGHT_KNOTS = (2, 5)  # across the image: it varies so slowly that being out of focus hardly changes it
+LEAST_SPAN = 0.1  # of the range of the image in focus: a crop that holds less is not stretched to [0, 1]
 
 
 class EpochBatches(keras.utils.PyDataset):
@@ -35,7 +36,7 @@ class EpochBatches(keras.utils.PyDataset):
     augment : bool
         Turn and mirror each pair by one of the eight symmetries of a square, drawn anew.
     augment_light : bool
-        Take each patch at any place, and vary its light, drawn anew; see `vary_light`.
+        Take each patch at any place, drawn anew, in other light and normalised by its own range; see `relight`.
     held_out : sequence of sequences of int, optional
         For each field of the store the levels (as indices) that are not trained on.
     images_per_epoch : int, optional
@@ -62,7 +63,7 @@ class EpochBatches(keras.utils.PyDataset):
     ) -> None:
         super().__init__()
         self._images, self._focus = store.images(grid), store.in_focus_index
-        self._spans = np.ptp(store.ranges(grid), axis=-1)
+        self._spans, self._side = np.ptp(store.ranges(grid), axis=-1), grid.size
         self._patch_size, self._batch_size = patch_size, batch_size
         images, rng = training_images(store, fields, held_out), np.random.default_rng([seed, epoch])
         if images_per_epoch is not None and images_per_epoch < len(images):
@@ -81,10 +82,11 @@ class EpochBatches(keras.utils.PyDataset):
         pair = np.empty((2, len(rows), size, size), np.float32)
         symmetries = self._symmetries[index * self._batch_size : (index + 1) * self._batch_size]
         for position, ((field, level, row, column), symmetry) in enumerate(zip(rows, symmetries, strict=True)):
-            window = np.s_[:] if self._augment_light else np.s_[row * size : (row + 1) * size, column * size : (column + 1) * size]
+            top, left = rng.integers(0, self._side - size + 1, 2) if self._augment_light else (row * size, column * size)
+            window = np.s_[top : top + size, left : left + size]
             crop = np.stack([self._images[field, at][window] for at in (level, self._focus)]) / np.float32(FULL_SCALE)
             if self._augment_light:
-                crop = vary_light(crop, ratio=self._spans[field, self._focus] / self._spans[field, level], size=size, rng=rng)
+                crop = relight(crop, draw_light(self._side, rng)[window], ratio=self._spans[field, self._focus] / self._spans[field, level])
             pair[:, position] = [turn(image, symmetry) for image in crop]
         return pair[0, ..., None], pair[1, ..., None]
 
@@ -95,37 +97,38 @@ def turn(image: np.ndarray, symmetry: int) -> np.ndarray:
     return turned[:, ::-1] if symmetry >= 4 else turned
 
 
-def vary_light(pair: np.ndarray, *, ratio: float, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Cut a crop out at any place, add smooth background light to every other one, and normalise it by its own range, as images are.
+def draw_light(side: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw smooth background light for an image, shape (side, side), in units of the in-focus image's range: none at all for a half of them, faint for most."""
+    if rng.random() >= LIT:
+        return np.zeros((side, side), np.float32)
+    knots = rng.random(rng.integers(LIGHT_KNOTS[0], LIGHT_KNOTS[1] + 1, 2), dtype=np.float32)
+    return cv2.resize(knots, (side, side), interpolation=cv2.INTER_LINEAR) * np.float32(LIGHT * rng.random() ** 2)
+
+
+def relight(pair: np.ndarray, light: np.ndarray, *, ratio: float) -> np.ndarray:
+    """Add light to a crop and normalise it by its own range, as images are.
 
     Light adds up, and what is smooth looks the same in focus and out of focus: the crops are images as another field, lamp or medium would
     have given them. A network that has not seen such takes every haze for defocus.
 
     Parameters
     ----------
-    pair : numpy.ndarray, shape (2, S, S)
-        An image out of focus and in focus, each in [0, 1] of its own range.
+    pair : numpy.ndarray, shape (2, Y, X)
+        A crop out of focus and in focus, each in units of its whole image's range.
+    light : numpy.ndarray, shape (Y, X)
+        In units of the range of the image in focus.
     ratio : float
-        The range of the image in focus, in intensities, by that of the image out of focus.
-    size : int
-        Side of the crop.
-    rng : numpy.random.Generator
-        Draws place and light.
+        That range, in intensities, by the range of the image out of focus.
 
     Returns
     -------
-    numpy.ndarray, shape (2, size, size)
-        Each in [0, 1]; a flat crop is 0.
+    numpy.ndarray, shape (2, Y, X)
+        Each from 0 to 1, or to less where the crop holds less than `LEAST_SPAN`; a flat crop is 0.
     """
-    side = pair.shape[1]
-    if rng.random() < LIT:
-        knots = rng.random(rng.integers(LIGHT_KNOTS[0], LIGHT_KNOTS[1] + 1, 2), dtype=np.float32)
-        smooth = cv2.resize(knots, (side, side), interpolation=cv2.INTER_CUBIC) * np.float32(LIGHT * rng.random() ** 2)
-        pair = pair + smooth * np.array([ratio, 1], np.float32)[:, None, None]
-    row, column = rng.integers(0, side - size + 1, 2)
-    crop = pair[:, row : row + size, column : column + size]
-    low, span = crop.min(axis=(1, 2), keepdims=True), np.ptp(crop, axis=(1, 2), keepdims=True)
-    return (crop - low) / np.where(span > 0, span, 1)
+    units = np.array([ratio, 1], np.float32)[:, None, None]
+    lit = pair + light * units
+    span = np.maximum(np.ptp(lit, axis=(1, 2), keepdims=True), LEAST_SPAN * units)
+    return (lit - lit.min(axis=(1, 2), keepdims=True)) / span
 
 
 def patches_of(side: int, patches_per_image: int | None) -> int:

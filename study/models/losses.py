@@ -56,10 +56,17 @@ def msssim_l1(reference: Any, restored: Any, *, alpha: float = ALPHA) -> Any:
 
 
 def relative(loss: Loss, floor: float) -> Loss:
-    """Return ``log(1 + loss / floor)``: an image counts by how much its loss changes as a share of itself, be it far from focus or near.
+    """Return the loss ``log(1 + loss / floor)``, shape (N,): an image counts by how much its loss changes as a share of itself.
 
-    Otherwise images near the focus, whose losses are a hundred times smaller, hardly count. Of L2 it is the PSNR, but for a factor, up to
-    the floor (Chen et al., 2021, "HINet", arXiv:2105.06086, train with that).
+    Otherwise images near the focus, whose L1 is ten times smaller and whose L2 a hundred times, hardly count. Of L2 it is the PSNR, but
+    for a factor (Chen et al., 2021, "HINet", arXiv:2105.06086, train with that).
+
+    Parameters
+    ----------
+    loss : callable
+        One of `LOSSES`.
+    floor : float
+        In the units of `loss`: an image whose loss is below it counts less and less, for the last digits are noise.
     """
     return lambda reference, restored: ops.log1p(loss(reference, restored) / floor)
 

@@ -31,8 +31,8 @@ def make_searcher(config: StudyConfig, store: Store, split: Split, *, folder: Pa
     space = space_of(config)
 
     def admit(point: dict[str, Any]) -> dict[str, Any] | None:
-        whole = complete(space, point)
-        return whole if fits(space, whole) else None
+        completed = complete(space, point)
+        return completed if fits(space, completed) else None
 
     past = {number: replace(trial, hyperparameters=complete(space, trial.hyperparameters)) for number, trial in past.items()}
     return OptunaSearcher(

@@ -90,6 +90,7 @@ def test_points_to_begin_with_and_points_of_an_older_space_are_points_of_this_on
     assert not fits(space, older)
     assert complete(space, older) == named["robust"] | {"relative_loss": False, "augment_light": False}
     assert complete(space, named["robust"]) == named["robust"]
+    assert complete(space, {"family": "free", "loss": "msssim_l1"}).keys().isdisjoint({"alpha", "learning_rate", "width"})  # no switches
     for point in baselines(SIZES).values():
         assert complete(space, point) == point
     assert not fits(space, complete(space, named["unet"] | {"width": 18}))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.data.batches import EpochBatches, steps_per_epoch, training_images, turn, vary_light
+from study.data.batches import EpochBatches, draw_light, relight, steps_per_epoch, training_images, turn
 from study.data.patches import split_patches, stitch_patches
 from study.data.splits import hold_out_within_levels, split_by_well
 from study.data.store import Grid, Store
@@ -144,52 +144,82 @@ def test_the_eight_symmetries_of_a_square_turn_both_images_of_a_pair_alike(store
     assert used == set(range(8))
 
 
-def test_varied_light_gives_pairs_that_a_microscope_could_have_given() -> None:
+def misfit(pair: np.ndarray, sigma: float) -> float:
+    """RMS, away from the border, of what gain and offset do not explain of an image out of focus by a Gaussian of `sigma` px."""
+    border = int(6 * sigma)
+    inner = np.s_[border:-border, border:-border]
+    given, expected = pair[0][inner].ravel(), cv2.GaussianBlur(pair[1], (0, 0), sigma)[inner].ravel()
+    return float(np.sqrt(np.mean((np.polyval(np.polyfit(given, expected, 1), given) - expected) ** 2)))
+
+
+def test_relit_pairs_are_such_as_a_microscope_could_have_given() -> None:
     """Whatever light was added: the image out of focus is the defocused image in focus, but for gain and offset."""
-
-    def defocus(image: np.ndarray) -> np.ndarray:
-        return cv2.GaussianBlur(image, (0, 0), 2.0, borderType=cv2.BORDER_REFLECT)
-
-    def misfit(pair: np.ndarray) -> float:
-        """RMS, away from the border, of what gain and offset do not explain."""
-        expected, given = (image[12:-12, 12:-12].ravel() for image in (defocus(pair[1]), pair[0]))
-        gain = np.polyfit(given, expected, 1)
-        return float(np.sqrt(np.mean((np.polyval(gain, given) - expected) ** 2)))
-
     rng = np.random.default_rng(0)
     sharp = np.zeros((96, 96), np.float32)
     for row, column, height in rng.integers(8, 88, (30, 3)):
         cv2.circle(sharp, (int(column), int(row)), 3, 0.2 + float(height) / 110, -1)
-    blurred = defocus(sharp)
-    spans = np.ptp(sharp), np.ptp(blurred)
-    pair = np.stack([(blurred - blurred.min()) / spans[1], (sharp - sharp.min()) / spans[0]]).astype(np.float32)
-    ratio = spans[0] / spans[1]
-    lit = [vary_light(pair, ratio=ratio, size=96, rng=np.random.default_rng(seed)) for seed in range(40)]
-    dark = [float(np.median(image)) for _, image in lit]
-    assert 10 < sum(median > 0.02 for median in dark) < 30  # light was added to about a half
+    images = np.stack([cv2.GaussianBlur(sharp, (0, 0), 2.0), sharp])
+    spans = np.ptp(images, axis=(1, 2))
+    pair = (images - images.min(axis=(1, 2), keepdims=True)) / spans[:, None, None]
+    ratio = float(spans[1] / spans[0])
+    lights = [draw_light(96, np.random.default_rng(seed)) for seed in range(60)]
+    assert 20 < sum(light.any() for light in lights) < 40
+    assert all(0 <= light.min() <= light.max() <= 0.2 for light in lights)
+    lit = [relight(pair, light, ratio=ratio) for light in lights]
     for one in lit:
         np.testing.assert_allclose([one.min(axis=(1, 2)), one.max(axis=(1, 2))], [[0, 0], [1, 1]], atol=1e-6)
-    fitting = max(misfit(one) for one in lit)
+    fitting = max(misfit(one, 2.0) for one in lit)
     assert fitting < 0.003
-    wrong = [vary_light(pair, ratio=1.0, size=96, rng=np.random.default_rng(seed)) for seed in range(40)]
-    assert max(misfit(one) for one in wrong) > 3 * fitting  # the fit would have shown light that was added in other units
+    wrong = [relight(pair, light, ratio=1.0) for light in lights]
+    assert max(misfit(one, 2.0) for one in wrong) > 3 * fitting  # the fit would have shown light that was added in other units
 
 
-def test_crops_of_varied_light_lie_anywhere_and_come_back_by_seed_and_epoch(store: Store) -> None:
+def test_a_crop_that_holds_next_to_nothing_is_not_stretched() -> None:
+    dim = np.zeros((2, 8, 8), np.float32)
+    dim[0, :, 4:], dim[1, :, 4:] = 0.01, 0.02  # of the ranges of two whole images, the one in focus twice as wide
+    lit = relight(dim, np.zeros((8, 8), np.float32), ratio=2.0)
+    np.testing.assert_allclose(lit.max(axis=(1, 2)), [0.01 / 0.2, 0.02 / 0.1], rtol=1e-6)
+    assert not relight(np.full((2, 8, 8), 0.5, np.float32), np.zeros((8, 8), np.float32), ratio=1.0).any()
+
+
+def test_relit_crops_lie_anywhere_and_come_back_by_seed_and_epoch(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, object] = {"patch_size": 16, "patches_per_image": 2, "augment_light": True}
     x, y = gather(batches(store, **options))
     assert x.shape == y.shape == (3 * 4 * 2, 16, 16, 1)
     assert x.dtype == np.float32
-    for images in (x, y):
-        assert (images.min(axis=(1, 2, 3)) == 0).all()
-        np.testing.assert_allclose(images.max(axis=(1, 2, 3)), 1, atol=1e-6)
     np.testing.assert_array_equal(x, gather(batches(store, **options))[0])
     assert not np.array_equal(x, gather(batches(store, **options, epoch=1))[0])
     assert not np.array_equal(x, gather(batches(store, **options, seed=2))[0])
-    whole, _ = gather(batches(store, augment_light=True))
-    assert whole.shape == (3 * 4, 64, 64, 1)
-    flat = vary_light(np.zeros((2, 8, 8), np.float32), ratio=1.0, size=8, rng=np.random.default_rng(1))
-    assert np.isfinite(flat).all()
+    monkeypatch.setattr("study.data.batches.LIT", 0.0)
+    _, unlit = gather(batches(store, **options))
+    grid, places = Grid(64, "antialiased"), set()
+    for crop in unlit[..., 0]:
+        found = [
+            (row, column)
+            for field in (0, 3, 4)
+            for row, column in np.argwhere(
+                cv2.matchTemplate(store.as_float(grid, field, store.in_focus_index), np.ascontiguousarray(crop), cv2.TM_CCOEFF_NORMED)
+                > 0.99999
+            )
+        ]
+        places.update((int(row) % 16, int(column) % 16) for row, column in found[:1])
+    assert len(places) > 8  # of 24 crops: where they begin in the patches that a crop without light would be
+
+
+def test_light_is_added_in_the_intensities_of_both_images(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crop as large as its image is what the image would be normalised to, had the light been there before."""
+    grid, focus = Grid(64, "antialiased"), store.in_focus_index
+    ramp = np.linspace(0, 0.2, 64, dtype=np.float32)[:, None].repeat(64, axis=1)
+    monkeypatch.setattr("study.data.batches.draw_light", lambda side, rng: ramp)
+    x, y = gather(batches(store, fields=[2], augment_light=True))
+    low, high = store.ranges(grid)[2].T
+    assert np.ptp(high - low) > 0.02 * (high - low)[focus]
+    intensities = [store.as_float(grid, 2, level) * (high - low)[level] + low[level] for level in range(len(store.levels))]
+    lit = [image + ramp * (high - low)[focus] for image in intensities]
+    expected = [(image - image.min()) / np.ptp(image) for image in lit]
+    for image, target in zip(x[..., 0], y[..., 0], strict=True):
+        np.testing.assert_allclose(target, expected[focus], atol=1e-5)
+        assert min(float(np.abs(image - expected[level]).max()) for level in store.defocused_indices) < 1e-5
 
 
 def test_an_epoch_can_be_a_sample_that_differs_by_epoch_and_comes_back_with_its_seed(store: Store) -> None:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from study.models.losses import ALPHA, FLOORS, LOSSES, SIGMAS_PX, gaussian_matrices, loss_of
+from study.models.losses import ALPHA, LOSSES, SIGMAS_PX, gaussian_matrices, loss_of
 
 RNG = np.random.default_rng(0)
 
@@ -81,9 +81,6 @@ def test_in_a_relative_loss_an_image_counts_by_the_share_of_its_loss(name: str) 
     assert 0.4 < near / far < 1.6
     near, far = pull(plain)
     assert near < 0.2 * far
-    expected = np.log1p(np.asarray(plain(x, x + near_and_far)) / FLOORS[name])
-    np.testing.assert_allclose(relative(x, x + near_and_far), expected, rtol=1e-5)
-    assert loss_of({"loss": name}).__call__(x, x + near_and_far)[0] == plain(x, x + near_and_far)[0]
 
 
 def test_a_relative_l2_is_the_psnr() -> None:
@@ -91,6 +88,8 @@ def test_a_relative_l2_is_the_psnr() -> None:
     values = np.asarray(loss_of({"loss": "l2", "relative_loss": True})(tf.constant(x), tf.constant(x + error)))
     psnr = [peak_signal_noise_ratio(one, one + by, data_range=1.0) for one, by in zip(x, error, strict=True)]
     assert (values[0] - values[1]) * 10 / np.log(10) == pytest.approx(psnr[1] - psnr[0], abs=0.02)
+    at_50_db = loss_of({"loss": "l2", "relative_loss": True})(tf.constant(x), tf.constant(x + 10**-2.5))
+    np.testing.assert_allclose(at_50_db, np.log(2), rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", [64, 128])
