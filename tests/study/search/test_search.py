@@ -16,11 +16,13 @@ from search_spaces import SPACES
 from search_spaces.baselines import baselines
 from search_spaces.marks import starts
 from search_spaces.sizes import Sizes
-from study.config import DatasetConfig, SearchConfig, StudyConfig, TrainingConfig
+from study.config import DatasetConfig, SearchConfig, SizesConfig, StudyConfig, TrainingConfig
 from study.data.splits import Split
+from study.data.store import Store
 from study.errors import StudyError
 from study.models.autoencoder import count_training_operations
 from study.record.ledger import Ledger
+from study.search import proposals
 from study.search.budget import affordable_epochs, expected_course
 from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
 from study.search.jobs import Job
@@ -320,6 +322,32 @@ def test_a_warm_start_is_told_what_holds_here_and_tries_first_what_was_best_else
     jobs = [Job.of(searcher.suggest(name)) for name in "abcde"]  # type: ignore[arg-type]
     assert [job.task["hyperparameters"] for job in jobs[2:4]] == points
     assert jobs[4].task["hyperparameters"] not in points
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+def test_trials_of_a_space_without_todays_switches_are_gone_on_with_and_started_from(store: Store, tmp_path: Path) -> None:
+    robust = starts(Sizes([128], 768, [128]))["robust"]
+    older = {name: value for name, value in robust.items() if name not in ("relative_loss", "augment_light")}
+    strange = {name: value for name, value in robust.items() if name != "width"}
+    with Ledger(tmp_path / "earlier") as ledger:
+        config = StudyConfig(name="earlier", search=SearchConfig(space="beyond"))
+        ledger.append("study", config=config.to_dict(), store={"fingerprint": "of other images"})
+        for trial, point in enumerate((older, strange)):
+            ledger.append("trial", phase="search", trial=trial, baseline=False, hyperparameters=point)
+            ledger.append("epoch", phase="search", trial=trial, epoch=1, objective=0.5, cost={})
+            ledger.append("trial_end", phase="search", trial=trial, status="finished", reason="")
+    config = StudyConfig(name="later", sizes=SizesConfig(), search=SearchConfig(space="beyond", warm_start=str(tmp_path / "earlier")))
+    (tmp_path / "later").mkdir()
+    past = {number: PastTrial(number, True, point, {1: 0.5}, {}, "finished") for number, point in enumerate(baselines(SIZES).values())}
+    past[2] = PastTrial(2, False, older | {"learning_rate": 1e-3}, {1: 0.6}, {}, "stopped")
+    searcher = proposals.make_searcher(config, store, Split([0], [1], [2]), folder=tmp_path / "later", past=past)
+    off = {"relative_loss": False, "augment_light": False}
+    told = searcher.study.trials[2].params
+    assert {name: told[name] for name in off} == off
+    proposed = Job.of(searcher.suggest("a")).task["hyperparameters"]  # type: ignore[arg-type]
+    assert proposed == older | off
+    proposed = Job.of(searcher.suggest("b")).task["hyperparameters"]  # type: ignore[arg-type]
+    assert proposed != strange
 
 
 @pytest.mark.parametrize(("same", "told", "proposed"), [(True, [2, 3], 0), (False, [], 1)])

@@ -109,6 +109,20 @@ def test_mean_weights_are_what_is_judged_and_kept_while_training_goes_on_with_it
     assert [report.metrics["ssim"] for report in (first, *resumed)][-2:] == [report.metrics["ssim"] for report in mean]
 
 
+@pytest.mark.parametrize("switch", ["relative_loss", "augment_light"])
+def test_a_switch_of_the_training_reaches_it(switch: str, make_task: MakeTask, tmp_path: Path) -> None:
+    point = {
+        "family": "free", "depth": 1, "width": 4, "growth": 1, "convolutions": 1, "kernel": 3, "activation": "relu",
+        "normalisation": "none", "skip": "none", "residual": True, "upsampling": "resize", "dropout": 0.0, "image_size": 32,
+        "crop_size": 16, "loss": "l1",
+    }  # fmt: skip
+    losses = {}
+    for value in (None, False, True):
+        changed = point if value is None else point | {switch: value}
+        losses[value] = next(run_trial(make_task(hyperparameters=changed, folder=str(tmp_path / str(value))))).metrics["loss"]
+    assert losses[None] == losses[False] != losses[True]
+
+
 def test_steps_are_timed_without_leaving_anything(make_task: MakeTask) -> None:
     task = make_task()
     timed = time_steps(task)
