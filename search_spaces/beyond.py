@@ -24,9 +24,9 @@ def beyond(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
     -------
     dict
         For the families whole and split what `paper` returns. For the family free: ``depth``, ``width`` (filters of the first layer), ``growth``, ``convolutions``
-        (of a block), ``kernel``, ``activation``, ``normalisation``, ``skip``, ``residual``, ``upsampling``, ``dropout``, ``image_size``,
-        ``crop_size``; and of its training ``loss``, ``alpha`` (of MS-SSIM + L1), ``relative_loss`` (`study.models.losses.relative`),
-        ``learning_rate``, ``schedule``, ``weight_decay``, ``batch_size``, ``augment`` (the symmetries of a square), ``augment_light``
+        (of a block), ``kernel``, ``activation``, ``normalisation``, ``skip``, ``residual``, ``global_context`` (what the whole image holds scales
+        the decoder's channels), ``upsampling``, ``dropout``, ``image_size``, ``crop_size``; and of its training ``loss``, ``alpha`` (of MS-SSIM + L1), ``relative_loss`` (`study.models.losses.relative`),
+        ``weigh_near_focus`` (`study.data.batches.EpochBatches`), ``learning_rate``, ``schedule``, ``weight_decay``, ``batch_size``, ``augment`` (the symmetries of a square), ``augment_light``
         (`study.data.batches.relight`), ``ema``.
     """
     hp.Choice("family", ["free", "whole", "split"])
@@ -48,6 +48,7 @@ def _network(hp: HyperParameters, sizes: Sizes) -> None:
     hp.Choice("normalisation", ["none", "batch", "layer"])
     hp.Choice("skip", ["none", "add", "concat"])
     hp.Boolean("residual")
+    hp.Boolean("global_context")
     hp.Choice("upsampling", ["transpose", "resize", "depth_to_space"])
     hp.Choice("dropout", [0.0, 0.1, 0.2])
     hp.Choice("image_size", list(sizes.whole))
@@ -59,6 +60,7 @@ def _training(hp: HyperParameters) -> None:
     with hp.conditional_scope("loss", ["msssim_l1"]):
         hp.Float("alpha", 0.1, 0.9, step=0.1)
     hp.Boolean("relative_loss")
+    hp.Boolean("weigh_near_focus")
     hp.Float("learning_rate", 2e-4, 5e-3, sampling="log")
     hp.Choice("schedule", ["paper", "cosine"])
     hp.Choice("weight_decay", [0.0, 1e-5, 1e-4])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 ROOT = Path(__file__).resolve().parents[1]  # of the program
-QUALITIES = ("ssim", "psnr", "worst_ssim", "worst_psnr")
+QUALITIES = ("ssim", "psnr", "skill", "worst_ssim", "worst_psnr")
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,15 @@ class SearchConfig:
     ----------
     space : a search space of `search_spaces`, or none to run the baselines alone.
     trials : searched trials; the two baselines are run besides.
-    objectives : what is searched for: first a quality on validation (ssim, psnr, or worst_ssim, worst_psnr of the worst level), which
-        also decides who is stopped early; then costs that are weighed against it: parameters, gflop, latency_ms.
-    level_weights : level -> its weight in the mean of ssim or psnr; 1 for a level that is not named.
+    objectives : what is searched for: first a quality on validation (ssim, psnr, skill: the share of do-nothing's squared error that is
+        gone, or worst_ssim, worst_psnr of the worst level), which also decides who is stopped early; then costs that are weighed against it: parameters, gflop, latency_ms.
+    level_weights : level -> its weight in the mean of ssim, psnr or skill; 1 for a level that is not named.
     searcher : tpe, evolution (one of the best with a few hyperparameters drawn anew), random, grid (every point, of a space without continuous hyperparameters), nsga2 (for several objectives), gp (needs
         the package torch) or cmaes (needs cmaes).
     scheduler : asha, median (stops a trial that is below the median of the others' means) or none.
     first : configurations of the space beyond to try before any is proposed: unet (a residual U-Net of 16 filters), robust (the same,
-        trained so that it does less harm near the focus, for less gain far from it); a searcher learns from them too.
+        trained so that it does less harm near the focus, for less gain far from it), context (the same with global context, by a loss in
+        which images near the focus count for more); a searcher learns from them too.
     warm_start : the folder of an earlier study in the same space, whose trials the searcher learns from before its first.
     grace_epochs : epochs that every trial may run before it can be stopped.
     reduction_factor : of the trials that reach a rung, one in so many goes on.
@@ -130,13 +131,13 @@ class SearchConfig:
 
     space: Literal["paper", "beyond", "none"] = "paper"
     trials: int = 8
-    objectives: list[Literal["ssim", "psnr", "worst_ssim", "worst_psnr", "parameters", "gflop", "latency_ms"]] = field(
+    objectives: list[Literal["ssim", "psnr", "skill", "worst_ssim", "worst_psnr", "parameters", "gflop", "latency_ms"]] = field(
         default_factory=lambda: ["ssim"]
     )
     level_weights: dict[int, float] | None = None
     searcher: Literal["tpe", "evolution", "random", "grid", "nsga2", "gp", "cmaes"] = "tpe"
     scheduler: Literal["asha", "median", "none"] = "asha"
-    first: list[Literal["unet", "robust"]] = field(default_factory=list)
+    first: list[Literal["unet", "robust", "context"]] = field(default_factory=list)
     warm_start: str | None = None
     grace_epochs: int = 1
     reduction_factor: int = 3

@@ -13,6 +13,7 @@ from study.data.store import FULL_SCALE, Grid, Store
 LIT = 0.5  # the share of crops that background light is added to
 LIGHT = 0.2  # the most of it, of the range of the image in focus
 LIGHT_KNOTS = (2, 5)  # across the image: it varies so slowly that being out of focus hardly changes it
+LEAST_DEFOCUS = 1e-3  # of an image's range: one that is less out of focus than that counts no more for it
 LEAST_SPAN = 0.1  # of the range of the image in focus: a crop that holds less is not stretched to [0, 1]
 
 
@@ -37,6 +38,9 @@ class EpochBatches(keras.utils.PyDataset):
         Turn and mirror each pair by one of the eight symmetries of a square, drawn anew.
     augment_light : bool
         Take each patch at any place, drawn anew, in other light and normalised by its own range; see `relight`.
+    weigh_near_focus : bool
+        Batches hold a third array, shape (N,): how much each pair counts, the inverse of how far its whole image is from the one in focus
+        (their root mean squared difference, in units of [0, 1]). What is nearly in focus has the least to gain and the most to lose.
     held_out : sequence of sequences of int, optional
         For each field of the store the levels (as indices) that are not trained on.
     images_per_epoch : int, optional
@@ -58,6 +62,7 @@ class EpochBatches(keras.utils.PyDataset):
         epoch: int,
         augment: bool = False,
         augment_light: bool = False,
+        weigh_near_focus: bool = False,
         held_out: Sequence[Sequence[int]] | None = None,
         images_per_epoch: int | None = None,
     ) -> None:
@@ -71,12 +76,12 @@ class EpochBatches(keras.utils.PyDataset):
         self._plan = _plan_epoch(images, side=grid.size // patch_size, patches_per_image=patches_per_image, rng=rng)
         symmetries = np.random.default_rng([seed, epoch, 1]).integers(0, 8, len(self._plan))
         self._symmetries = symmetries if augment else np.zeros_like(symmetries)
-        self._augment_light, self._seed = augment_light, [seed, epoch, 2]
+        self._augment_light, self._seed, self._weigh = augment_light, [seed, epoch, 2], weigh_near_focus
 
     def __len__(self) -> int:
         return -(-len(self._plan) // self._batch_size)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         rows = self._plan[index * self._batch_size : (index + 1) * self._batch_size]
         size, rng = self._patch_size, np.random.default_rng([*self._seed, index])
         pair = np.empty((2, len(rows), size, size), np.float32)
@@ -88,7 +93,12 @@ class EpochBatches(keras.utils.PyDataset):
             if self._augment_light:
                 crop = relight(crop, draw_light(self._side, rng)[window], ratio=self._spans[field, self._focus] / self._spans[field, level])
             pair[:, position] = [turn(image, symmetry) for image in crop]
-        return pair[0, ..., None], pair[1, ..., None]
+        batch = pair[0, ..., None], pair[1, ..., None]
+        return (*batch, np.array([self._weight(field, level) for field, level in rows[:, :2]])) if self._weigh else batch
+
+    def _weight(self, field: int, level: int) -> np.float32:
+        defocused, sharp = (self._images[field, at].astype(np.float32) / np.float32(FULL_SCALE) for at in (level, self._focus))
+        return np.float32(1 / (np.sqrt(np.mean((defocused - sharp) ** 2)) + LEAST_DEFOCUS))
 
 
 def turn(image: np.ndarray, symmetry: int) -> np.ndarray:

@@ -11,11 +11,14 @@ from keras import layers, ops
 MOMENTUM = (
     0.9  # of batch normalisation's statistics: after some ten steps they are those of the images, so that an early score means something
 )
+CONTEXT = 32  # numbers that describe an image
 NORMALISATIONS = {"batch": lambda: layers.BatchNormalization(momentum=MOMENTUM), "layer": layers.LayerNormalization}
 
 
 def free(inputs: Any, point: Mapping[str, Any]) -> Any:
     """Build an encoder and a decoder with skips between them (Ronneberger et al., 2015, doi:10.1007/978-3-319-24574-4_28).
+
+    With ``global_context`` a description of the whole image scales the decoder's channels, see `_describe`.
 
     Parameters
     ----------
@@ -38,6 +41,7 @@ def free(inputs: Any, point: Mapping[str, Any]) -> Any:
     tensor = _block(tensor, widths[-1], point)
     if point["dropout"]:
         tensor = layers.SpatialDropout2D(point["dropout"])(tensor)
+    context = _describe([*skips, tensor]) if point.get("global_context", False) else None
     for width, skip in zip(reversed(widths[:-1]), reversed(skips), strict=True):
         tensor = _upsample(tensor, width, point)
         if point["skip"] == "add":
@@ -45,6 +49,9 @@ def free(inputs: Any, point: Mapping[str, Any]) -> Any:
         elif point["skip"] == "concat":
             tensor = layers.Concatenate()([tensor, skip])
         tensor = _block(tensor, width, point)
+        if context is not None:  # begins as leaving every channel as it is
+            scale = layers.Dense(width, kernel_initializer="zeros", bias_initializer="ones")(context)
+            tensor = layers.Multiply()([tensor, scale])
     if point["residual"]:  # begins as doing nothing
         correction = layers.Conv2D(1, 3, padding="same", kernel_initializer="zeros", dtype="float32")(tensor)
         return layers.Add(dtype="float32")([inputs, correction])
@@ -58,6 +65,16 @@ def _block(tensor: Any, width: int, point: Mapping[str, Any]) -> Any:
             tensor = NORMALISATIONS[point["normalisation"]]()(tensor)
         tensor = layers.Activation(point["activation"])(tensor)
     return tensor
+
+
+def _describe(encoded: list[Any]) -> Any:
+    """Describe the whole image by the mean of each of the encoder's channels, shape (N, 1, 1, `CONTEXT`).
+
+    How blurred an image is can be told from all its edges together, not from each; channels are weighed by it as in squeeze-and-excitation
+    (Hu et al., 2018, doi:10.1109/CVPR.2018.00745). Normalised, for the means also grow with the number of cells.
+    """
+    means = layers.Concatenate()([layers.GlobalAveragePooling2D(keepdims=True)(tensor) for tensor in encoded])
+    return layers.Dense(CONTEXT, activation="relu")(layers.LayerNormalization()(means))
 
 
 def _upsample(tensor: Any, width: int, point: Mapping[str, Any]) -> Any:

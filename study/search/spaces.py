@@ -16,7 +16,7 @@ from study.models.autoencoder import build, patch_size_of
 
 Space = Callable[[HyperParameters, Sizes], dict[str, Any]]
 OF_TRAINING = (
-    "loss", "alpha", "relative_loss", "learning_rate", "schedule", "weight_decay", "batch_size", "augment", "augment_light", "ema", "dropout",
+    "loss", "alpha", "relative_loss", "weigh_near_focus", "learning_rate", "schedule", "weight_decay", "batch_size", "augment", "augment_light", "ema", "dropout",
     "activation",
 )  # fmt: skip
 

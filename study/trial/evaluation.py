@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -217,11 +217,10 @@ def rung_score(
     weights: Mapping[int, float] | None = None,
 ) -> dict[str, float]:
     """Score a fixed sample of defocused images on the common grid: cheap, and the same images for all trials."""
-    pairs = [(field, level) for field in fields for level in store.defocused_indices]
-    chosen = np.random.default_rng(seed).permutation(len(pairs))[:images]
-    totals: dict[str, list[float]] = {"ssim": [], "psnr": []}
+    chosen = _sample(fields, store.defocused_indices, images=images, seed=seed)
+    totals: dict[str, list[float]] = {"ssim": [], "psnr": [], "mse": []}
     for start in range(0, len(chosen), 8):
-        field, level = np.array([pairs[index] for index in chosen[start : start + 8]]).T
+        field, level = chosen[start : start + 8].T
         restored = restore(store.as_float(grid, field, level))
         focus = np.full(len(field), store.in_focus_index)
         ranges = store.ranges(grid)[field, focus], store.ranges(common)[field, focus]
@@ -229,9 +228,25 @@ def rung_score(
         for name, values in scored.items():
             totals[name].extend(values)
     measured = {name: np.array(values) for name, values in totals.items()}
-    levels = np.array([store.levels[pairs[index][1]] for index in chosen])
-    means = {name: float(values.mean()) for name, values in measured.items()}
-    return means | {"objective": quality(objective, measured, levels, weights)}
+    means = {name: float(measured[name].mean()) for name in ("ssim", "psnr")}
+    measured["defocused_mse"] = defocused_mse(store, common, chosen)
+    return means | {"objective": quality(objective, measured, np.array(store.levels)[chosen[:, 1]], weights)}
+
+
+def _sample(fields: Sequence[int], levels: Sequence[int], *, images: int, seed: int) -> np.ndarray:
+    """Draw so many images, pairs of field and level, shape (N, 2): every level once before any is drawn again."""
+    rng, rounds = np.random.default_rng(seed), min(-(-images // len(levels)), len(fields))
+    drawn = rng.permuted(np.tile(fields, (len(levels), 1)), axis=1)
+    pairs = [(drawn[place, round_], levels[place]) for round_ in range(rounds) for place in rng.permutation(len(levels))]
+    return np.array(pairs[:images])
+
+
+def defocused_mse(store: Store, common: Grid, images: Iterable[tuple[int, int]]) -> np.ndarray:
+    """Return the squared error of doing nothing to some images, pairs of field and level as indices, on the common grid, shape (N,)."""
+    errors = []
+    for field, level in images:
+        errors.append(metrics.mse(store.as_float(common, field, [store.in_focus_index]), store.as_float(common, field, [level])))
+    return np.concatenate(errors)
 
 
 def _targets(store: Store, grid: Grid, common: Grid, field: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

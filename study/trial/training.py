@@ -27,7 +27,7 @@ from study.models.autoencoder import Hyperparameters, build, count_operations, p
 from study.models.losses import loss_of
 from study.models.schedules import schedule_of
 from study.trial.device import limit_gpu_memory
-from study.trial.evaluation import Restore, model_restorer, rung_score, score_model
+from study.trial.evaluation import Restore, defocused_mse, model_restorer, rung_score, score_model
 from study.trial.objectives import quality
 from study.trial.task import EpochReport, Score, TrialTask
 
@@ -200,7 +200,8 @@ def epoch_batches(task: TrialTask, store: Store, *, epoch: int) -> EpochBatches:
         store, task.grid, fields=task.train, patch_size=patch_size_of(task.hyperparameters),
         patches_per_image=task.patches_per_image, batch_size=_batch_size(task), seed=task.seed, epoch=epoch,
         augment=bool(task.hyperparameters.get("augment", False)), augment_light=bool(task.hyperparameters.get("augment_light", False)),
-        held_out=task.held_out, images_per_epoch=task.images_per_epoch,
+        weigh_near_focus=bool(task.hyperparameters.get("weigh_near_focus", False)), held_out=task.held_out,
+        images_per_epoch=task.images_per_epoch,
     )  # fmt: skip
 
 
@@ -260,7 +261,8 @@ def _finish(model: keras.Model, restore: Restore, task: TrialTask, store: Store)
         restore, store, grid=task.grid, common=task.common, fields=task.judge, judged_on=task.judged_on, held_out=task.held_out
     )
     defocused = store.defocused_indices
-    table = {name: np.array(score.common[name])[:, defocused].ravel() for name in ("ssim", "psnr")}
+    table = {name: np.array(score.common[name])[:, defocused].ravel() for name in ("ssim", "psnr", "mse")}
+    table["defocused_mse"] = defocused_mse(store, task.common, [(field, level) for field in task.judge for level in defocused])
     levels = np.tile(np.array(store.levels)[defocused], len(task.judge))
     score.summary["objective"] = quality(task.objective, table, levels, task.level_weights)
     folder = Path(task.folder)

@@ -83,8 +83,9 @@ def test_a_residual_network_begins_as_doing_nothing_at_any_size() -> None:
     image = np.random.default_rng(0).random((1, 64, 64, 1), dtype=np.float32)
     for upsampling in ("transpose", "resize", "depth_to_space"):
         for skip in ("none", "add", "concat"):
-            model = build(FREE | {"upsampling": upsampling, "skip": skip}, size=64)
-            np.testing.assert_array_equal(model.predict_on_batch(image), image)
+            for context in (False, True):
+                model = build(FREE | {"upsampling": upsampling, "skip": skip, "global_context": context}, size=64)
+                np.testing.assert_array_equal(model.predict_on_batch(image), image)
     assert build(FREE).input_shape == (None, 32, 32, 1)  # trained on crops
 
 
@@ -101,3 +102,19 @@ def test_parameters_of_a_free_network_by_hand() -> None:
     plain = conv(1, 4) + conv(4, 8) + conv(8, 16) + conv(16, 8) + conv(8, 8) + conv(8, 4) + conv(4, 4) + conv(4, 1)
     assert build(FREE).count_params() == plain
     assert build(FREE | {"skip": "concat"}).count_params() == plain + 9 * 8 * 8 + 9 * 4 * 4
+    means = 4 + 8 + 16  # one of each channel of the encoder, normalised (a scale and an offset each), described by 32 numbers
+    context = 2 * means + (means * 32 + 32) + (32 * 8 + 8) + (32 * 4 + 4)
+    assert build(FREE | {"global_context": True}).count_params() == plain + context
+
+
+@pytest.mark.parametrize("context", [False, True])
+def test_only_global_context_looks_beyond_the_receptive_field(context: bool) -> None:
+    model, rng = build(FREE | {"depth": 1, "global_context": context}, size=64), np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.3, weight.shape) for weight in model.get_weights()])
+    image = rng.random((1, 64, 64, 1), dtype=np.float32)
+    elsewhere = image.copy()
+    elsewhere[:, 40:, 40:] = 0
+    near, far = (np.abs(model.predict_on_batch(elsewhere) - model.predict_on_batch(image))[0, at, at, 0] for at in (50, 4))
+    assert near > 1e-3
+    assert (far > 1e-4) == context
+    assert context or far == 0

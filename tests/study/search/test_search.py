@@ -327,7 +327,8 @@ def test_a_warm_start_is_told_what_holds_here_and_tries_first_what_was_best_else
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 def test_trials_of_a_space_without_todays_switches_are_gone_on_with_and_started_from(store: Store, tmp_path: Path) -> None:
     robust = starts(Sizes([128], 768, [128]))["robust"]
-    older = {name: value for name, value in robust.items() if name not in ("relative_loss", "augment_light")}
+    off = {"relative_loss": False, "augment_light": False, "global_context": False, "weigh_near_focus": False}
+    older = {name: value for name, value in robust.items() if name not in off}
     strange = {name: value for name, value in robust.items() if name != "width"}
     with Ledger(tmp_path / "earlier") as ledger:
         config = StudyConfig(name="earlier", search=SearchConfig(space="beyond"))
@@ -341,7 +342,6 @@ def test_trials_of_a_space_without_todays_switches_are_gone_on_with_and_started_
     past = {number: PastTrial(number, True, point, {1: 0.5}, {}, "finished") for number, point in enumerate(baselines(SIZES).values())}
     past[2] = PastTrial(2, False, older | {"learning_rate": 1e-3}, {1: 0.6}, {}, "stopped")
     searcher = proposals.make_searcher(config, store, Split([0], [1], [2]), folder=tmp_path / "later", past=past)
-    off = {"relative_loss": False, "augment_light": False}
     told = searcher.study.trials[2].params
     assert {name: told[name] for name in off} == off
     proposed = Job.of(searcher.suggest("a")).task["hyperparameters"]  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import cv2
 import numpy as np
 import pytest
@@ -114,6 +116,9 @@ def test_the_rung_score_is_on_the_same_images_for_all_and_of_the_stated_number(s
 
     first = rung_score(restore, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=3)
     assert len(set(calls)) == 7
+    of_level = {store.as_float(COMMON, field, level).tobytes(): level for field in (0, 1, 2) for level in store.defocused_indices}
+    drawn = Counter(of_level[call] for call in calls)
+    assert max(drawn.values()) - min(drawn[level] for level in store.defocused_indices) <= 1  # no level is left out by chance
     again = rung_score(lambda images: images, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=3)
     assert first == again
     assert first != rung_score(lambda images: images, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=4)

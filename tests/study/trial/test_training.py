@@ -95,7 +95,7 @@ def test_mean_weights_are_what_is_judged_and_kept_while_training_goes_on_with_it
         "family": "free", "depth": 1, "width": 4, "growth": 1, "convolutions": 1, "kernel": 3, "activation": "relu",
         "normalisation": "batch", "skip": "add", "residual": True, "upsampling": "resize", "dropout": 0.1, "image_size": 32,
         "crop_size": 16, "loss": "l1", "learning_rate": 3e-3, "schedule": "cosine", "weight_decay": 1e-4, "batch_size": 4,
-        "augment": True, "augment_light": True, "relative_loss": True,
+        "augment": True, "augment_light": True, "relative_loss": True, "weigh_near_focus": True, "global_context": True,
     }  # fmt: skip
     plain = list(run_trial(make_task(hyperparameters=point | {"ema": False}, folder=str(tmp_path / "plain"))))
     mean = list(run_trial(make_task(hyperparameters=point | {"ema": True}, folder=str(tmp_path / "mean"))))
@@ -109,7 +109,7 @@ def test_mean_weights_are_what_is_judged_and_kept_while_training_goes_on_with_it
     assert [report.metrics["ssim"] for report in (first, *resumed)][-2:] == [report.metrics["ssim"] for report in mean]
 
 
-@pytest.mark.parametrize("switch", ["relative_loss", "augment_light"])
+@pytest.mark.parametrize("switch", ["relative_loss", "augment_light", "weigh_near_focus"])
 def test_a_switch_of_the_training_reaches_it(switch: str, make_task: MakeTask, tmp_path: Path) -> None:
     point = {
         "family": "free", "depth": 1, "width": 4, "growth": 1, "convolutions": 1, "kernel": 3, "activation": "relu",
