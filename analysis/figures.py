@@ -120,7 +120,13 @@ def objective_title(objective: str) -> str:
 
 def objective_name(objective: str) -> str:
     """Return an objective in words."""
-    return objective.replace("_", " level's ").replace("worst", "The worst").replace("ssim", "SSIM").replace("psnr", "PSNR (dB)")
+    return (
+        objective.replace("harmless_", "Harmless ")
+        .replace("_", " level's ")
+        .replace("worst", "The worst")
+        .replace("ssim", "SSIM")
+        .replace("psnr", "PSNR (dB)")
+    )
 
 
 def _set_missing_axis(axes: Axes) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 ROOT = Path(__file__).resolve().parents[1]  # of the program
-QUALITIES = ("ssim", "psnr", "skill", "worst_ssim", "worst_psnr")
+QUALITIES = ("ssim", "psnr", "harmless_ssim", "worst_ssim", "worst_psnr")
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,10 @@ class SearchConfig:
     ----------
     space : a search space of `search_spaces`, or none to run the baselines alone.
     trials : searched trials; the two baselines are run besides.
-    objectives : what is searched for: first a quality on validation (ssim, psnr, skill: the share of do-nothing's squared error that is
-        gone, or worst_ssim, worst_psnr of the worst level), which also decides who is stopped early; then costs that are weighed against it: parameters, gflop, latency_ms.
-    level_weights : level -> its weight in the mean of ssim, psnr or skill; 1 for a level that is not named.
+    objectives : what is searched for: first a quality on validation (ssim, psnr, harmless_ssim: a network whose squared error is above
+        do-nothing's at any level comes behind those that do no harm, or worst_ssim, worst_psnr of the worst level), which also decides who
+        is stopped early; then costs that are weighed against it: parameters, gflop, latency_ms.
+    level_weights : level -> its weight in the mean of ssim or psnr; 1 for a level that is not named.
     searcher : tpe, evolution (one of the best with a few hyperparameters drawn anew), random, grid (every point, of a space without continuous hyperparameters), nsga2 (for several objectives), gp (needs
         the package torch) or cmaes (needs cmaes).
     scheduler : asha, median (stops a trial that is below the median of the others' means) or none.
@@ -131,7 +132,7 @@ class SearchConfig:
 
     space: Literal["paper", "beyond", "none"] = "paper"
     trials: int = 8
-    objectives: list[Literal["ssim", "psnr", "skill", "worst_ssim", "worst_psnr", "parameters", "gflop", "latency_ms"]] = field(
+    objectives: list[Literal["ssim", "psnr", "harmless_ssim", "worst_ssim", "worst_psnr", "parameters", "gflop", "latency_ms"]] = field(
         default_factory=lambda: ["ssim"]
     )
     level_weights: dict[int, float] | None = None

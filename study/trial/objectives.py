@@ -13,9 +13,8 @@ def quality(objective: str, metrics: Mapping[str, np.ndarray], levels: np.ndarra
     Parameters
     ----------
     objective : str
-        One of `study.config.QUALITIES`; `worst_` takes the level with the lowest mean, the others the mean over images. `skill` is the
-        share of do-nothing's squared error that is gone, ``1 - mse / defocused_mse``: 1 is perfect, 0 is doing nothing, and harm is
-        below 0 without an end (Murphy, 1988, doi:10.1175/1520-0493(1988)116<2417:SSBOTM>2.0.CO;2).
+        One of `study.config.QUALITIES`: the mean over images of a metric; `worst_`, of the level with the lowest mean; `harmless_`, less the
+        `harm` that is done, which is so much more than networks differ by that one without harm is preferred.
     metrics : mapping
         ``ssim``, ``psnr``, ``mse`` of each image and ``defocused_mse``, that of doing nothing, shape (N,); nan is left out.
     levels : numpy.ndarray, shape (N,)
@@ -23,15 +22,27 @@ def quality(objective: str, metrics: Mapping[str, np.ndarray], levels: np.ndarra
     weights : mapping, optional
         Level -> weight in the mean; 1 for a level that is not named.
     """
-    values = _skill(metrics) if objective == "skill" else metrics[objective.removeprefix("worst_")]
-    levels, values = levels[~np.isnan(values)], values[~np.isnan(values)]
-    if objective.startswith("worst_"):
+    kind, _, metric = objective.rpartition("_")
+    scored = ~np.isnan(metrics[metric])
+    metrics, levels = {name: values[scored] for name, values in metrics.items()}, levels[scored]
+    values = metrics[metric]
+    if kind == "worst":
         return float(min(values[levels == level].mean() for level in np.unique(levels)))
     weight = np.array([1.0 if weights is None else float(weights.get(int(level), 1.0)) for level in levels])
-    return float((values * weight).sum() / weight.sum())
+    mean = float((values * weight).sum() / weight.sum())
+    return mean - harm(metrics["mse"], metrics["defocused_mse"], levels) if kind == "harmless" else mean
 
 
-def _skill(metrics: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the skill of each image; nan where the defocused image is the one in focus, to which nothing can be done."""
-    nothing = np.where(metrics["defocused_mse"] > 0, metrics["defocused_mse"], np.nan)
-    return np.asarray(1 - metrics["mse"] / nothing)
+def harm(mse: np.ndarray, defocused_mse: np.ndarray, levels: np.ndarray) -> float:
+    """Return by what share the squared error of a level grows, 0 where it shrinks, in the mean over levels.
+
+    Parameters
+    ----------
+    mse, defocused_mse : numpy.ndarray, shape (N,)
+        Of each image restored, and left alone; a level to which nothing can be done, its error being 0, is left out.
+    levels : numpy.ndarray, shape (N,)
+        The level of each image.
+    """
+    sums = [(mse[levels == level].sum(), defocused_mse[levels == level].sum()) for level in np.unique(levels)]
+    grown = [max(0.0, after / before - 1) for after, before in sums if before > 0]
+    return float(np.mean(grown)) if grown else 0.0
