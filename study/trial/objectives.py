@@ -14,7 +14,7 @@ def quality(objective: str, metrics: Mapping[str, np.ndarray], levels: np.ndarra
     ----------
     objective : str
         One of `study.config.QUALITIES`: the mean over images of a metric; `worst_`, of the level with the lowest mean; `harmless_`, less the
-        `harm` that is done, which is so much more than networks differ by that one without harm is preferred.
+        `harm` that is done, beside which differences between good networks are small.
     metrics : mapping
         ``ssim``, ``psnr``, ``mse`` of each image and ``defocused_mse``, that of doing nothing, shape (N,); nan is left out.
     levels : numpy.ndarray, shape (N,)
