@@ -115,18 +115,14 @@ def seam_profiles(profiles: dict[str, list[float]], *, border_px: int) -> Figure
 
 def objective_title(objective: str) -> str:
     """Return an objective as an axis shows it: what is missing to an SSIM of 1."""
-    return objective_name(objective).replace("SSIM", MISSING)
+    return f"{MISSING} + harm" if objective == "harmless_ssim" else objective_name(objective).replace("SSIM", MISSING)
 
 
 def objective_name(objective: str) -> str:
     """Return an objective in words."""
-    return (
-        objective.replace("harmless_", "Harmless ")
-        .replace("_", " level's ")
-        .replace("worst", "The worst")
-        .replace("ssim", "SSIM")
-        .replace("psnr", "PSNR (dB)")
-    )
+    if objective == "harmless_ssim":
+        return "SSIM less harm"
+    return objective.replace("_", " level's ").replace("worst", "The worst").replace("ssim", "SSIM").replace("psnr", "PSNR (dB)")
 
 
 def _set_missing_axis(axes: Axes) -> None:

@@ -19,7 +19,7 @@ SIDE_PX = 256  # of an image in the report: larger ones are shown smaller
 DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 MARGIN = {"l": 60, "r": 20, "t": 30, "b": 50}
 
-TICKS = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001]  # of what is missing to an SSIM of 1
+TICKS = [100, 10, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001]  # of what is missing to an SSIM of 1
 
 
 def curves(table: pd.DataFrame, *, name: str, metric: str, level_axis: str, in_focus: int) -> str:

@@ -28,6 +28,8 @@ def search_sections(study: Study) -> Iterator[str]:
         "What is missing to an SSIM of 1 after each epoch (up is better), on a sample of validation images that is the same for all. A line "
         "that ends early was stopped."
     )
+    if (objective := study.header["config"]["search"]["objectives"][0]) != "ssim":
+        caption += f" What was searched for, and decided who was stopped, is: {objective_name(objective)}."
     yield html.figure(study, figure, "search", caption, interactive=interactive.search(study, name="search-curves"))
     if text := rung_text(study):
         yield html.paragraph(text)
@@ -35,7 +37,7 @@ def search_sections(study: Study) -> Iterator[str]:
         yield html.paragraph(text)
     yield from _front(study)
     yield from _what_mattered(study)
-    yield html.fold("Every trial", html.table(_trial_rows(trials)))
+    yield html.fold("Every trial", html.table(_trial_rows(trials, study.header["config"]["search"]["objectives"][0])))
     yield html.source_rows(study, f"{trials['row'].min()} to {_last_row(study)}: the trials of the search, their epochs, scores and ends")
 
 
@@ -177,7 +179,7 @@ def _last_row(study: Study) -> int:
     return int(max([*rows, *([searched.max()] if len(searched) else [])]))
 
 
-def _trial_rows(trials: pd.DataFrame) -> pd.DataFrame:
+def _trial_rows(trials: pd.DataFrame, objective: str) -> pd.DataFrame:
     def texts(column: str, text: str) -> pd.Series:
         if column not in trials:
             return pd.Series("", index=trials.index)
@@ -188,6 +190,7 @@ def _trial_rows(trials: pd.DataFrame) -> pd.DataFrame:
             "trial": trials["label"],
             "status": trials["status"],
             "epochs": trials["epoch"],
+            **({} if objective == "ssim" else {f"{objective_name(objective)} (validation)": texts("objective", "{:.4f}")}),
             "SSIM (validation)": texts("ssim", "{:.4f}"),
             "parameters": texts("parameters", "{:,.0f}"),
             "GFLOP": texts("gflop", "{:.2f}"),

@@ -24,8 +24,8 @@ def beyond(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
     -------
     dict
         For the families whole and split what `paper` returns. For the family free: ``depth``, ``width`` (filters of the first layer), ``growth``, ``convolutions``
-        (of a block), ``kernel``, ``activation``, ``normalisation``, ``skip``, ``residual``, ``global_context`` (what the whole image holds scales
-        the decoder's channels), ``upsampling``, ``dropout``, ``image_size``, ``crop_size``; and of its training ``loss``, ``alpha`` (of MS-SSIM + L1), ``relative_loss`` (`study.models.losses.relative`),
+        (of a block), ``kernel``, ``activation``, ``normalisation``, ``skip``, ``residual``, ``global_context`` (what an image holds as a whole
+        scales the decoder's channels), ``upsampling``, ``dropout``, ``image_size``, ``crop_size``; and of its training ``loss``, ``alpha`` (of MS-SSIM + L1), ``relative_loss`` (`study.models.losses.relative`),
         ``weigh_near_focus`` (`study.data.batches.EpochBatches`), ``learning_rate``, ``schedule``, ``weight_decay``, ``batch_size``, ``augment`` (the symmetries of a square), ``augment_light``
         (`study.data.batches.relight`), ``ema``.
     """

@@ -112,10 +112,9 @@ class SearchConfig:
     ----------
     space : a search space of `search_spaces`, or none to run the baselines alone.
     trials : searched trials; the two baselines are run besides.
-    objectives : what is searched for: first a quality on validation (ssim, psnr, harmless_ssim: a network whose squared error is above
-        do-nothing's at any level comes behind those that do no harm, or worst_ssim, worst_psnr of the worst level), which also decides who
-        is stopped early; then costs that are weighed against it: parameters, gflop, latency_ms.
-    level_weights : level -> its weight in the mean of ssim or psnr; 1 for a level that is not named.
+    objectives : what is searched for: first a quality on validation, which also decides who is stopped early: ssim, psnr; worst_ssim,
+        worst_psnr, of the worst level; harmless_ssim, the mean SSIM less the harm done to levels (`study.trial.objectives.harm`); then costs that are weighed against it: parameters, gflop, latency_ms.
+    level_weights : level -> its weight in the mean of ssim (of harmless_ssim too, but not in the harm) or psnr; 1 for a level that is not named.
     searcher : tpe, evolution (one of the best with a few hyperparameters drawn anew), random, grid (every point, of a space without continuous hyperparameters), nsga2 (for several objectives), gp (needs
         the package torch) or cmaes (needs cmaes).
     scheduler : asha, median (stops a trial that is below the median of the others' means) or none.

@@ -13,7 +13,7 @@ from study.data.store import FULL_SCALE, Grid, Store
 LIT = 0.5  # the share of crops that background light is added to
 LIGHT = 0.2  # the most of it, of the range of the image in focus
 LIGHT_KNOTS = (2, 5)  # across the image: it varies so slowly that being out of focus hardly changes it
-LEAST_DEFOCUS = 1e-3  # of an image's range: one that is less out of focus than that counts no more for it
+LEAST_DEFOCUS = 1e-3  # of an image's range: added to how far it is from the one in focus, so that none counts without an end
 LEAST_SPAN = 0.1  # of the range of the image in focus: a crop that holds less is not stretched to [0, 1]
 
 
@@ -40,7 +40,7 @@ class EpochBatches(keras.utils.PyDataset):
         Take each patch at any place, drawn anew, in other light and normalised by its own range; see `relight`.
     weigh_near_focus : bool
         Batches hold a third array, shape (N,): how much each pair counts, the inverse of how far its whole image is from the one in focus
-        (their root mean squared difference, in units of [0, 1]). What is nearly in focus has the least to gain and the most to lose.
+        (their root mean squared difference, in units of [0, 1], and `LEAST_DEFOCUS`). What is nearly in focus has the least to gain and the most to lose.
     held_out : sequence of sequences of int, optional
         For each field of the store the levels (as indices) that are not trained on.
     images_per_epoch : int, optional

@@ -18,7 +18,7 @@ NORMALISATIONS = {"batch": lambda: layers.BatchNormalization(momentum=MOMENTUM),
 def free(inputs: Any, point: Mapping[str, Any]) -> Any:
     """Build an encoder and a decoder with skips between them (Ronneberger et al., 2015, doi:10.1007/978-3-319-24574-4_28).
 
-    With ``global_context`` a description of the whole image scales the decoder's channels, see `_describe`.
+    With ``global_context`` a description of all that the network is given scales the decoder's channels, see `_describe`.
 
     Parameters
     ----------
@@ -68,9 +68,9 @@ def _block(tensor: Any, width: int, point: Mapping[str, Any]) -> Any:
 
 
 def _describe(encoded: list[Any]) -> Any:
-    """Describe the whole image by the mean of each of the encoder's channels, shape (N, 1, 1, `CONTEXT`).
+    """Describe all that the network is given, a crop in training, by the mean of each of the encoder's channels, shape (N, 1, 1, `CONTEXT`).
 
-    How blurred an image is can be told from all its edges together, not from each; channels are weighed by it as in squeeze-and-excitation
+    How blurred an image is can be told from all its edges together better than from each; channels are weighed by it as in squeeze-and-excitation
     (Hu et al., 2018, doi:10.1109/CVPR.2018.00745). Normalised, for the means also grow with the number of cells.
     """
     means = layers.Concatenate()([layers.GlobalAveragePooling2D(keepdims=True)(tensor) for tensor in encoded])

@@ -13,6 +13,8 @@ from study.search.confirm import find_mark
 from study.search.past import warm_trials
 from study.search.proposals import first_points, space_of
 
+OF_EVERY_LEVEL = ("harmless_", "worst_")  # objectives that one level can decide
+
 
 def check_folder(config: StudyConfig, *, resume: bool) -> None:
     """Raise a `StudyError` if there is a study where a new one shall be, or none to go on with, or no place for its record."""
@@ -38,11 +40,17 @@ def check_beginning(config: StudyConfig, store: Store) -> None:
 
 
 def check_sides(store: Store, split: Split, config: StudyConfig) -> None:
-    """Raise a `StudyError` if nothing is there to search on, or to restore."""
+    """Raise a `StudyError` if nothing is there to search on, or to restore, or if a search would not see what it is asked to look at."""
     if config.search.space != "none" and not split.validation:
         raise StudyError("the validation side has no field: use more wells or a larger dataset.validation")
     if not store.defocused_indices:
         raise StudyError(f"the images hold no level but the in-focus one, {store.layout.in_focus_level}: nothing is there to restore")
+    objective, levels, images = config.search.objectives[0], len(store.defocused_indices), config.search.rung_images
+    if config.search.space != "none" and config.search.scheduler != "none" and objective.startswith(OF_EVERY_LEVEL) and images < levels:
+        raise StudyError(
+            f"{objective} looks at every level, but the score after an epoch, of {images} images, would leave out {levels - images} of the "
+            f"{levels} levels: take search.rung_images {levels} or more, or search.scheduler none"
+        )
 
 
 def check_images(events: list[dict[str, Any]], store: Store, other: Store | None) -> None:

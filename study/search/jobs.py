@@ -15,7 +15,7 @@ from study.trial.task import EpochReport, TrialTask
 
 OBJECTIVE = "objective"
 FINISHED = "finished"  # Tune hands its searcher a flattened result, in which a score can not be looked for
-WORST = -1.0  # what the scheduler is told of a trial that failed: the lowest SSIM there is
+WORST = -1e9  # what the scheduler is told of a trial that failed: below any objective
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ class LedgerCallback(Callback):
 
 
 def _title(objective: str) -> str:
-    return objective.replace("_", " ").replace("ssim", "SSIM").replace("psnr", "PSNR")
+    return objective.replace("harmless_ssim", "SSIM less harm").replace("_", " ").replace("ssim", "SSIM").replace("psnr", "PSNR")
 
 
 def format_duration(seconds: float) -> str:

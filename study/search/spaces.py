@@ -76,14 +76,14 @@ def describe_space(name: str, space: Space, sizes: Sizes) -> str:
 def _corners(space: Space, sizes: Sizes) -> Iterator[dict[str, Any]]:
     """Yield points with every number at its lowest and with every number at its highest, for every choice that names a kind.
 
-    More depth, filters, growth, convolutions or kernel never take a weight away.
+    More depth, filters, growth, convolutions, kernel or context never take a weight away.
     """
     hp = HyperParameters()
     space(hp, sizes)
     for family in _values_of(hp, "family"):
         active = [one for one in hp.space if one.name != "family" and _active(one, {"family": family, "loss": "l1"})]
         values = {one.name: _values(one) or [one.default] for one in active}
-        numbers = {name for name, held in values.items() if all(type(value) in (int, float) for value in held)}
+        numbers = {name for name, held in values.items() if name == "global_context" or all(type(value) in (int, float) for value in held)}
         kinds = {name: held if name not in (*OF_TRAINING, "residual") else held[:1] for name, held in values.items() if name not in numbers}
         for end, corner in itertools.product(
             (min, max), itertools.product(*([(name, one) for one in held] for name, held in kinds.items()))

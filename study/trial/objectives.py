@@ -20,7 +20,7 @@ def quality(objective: str, metrics: Mapping[str, np.ndarray], levels: np.ndarra
     levels : numpy.ndarray, shape (N,)
         The level of each image.
     weights : mapping, optional
-        Level -> weight in the mean; 1 for a level that is not named.
+        Level -> weight in the mean, but not in the harm; 1 for a level that is not named.
     """
     kind, _, metric = objective.rpartition("_")
     scored = ~np.isnan(metrics[metric])

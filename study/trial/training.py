@@ -262,7 +262,8 @@ def _finish(model: keras.Model, restore: Restore, task: TrialTask, store: Store)
     )
     defocused = store.defocused_indices
     table = {name: np.array(score.common[name])[:, defocused].ravel() for name in ("ssim", "psnr", "mse")}
-    table["defocused_mse"] = defocused_mse(store, task.common, [(field, level) for field in task.judge for level in defocused])
+    if task.objective.startswith("harmless_"):
+        table["defocused_mse"] = defocused_mse(store, task.common, [(field, level) for field in task.judge for level in defocused])
     levels = np.tile(np.array(store.levels)[defocused], len(task.judge))
     score.summary["objective"] = quality(task.objective, table, levels, task.level_weights)
     folder = Path(task.folder)

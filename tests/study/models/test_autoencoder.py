@@ -89,6 +89,17 @@ def test_a_residual_network_begins_as_doing_nothing_at_any_size() -> None:
     assert build(FREE).input_shape == (None, 32, 32, 1)  # trained on crops
 
 
+def test_global_context_begins_as_leaving_every_channel_as_it_is() -> None:
+    model = build(FREE | {"residual": False, "global_context": True}, size=64)
+    scaled = [layer for layer in model.layers if isinstance(layer, keras.layers.Multiply)]
+    assert len(scaled) == FREE["depth"]
+    image = np.random.default_rng(0).random((2, 64, 64, 1), dtype=np.float32)
+    for layer in scaled:
+        before, after = keras.Model(model.input, [layer.input[0], layer.output]).predict_on_batch(image)
+        np.testing.assert_array_equal(before, after)
+        assert before.std() > 0
+
+
 def test_depth_to_space_by_hand() -> None:
     channels = np.arange(8, dtype=np.float32).reshape(1, 1, 2, 4)
     np.testing.assert_array_equal(DepthToSpace()(channels)[0, ..., 0], [[0, 1, 4, 5], [2, 3, 6, 7]])

@@ -24,6 +24,7 @@ from study.models.autoencoder import count_training_operations
 from study.record.ledger import Ledger
 from study.search import proposals
 from study.search.budget import affordable_epochs, expected_course
+from study.search.checks import check_sides
 from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
 from study.search.jobs import Job
 from study.search.past import PastTrial, WarmStart, earlier_winner, past_trials, warm_trials
@@ -444,3 +445,17 @@ def test_with_costs_only_the_front_is_confirmed() -> None:
     assert choose_candidates(events, best="front", costs=["parameters"]) == [0, 1, 2, 4, 5]
     assert choose_candidates(events, best=2, costs=["parameters"]) == [0, 1, 2]
     assert choose_candidates(events, best=3) == [0, 1, 2, 4]
+
+
+def test_an_objective_of_every_level_asks_for_a_score_of_every_level(store: Store) -> None:
+    levels = len(store.defocused_indices)
+
+    def check(**search: Any) -> None:
+        check_sides(store, Split([0], [1], [2]), StudyConfig(search=SearchConfig(**search)))
+
+    for objective in ("harmless_ssim", "worst_psnr"):
+        with pytest.raises(StudyError, match=f"would leave out 1 of the {levels} levels: take search.rung_images {levels}"):
+            check(objectives=[objective], rung_images=levels - 1)
+        check(objectives=[objective], rung_images=levels)
+        check(objectives=[objective], rung_images=1, scheduler="none")
+    check(objectives=["ssim"], rung_images=1)

@@ -116,12 +116,26 @@ def test_the_rung_score_is_on_the_same_images_for_all_and_of_the_stated_number(s
 
     first = rung_score(restore, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=3)
     assert len(set(calls)) == 7
-    of_level = {store.as_float(COMMON, field, level).tobytes(): level for field in (0, 1, 2) for level in store.defocused_indices}
-    drawn = Counter(of_level[call] for call in calls)
-    assert max(drawn.values()) - min(drawn[level] for level in store.defocused_indices) <= 1  # no level is left out by chance
     again = rung_score(lambda images: images, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=3)
     assert first == again
     assert first != rung_score(lambda images: images, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=4)
+
+
+@pytest.mark.parametrize("images", [1, 3, 4, 7, 12, 50])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_level_comes_twice_into_the_rung_score_before_all_have_come_once(store: Store, images: int, seed: int) -> None:
+    calls: list[bytes] = []
+
+    def restore(defocused: np.ndarray) -> np.ndarray:
+        calls.extend(image.tobytes() for image in defocused)
+        return defocused
+
+    rung_score(restore, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=images, seed=seed)
+    of_level = {store.as_float(COMMON, field, level).tobytes(): level for field in (0, 1, 2) for level in store.defocused_indices}
+    assert len(calls) == len(set(calls)) == min(images, len(of_level))
+    drawn = Counter(of_level[call] for call in calls)
+    counts = [drawn[level] for level in store.defocused_indices]
+    assert max(counts) - min(counts) <= 1
 
 
 def test_deconvolution_with_the_true_blur_brings_a_blurred_image_back() -> None:
