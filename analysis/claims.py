@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.compare import ceilings, collapsed, final_images, final_phase
 from analysis.load import Study
-from analysis.paper import averages
+from analysis.paper_tables import averages
 from analysis.statistics import MIN_WELLS, Estimate, estimate
 from analysis.tables import baseline_labels, do_nothing_label, networks
 from study.record.ledger import AT_SIZE, CEILING

@@ -12,7 +12,15 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis.figures import COLOURS, COST_AXES, METRIC_AXES, MISSING, line_styles, objective_title, panels
+from analysis.figures import (
+    COLOURS,
+    COST_AXES,
+    METRIC_AXES,
+    MISSING,
+    line_styles,
+    objective_title,
+    panels,
+)
 from analysis.load import Study
 
 SIDE_PX = 256  # of an image in the report: larger ones are shown smaller

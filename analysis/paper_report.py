@@ -13,7 +13,7 @@ from analysis.claims import answers, claims, interval_text, leak, leak_text, sti
 from analysis.compare import by_level, final_phase, ranking, what_differs, what_differs_in_transfer
 from analysis.figures import Example, level_curves, load_examples, restorations, seam_profiles
 from analysis.load import Study
-from analysis.paper import AVERAGES, BY_LEVEL, FIGURE, audit, printed_level
+from analysis.paper_tables import AVERAGES, BY_LEVEL, FIGURE, audit, printed_level
 from analysis.statistics import estimate
 from analysis.tables import PRINTED, average_table, in_focus_table, level_table
 
@@ -39,7 +39,7 @@ def paper_sections(study: Study) -> Iterator[str]:
     yield "<p>What differs from the paper’s experiment:</p>" + html.bullets(what_differs(study))
     yield from _questions(study)
     yield from _tables(study)
-    yield html.fold("What in the paper’s own tables does not fit together (python -m analysis.paper)", html.bullets(map(str, audit())))
+    yield html.fold("What in the paper’s own tables does not fit together (python -m analysis.paper_tables)", html.bullets(map(str, audit())))
     yield from _pictures(study, figures=("4", "5", "6") if study.kind == "bbbc006" else ("9",))
     yield from _in_focus(study)
     yield from _stitching(study)

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.audit import HALF_UNIT, Row
 from analysis.compare import PAPER, final_images, final_phase, winner
 from analysis.load import Study
-from analysis.paper import averages, curve
+from analysis.paper_tables import averages, curve
 from analysis.statistics import MIN_WELLS, Estimate, estimate
 from study.record.ledger import AT_SIZE, CEILING
 

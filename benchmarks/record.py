@@ -22,7 +22,7 @@ import mlflow
 import numpy as np
 
 from analysis.figures import draw_trial
-from analysis.paper import reference_curves
+from analysis.paper_tables import reference_curves
 from study.record.ledger import FORMAT, Ledger
 from study.record.mirror import Mirror
 

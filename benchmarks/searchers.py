@@ -37,12 +37,12 @@ from study.data.prepare import prepare
 from study.data.splits import split_by_well
 from study.data.store import Grid
 from study.errors import TrialFailed
-from study.search.jobs import FINISHED, OBJECTIVE, Job
-from study.search.past import WARM_PROPOSALS, PastTrial, WarmStart
-from study.search.scheduler import make_scheduler
-from study.search.searcher import NO_WARM_START, OptunaSearcher
 from study.trial.task import TrialTask
 from study.trial.training import run_trial
+from study.tune.resume import WARM_PROPOSALS, PastTrial, WarmStart
+from study.tune.scheduler import make_scheduler
+from study.tune.searcher import NO_WARM_START, OptunaSearcher
+from study.tune.trainable import FINISHED, OBJECTIVE, Job
 
 SIZES = Sizes([16], 32, [16], [16])
 EPOCHS, IMAGES, RUNG_IMAGES = 9, 256, 64

@@ -90,7 +90,7 @@ def _reporting(command: Callable[[], int]) -> int:
 
 
 def _prepare(arguments: Sequence[str]) -> int:
-    from study.search.setting import prepare_store
+    from study.workflow.setup import prepare_store
 
     store = prepare_store(parse(arguments), print)
     print(f"store: {store.folder}")
@@ -100,7 +100,7 @@ def _prepare(arguments: Sequence[str]) -> int:
 def _plan(arguments: Sequence[str]) -> int:
     config = parse(arguments)
     with quiet_import():
-        from study.search.plan import make_plan
+        from study.planning.plan import make_plan
     plan = make_plan(config, print)
     print("\n" + "\n".join(plan.lines))
     if not plan.problems:
@@ -118,7 +118,7 @@ def _space(options: argparse.Namespace) -> int:
     with quiet_import():
         from search_spaces import SPACES
         from search_spaces.sizes import Sizes
-        from study.search.spaces import describe_space
+        from study.planning.spaces import describe_space
     sizes = SizesConfig()
     offered = Sizes(sizes.whole, sizes.split, sizes.patches, sizes.crops)
     print(describe_space(options.name, SPACES[options.name], offered))
@@ -132,7 +132,7 @@ def _repro(options: argparse.Namespace) -> int:
     phases = [event["phase"] for event in read_events(options.study) if event["event"] == "trial" and event["trial"] == options.trial]
     phase = options.phase or ("search" if "search" in phases else "confirm")
     with quiet_import():
-        from study.search.repro import find_job, repeat
+        from study.workflow.reproduce import find_job, repeat
     job, events = find_job(options.study, trial=options.trial, phase=phase, replicate=options.replicate)
     print(f"{job.label} ({phase}, replicate {job.replicate}), {job.task['hyperparameters']}")
     same = repeat(job, events, print)
@@ -152,7 +152,7 @@ def _sync(options: argparse.Namespace) -> int:
     events = read_events(options.study)
     with quiet_import():
         from study.record.mirror import Mirror
-        from study.search.setting import tracking_uri
+        from study.workflow.setup import tracking_uri
     folder = options.study.resolve()
     config = dataclasses.replace(load(folder / "config.yaml"), storage=str(folder.parents[1]))
     uri = options.uri or tracking_uri(config)

@@ -18,7 +18,7 @@ if not __package__:  # started by its path, perhaps uninstalled: this folder mus
 from analysis.conclusion import conclude
 from analysis.figures import draw_trial
 from analysis.load import load_study
-from analysis.paper import reference_curves
+from analysis.paper_tables import reference_curves
 from analysis.report import outcome_text
 from study.command_line import parse_run
 from study.config import StudyConfig
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config, resume = parse_run(sys.argv[1:] if arguments is None else arguments)
         say(f"study {config.name} in {config.folder}")
         with quiet_import():  # after the configuration: this takes seconds, a typing error is found at once
-            from study.search.tuning import run_study
+            from study.workflow.study import run_study
         result = run_study(config, say=say, curves=reference_curves, draw=draw_trial, conclude=conclude, resume=resume)
         study = load_study(result.folder)
         outcome = result.outcome or conclude(result.folder)
@@ -82,7 +82,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _print_mlflow(config: StudyConfig, experiment_id: str | None) -> None:
     """Say how to see the runs: the command that starts the server where there is none, and the page to open."""
-    from study.search.setting import tracking_uri
+    from study.workflow.setup import tracking_uri
 
     uri = tracking_uri(config)
     if uri is None or experiment_id is None:

@@ -15,8 +15,8 @@ import numpy as np
 
 from study.config import DatasetConfig
 from study.data.layouts import LAYOUTS
-from study.data.marks import simulated_from
 from study.data.planes import Annotation, Layout, Plane, read_planes, thin_out
+from study.data.provenance import simulated_from
 from study.data.store import FORMAT, FULL_SCALE, Grid, Store
 from study.errors import StudyError, raise_all
 from study.files import new_folder, read_image

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 
 from study.data import bbbc005, bbbc006
-from study.data.marks import mark_simulated
 from study.data.optics import SIGMA_PX_PER_UM, defocus_sigma, synthetic_taps
 from study.data.planes import Plane, find_files
+from study.data.provenance import mark_simulated
 from study.errors import StudyError, raise_all
 from study.files import new_folder, read_image
 

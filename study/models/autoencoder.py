@@ -10,7 +10,7 @@ import numpy as np
 from keras import layers
 
 from study.errors import StudyError
-from study.models.free import free
+from study.models.unet import free
 
 Hyperparameters = Mapping[str, Any]
 PAPERS_GROWTH = {"whole": 2, "split": 1}  # filters double at each halving, or stay

@@ -31,8 +31,8 @@ from mlflow import MlflowClient
 from study.errors import StudyError
 from study.files import new_file
 from study.record.ledger import FILE_NAME, parse_lines
+from study.record.mlflow_runs import Conclude, DrawFigures, Runs
 from study.record.outcome import Outcome
-from study.record.runs import Conclude, DrawFigures, Runs
 
 FLUSH_AT = 5000  # metrics that wait before they are sent, while a long ledger is replayed
 PATIENCE_IF_AWAY_S = 15.0
@@ -51,7 +51,7 @@ class Mirror:
     experiment : str
         Name of the MLflow experiment.
     draw, conclude : callable, optional
-        See `study.record.runs.Runs`.
+        See `study.record.mlflow_runs.Runs`.
     again : bool
         Replay the whole ledger, whatever the server was sent before.
     """

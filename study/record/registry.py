@@ -73,7 +73,7 @@ def _save(kept: KeptModel, folder: Path) -> None:
         images = TensorSpec(np.dtype(np.float32), (-1, -1, -1))
         mlflow.pyfunc.save_model(
             str(folder),
-            python_model=str(Path(__file__).with_name("restorer.py")),
+            python_model=str(Path(__file__).with_name("mlflow_model.py")),
             artifacts={"trial": str(trial)},
             code_paths=[str(ROOT)],
             signature=ModelSignature(inputs=Schema([images]), outputs=Schema([images])),

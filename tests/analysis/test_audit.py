@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.audit import Row, audit_table, stated_number_of_images
-from analysis.paper import audit, main
+from analysis.paper_tables import audit, main
 
 
 def found(rule: str) -> set[tuple[str, str, int | None]]:

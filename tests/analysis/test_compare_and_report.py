@@ -15,10 +15,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.compare import against_each, by_level, differences, front, ranking, what_differs, winner
+from analysis.compare import (
+    against_each,
+    by_level,
+    differences,
+    front,
+    ranking,
+    what_differs,
+    winner,
+)
 from analysis.conclusion import conclude
 from analysis.load import load_study
-from analysis.paper import reference_curves
+from analysis.paper_tables import reference_curves
 from analysis.report import main, outcome_text, write_report
 from analysis.search_report import common_rung, rung_agreement
 from analysis.statistics import _sign_flip, holm

@@ -13,8 +13,8 @@ from scipy import stats
 from analysis.claims import answers, claims, leak, leak_text
 from analysis.figures import load_examples, panels
 from analysis.load import Study, load_study
-from analysis.paper import reference_curves
 from analysis.paper_report import result_tables
+from analysis.paper_tables import reference_curves
 from analysis.report import write_report
 from analysis.statistics import Estimate, estimate
 from analysis.tables import average_table, in_focus_table, level_table, not_comparable, verdict

@@ -22,12 +22,12 @@ from keras_tuner import HyperParameters
 from search_spaces import SPACES
 from search_spaces.baselines import baselines
 from search_spaces.bridge import OptunaHyperParameters, complete, fits
-from search_spaces.marks import starts
+from search_spaces.comparators import starts
 from search_spaces.sizes import Sizes
 from study.models.autoencoder import build, patch_size_of
 from study.models.losses import loss_of
 from study.models.schedules import schedule_of
-from study.search.spaces import count_configurations, describe_space, parameter_range
+from study.planning.spaces import count_configurations, describe_space, parameter_range
 
 SIZES = Sizes(whole=[128, 64], split=768, patches=[128, 64, 256], crops=[64, 32])
 SMALL = Sizes(whole=[32], split=64, patches=[32], crops=[32])

@@ -8,7 +8,7 @@ import tifffile
 from scipy import ndimage
 
 from study.data import bbbc005, bbbc006
-from study.data.marks import simulated_from
+from study.data.provenance import simulated_from
 from study.data.simulate import (
     SIGMA_PX_PER_UM,
     add_noise,

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.data.batches import EpochBatches, draw_light, relight, steps_per_epoch, training_images, turn
+from study.data.batches import (
+    EpochBatches,
+    draw_light,
+    relight,
+    steps_per_epoch,
+    training_images,
+    turn,
+)
 from study.data.patches import split_patches, stitch_patches
 from study.data.splits import hold_out_within_levels, split_by_well
 from study.data.store import Grid, Store

@@ -10,8 +10,8 @@ from search_spaces.baselines import SPLIT_IMAGE, WHOLE_IMAGE, baselines
 from search_spaces.sizes import Sizes
 from study.errors import StudyError
 from study.models.autoencoder import build
-from study.models.free import DepthToSpace
-from study.models.paper import split_image_autoencoder, whole_image_autoencoder
+from study.models.paper_networks import split_image_autoencoder, whole_image_autoencoder
+from study.models.unet import DepthToSpace
 
 PAPER = baselines(Sizes(whole=[128], split=768, patches=[128]))
 ORACLES = {WHOLE_IMAGE: whole_image_autoencoder, SPLIT_IMAGE: split_image_autoencoder}

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from study.errors import StudyError
-from study.record.ledger import FILE_NAME, FORMAT, LEAST_FREE_BYTES, Ledger, check_place, read_events
+from study.record.ledger import (
+    FILE_NAME,
+    FORMAT,
+    LEAST_FREE_BYTES,
+    Ledger,
+    check_place,
+    read_events,
+)
 
 
 def test_what_was_appended_is_read_again_also_what_json_can_not_write(tmp_path: Path) -> None:

@@ -13,7 +13,14 @@ from study.errors import TrialFailed
 from study.models.losses import LOSSES
 from study.trial.task import EpochReport, TrialTask
 from study.trial.timing import time_steps
-from study.trial.training import STOPPED, compile_model, epoch_batches, load_model, restorer, run_trial
+from study.trial.training import (
+    STOPPED,
+    compile_model,
+    epoch_batches,
+    load_model,
+    restorer,
+    run_trial,
+)
 
 MakeTask = Callable[..., TrialTask]
 

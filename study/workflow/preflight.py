@@ -9,9 +9,9 @@ from study.data.splits import Split
 from study.data.store import Store
 from study.errors import StudyError, raise_all
 from study.record.ledger import FILE_NAME, check_place
-from study.search.confirm import find_mark
-from study.search.past import warm_trials
-from study.search.proposals import first_points, space_of
+from study.tune.proposals import first_points, space_of
+from study.tune.resume import warm_trials
+from study.workflow.confirmation import find_mark
 
 OF_EVERY_LEVEL = ("harmless_", "worst_")  # objectives that one level can decide
 

@@ -2,7 +2,7 @@
 
 Raureanu, "Transfer Learning For Cell Image Reconstruction", 2021: Tables 1 and 2 (averages on BBBC006 and BBBC005),
 3 and 4 (by z-plane), 5 (by blur level). Its column "RMSE" is not the root of its "MSE"; it behaves as scikit-image's
-normalised RMSE, and is compared with that. ``python -m analysis.paper`` prints what in the tables does not fit together.
+normalised RMSE, and is compared with that. ``python -m analysis.paper_tables`` prints what in the tables does not fit together.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from study.data.splits import Split
 from study.data.store import Store
 from study.errors import StudyError
 from study.record.ledger import Ledger, read_events
-from study.search.recording import Say
-from study.search.tasks import node_values
 from study.trial.task import Examination, TrialTask
+from study.tune.callbacks import Say
+from study.tune.tasks import node_values
 
 TIMED_ROUNDS = 3  # the fastest counts
 Answer = dict[str, Any]
@@ -111,6 +111,8 @@ def _time(task: TrialTask) -> dict[str, Any]:
 
 
 def _examine(task: Examination) -> dict[str, Any]:
-    from study.trial.examination import examine  # here, not above: the driver needs no TensorFlow
+    from study.trial.post_hoc_scores import (
+        examine,  # here, not above: the driver needs no TensorFlow
+    )
 
     return examine(task)

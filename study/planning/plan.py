@@ -14,24 +14,39 @@ from typing import Any
 import ray
 
 from search_spaces.baselines import WHOLE_IMAGE, baselines
-from search_spaces.marks import marks
+from search_spaces.comparators import marks
 from study.config import DatasetConfig, StudyConfig, derive_seed
 from study.data.layouts import LAYOUTS
 from study.data.planes import read_planes, thin_out
 from study.data.prepare import prepare
 from study.data.splits import Split, split_by_well
 from study.data.store import Store
-from study.search.budget import Work, expected_course
-from study.search.cluster import check_nodes, connect, describe_places, free_on_nodes, node_rooms, share_gpus, trials_at_once
-from study.search.confirm import confirm_jobs
-from study.search.costs import Costs, TrialTime, key_of, measure_networks, time_deconvolutions, training_size
-from study.search.examine import TIMED_ROUNDS
-from study.search.jobs import Job
-from study.search.proposals import make_searcher
-from study.search.recording import Say, format_duration
-from study.search.references import references
-from study.search.setting import grids_of, is_prepared, simulate_raw
-from study.search.tasks import largest_baseline, sizes_of, task_template
+from study.planning.costs import (
+    Costs,
+    TrialTime,
+    key_of,
+    measure_networks,
+    time_deconvolutions,
+    training_size,
+)
+from study.tune.budget import Work, expected_course
+from study.tune.callbacks import Say, format_duration
+from study.tune.cluster import (
+    check_nodes,
+    connect,
+    describe_places,
+    free_on_nodes,
+    node_rooms,
+    share_gpus,
+    trials_at_once,
+)
+from study.tune.proposals import make_searcher
+from study.tune.tasks import largest_baseline, sizes_of, task_template
+from study.tune.trainable import Job
+from study.workflow.confirmation import confirm_jobs
+from study.workflow.post_hoc import TIMED_ROUNDS
+from study.workflow.reference_scores import references
+from study.workflow.setup import grids_of, is_prepared, simulate_raw
 
 FIELDS = 2  # prepared to measure with: one to train on, one to score
 CONFIRMED = 10**6  # numbers that stand for configurations that the search will find

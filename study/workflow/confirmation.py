@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from search_spaces.marks import marks
+from search_spaces.comparators import marks
 from study.config import StudyConfig, derive_seed
 from study.data.splits import Split, hold_out_within_levels
 from study.data.store import Store
 from study.errors import StudyError
-from study.search.jobs import Job
-from study.search.past import earlier_winner
-from study.search.tasks import sizes_of
+from study.tune.resume import earlier_winner
+from study.tune.tasks import sizes_of
+from study.tune.trainable import Job
 
 Points = dict[int, dict[str, Any]]
 

@@ -11,7 +11,7 @@ from study.config import DatasetConfig
 from study.data.prepare import prepare
 from study.data.store import Grid, Store
 from study.trial.evaluation import cells_bias
-from study.trial.examination import distance_to_seam, examine, measure_stitching
+from study.trial.post_hoc_scores import distance_to_seam, examine, measure_stitching
 from study.trial.task import Examination, TrialTask
 from study.trial.training import load_model, run_trial
 

@@ -10,7 +10,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from study.record.ledger import Ledger
-from study.search.jobs import OBJECTIVE, Job
+from study.tune.trainable import OBJECTIVE, Job
 
 SAY_EVERY_S = 15.0
 Say = Callable[[str], None]

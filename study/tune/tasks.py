@@ -11,9 +11,9 @@ from study.data.batches import training_images
 from study.data.splits import Split
 from study.data.store import Store
 from study.models.autoencoder import count_training_operations
-from study.search.budget import affordable_epochs
-from study.search.jobs import Job
 from study.trial.task import TrialTask
+from study.tune.budget import affordable_epochs
+from study.tune.trainable import Job
 
 
 def sizes_of(config: StudyConfig) -> Sizes:

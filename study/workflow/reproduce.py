@@ -14,10 +14,10 @@ from study.data.splits import Split
 from study.data.store import Store
 from study.errors import StudyError, TrialFailed
 from study.record.ledger import DURATIONS, read_events
-from study.search.confirm import confirm_jobs, leak_jobs
-from study.search.jobs import Job
-from study.search.tasks import search_job, task_template
 from study.trial.task import TrialTask
+from study.tune.tasks import search_job, task_template
+from study.tune.trainable import Job
+from study.workflow.confirmation import confirm_jobs, leak_jobs
 
 
 def find_job(folder: Path, *, trial: int, phase: str, replicate: int) -> tuple[Job, list[dict[str, Any]]]:

@@ -10,15 +10,15 @@ from typing import Any
 from search_spaces import SPACES
 from search_spaces.baselines import baselines
 from search_spaces.bridge import complete, fits
-from search_spaces.marks import starts
+from search_spaces.comparators import starts
 from study.config import StudyConfig
 from study.data.splits import Split
 from study.data.store import Store
 from study.errors import StudyError
-from study.search.jobs import Job
-from study.search.past import PastTrial, warm_trials
-from study.search.searcher import OptunaSearcher
-from study.search.tasks import search_job, sizes_of
+from study.tune.resume import PastTrial, warm_trials
+from study.tune.searcher import OptunaSearcher
+from study.tune.tasks import search_job, sizes_of
+from study.tune.trainable import Job
 
 
 def make_searcher(config: StudyConfig, store: Store, split: Split, *, folder: Path, past: Mapping[int, PastTrial]) -> OptunaSearcher:

@@ -11,7 +11,7 @@ from study.config import StudyConfig
 from study.data.batches import patches_of, training_images
 from study.data.store import Store
 from study.models.autoencoder import count_operations, count_training_operations, patch_size_of
-from study.search.jobs import Job
+from study.tune.trainable import Job
 
 ORDERS = 200  # of trials, over which the work of ASHA is averaged
 

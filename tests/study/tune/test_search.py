@@ -14,7 +14,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from search_spaces import SPACES
 from search_spaces.baselines import baselines
-from search_spaces.marks import starts
+from search_spaces.comparators import starts
 from search_spaces.sizes import Sizes
 from study.config import DatasetConfig, SearchConfig, SizesConfig, StudyConfig, TrainingConfig
 from study.data.splits import Split
@@ -22,16 +22,16 @@ from study.data.store import Store
 from study.errors import StudyError
 from study.models.autoencoder import count_training_operations
 from study.record.ledger import Ledger
-from study.search import proposals
-from study.search.budget import affordable_epochs, expected_course
-from study.search.checks import check_sides
-from study.search.confirm import choose_candidates, confirm_jobs, leak_jobs
-from study.search.jobs import Job
-from study.search.past import PastTrial, WarmStart, earlier_winner, past_trials, warm_trials
-from study.search.samplers import make_sampler
-from study.search.scheduler import make_scheduler
-from study.search.searcher import OptunaSearcher
-from study.search.tuning import find_problems
+from study.tune import proposals
+from study.tune.budget import affordable_epochs, expected_course
+from study.tune.resume import PastTrial, WarmStart, earlier_winner, past_trials, warm_trials
+from study.tune.samplers import make_sampler
+from study.tune.scheduler import make_scheduler
+from study.tune.searcher import OptunaSearcher
+from study.tune.trainable import Job
+from study.workflow.confirmation import choose_candidates, confirm_jobs, leak_jobs
+from study.workflow.preflight import check_sides
+from study.workflow.study import find_problems
 
 SIZES = Sizes(whole=[128], split=768, patches=[128, 64])
 

@@ -21,8 +21,8 @@ from study.data.splits import Split
 from study.data.store import Grid, Store
 from study.files import new_file
 from study.record.ledger import FORMAT
-from study.search.recording import Say
 from study.trial.device import processor_name
+from study.tune.callbacks import Say
 
 PACKAGES = ("ray", "tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "numpy", "opencv-python-headless", "scikit-image")
 

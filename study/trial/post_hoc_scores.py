@@ -15,7 +15,13 @@ from study.models.autoencoder import patch_size_of
 from study.trial.device import limit_gpu_memory
 from study.trial.evaluation import measure, score_model
 from study.trial.task import Examination
-from study.trial.training import limit_threads, load_model, read_description, restorer, save_examples
+from study.trial.training import (
+    limit_threads,
+    load_model,
+    read_description,
+    restorer,
+    save_examples,
+)
 
 BORDER_PX = 8  # so far from a seam between patches a pixel counts as its border
 MODES = ("stitched", "whole")

@@ -13,9 +13,9 @@ from ray.tune.search import Searcher
 
 from search_spaces.bridge import OptunaHyperParameters
 from study.config import derive_seed
-from study.search.jobs import FINISHED, OBJECTIVE, Job
-from study.search.past import PastTrial, WarmStart
-from study.search.samplers import STARTUP_TRIALS, make_sampler
+from study.tune.resume import PastTrial, WarmStart
+from study.tune.samplers import STARTUP_TRIALS, make_sampler
+from study.tune.trainable import FINISHED, OBJECTIVE, Job
 
 STORAGE_FILE = "optuna.db"
 NO_WARM_START = WarmStart()

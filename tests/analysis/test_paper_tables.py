@@ -2,7 +2,7 @@ from statistics import mean
 
 import pytest
 
-from analysis.paper import averages, curve, reference_curves, tables
+from analysis.paper_tables import averages, curve, reference_curves, tables
 
 
 def test_every_row_of_the_tables_is_there() -> None:

@@ -101,7 +101,10 @@ class TrialActor(tune.Trainable):
 
     def _start(self, config: dict[str, Any]) -> None:
         from study.trial.device import describe_device, limit_gpu_memory
-        from study.trial.training import limit_threads, run_trial  # here, not above: the driver needs no TensorFlow
+        from study.trial.training import (  # here, not above: the driver needs no TensorFlow
+            limit_threads,
+            run_trial,
+        )
 
         self._epoch = 0
         task = TrialTask(**Job.of(config).task)

@@ -10,10 +10,10 @@ from study.config import StudyConfig
 from study.data.store import Grid, Store
 from study.errors import StudyError
 from study.record.ledger import AT_SIZE, CEILING, Ledger, read_events
-from study.search.examine import answer_all
-from study.search.recording import Say
 from study.trial.classical import DECONVOLUTIONS, METHODS, do_nothing
 from study.trial.evaluation import score_ceiling, score_classical, score_deconvolution
+from study.tune.callbacks import Say
+from study.workflow.post_hoc import answer_all
 
 
 def record_references(

@@ -7,11 +7,16 @@ from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    TrialScheduler,
+)
 
 from study.config import StudyConfig
-from study.search.jobs import OBJECTIVE, Job
-from study.search.past import PastTrial
+from study.tune.resume import PastTrial
+from study.tune.trainable import OBJECTIVE, Job
 
 NEVER_PAUSED = 10**9  # epochs: a trial is stopped or goes on
 

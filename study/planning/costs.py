@@ -11,22 +11,27 @@ from typing import Any
 
 import numpy as np
 
-from search_spaces.marks import marks
+from search_spaces.comparators import marks
 from study.config import StudyConfig
 from study.data.batches import patches_of, steps_per_epoch
 from study.data.store import Grid, Store
 from study.errors import StudyError
-from study.models.autoencoder import build, count_operations, count_training_operations, patch_size_of
-from study.search.budget import Work, expected_course
-from study.search.cluster import trials_at_once
-from study.search.examine import answer_all
-from study.search.jobs import Job
-from study.search.recording import Say
-from study.search.tasks import sizes_of
+from study.models.autoencoder import (
+    build,
+    count_operations,
+    count_training_operations,
+    patch_size_of,
+)
 from study.trial.classical import DECONVOLUTIONS
 from study.trial.evaluation import score_deconvolution
 from study.trial.task import TrialTask
 from study.trial.timing import STEPS, WARM_UP_STEPS, Profile, profile_trial
+from study.tune.budget import Work, expected_course
+from study.tune.callbacks import Say
+from study.tune.cluster import trials_at_once
+from study.tune.tasks import sizes_of
+from study.tune.trainable import Job
+from study.workflow.post_hoc import answer_all
 
 MOST_COPIES = 8  # of a configuration that are measured at once
 TrialTime = tuple[float, float]  # expected seconds, and what they would be if nobody were stopped

@@ -23,21 +23,36 @@ from study.data.store import Store
 from study.errors import StudyError
 from study.record.ledger import Ledger, read_events
 from study.record.mirror import Mirror
+from study.record.mlflow_runs import Conclude, DrawFigures
 from study.record.outcome import Outcome
-from study.record.runs import Conclude, DrawFigures
-from study.search.budget import Work
-from study.search.checks import check_beginning, check_budgets, check_folder, check_images, check_sides
-from study.search.cluster import check_nodes, connect, describe_places, node_names, share_gpus, trials_at_once
-from study.search.confirm import choose_candidates, confirm_jobs, find_mark, leak_jobs
-from study.search.examine import examine_all, time_all
-from study.search.jobs import Job, TrialActor
-from study.search.past import past_trials
-from study.search.proposals import make_searcher
-from study.search.recording import LedgerCallback, Progress, Say
-from study.search.references import record_deconvolutions, record_references, references
-from study.search.scheduler import make_scheduler
-from study.search.searcher import OptunaSearcher
-from study.search.setting import (
+from study.trial.task import TrialTask
+from study.tune.budget import Work
+from study.tune.callbacks import LedgerCallback, Progress, Say
+from study.tune.cluster import (
+    check_nodes,
+    connect,
+    describe_places,
+    node_names,
+    share_gpus,
+    trials_at_once,
+)
+from study.tune.proposals import make_searcher
+from study.tune.resume import past_trials
+from study.tune.scheduler import make_scheduler
+from study.tune.searcher import OptunaSearcher
+from study.tune.tasks import largest_baseline, sizes_of, task_template
+from study.tune.trainable import Job, TrialActor
+from study.workflow.confirmation import choose_candidates, confirm_jobs, find_mark, leak_jobs
+from study.workflow.post_hoc import examine_all, time_all
+from study.workflow.preflight import (
+    check_beginning,
+    check_budgets,
+    check_folder,
+    check_images,
+    check_sides,
+)
+from study.workflow.reference_scores import record_deconvolutions, record_references, references
+from study.workflow.setup import (
     describe,
     describe_environment,
     describe_images,
@@ -46,8 +61,6 @@ from study.search.setting import (
     tracking_uri,
     write_config,
 )
-from study.search.tasks import largest_baseline, sizes_of, task_template
-from study.trial.task import TrialTask
 
 MARKS = {"unet": 9001, "earlier": 9002}  # trial numbers of configurations from outside the search
 Curves = Callable[[str], Sequence[dict[str, Any]]]
@@ -111,7 +124,7 @@ def run_study(
     curves : callable, optional
         Kind of data set -> curves to be recorded beside the trials, such as the paper's: events of the kind `reference`.
     draw, conclude : callable, optional
-        Draws the figures that MLflow holds beside a trial; says how the study came out, see `study.record.runs`.
+        Draws the figures that MLflow holds beside a trial; says how the study came out, see `study.record.mlflow_runs`.
     resume : bool
         Go on with the study of this name: what its ledger holds is not done again.
 

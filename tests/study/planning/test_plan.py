@@ -5,15 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from study.config import ConfirmConfig, DatasetConfig, SearchConfig, SimulateConfig, SizesConfig, StudyConfig, TrainingConfig
+from study.config import (
+    ConfirmConfig,
+    DatasetConfig,
+    SearchConfig,
+    SimulateConfig,
+    SizesConfig,
+    StudyConfig,
+    TrainingConfig,
+)
 from study.data.splits import Split
 from study.data.store import Store
-from study.search.budget import Work
-from study.search.costs import Costs, key_of
-from study.search.jobs import Job
-from study.search.plan import count_fields, makespan
-from study.search.tasks import search_job
+from study.planning.costs import Costs, key_of
+from study.planning.plan import count_fields, makespan
 from study.trial.timing import Profile
+from study.tune.budget import Work
+from study.tune.tasks import search_job
+from study.tune.trainable import Job
 
 
 def test_fields_are_counted_from_names_or_from_what_will_be_simulated(raw_folder: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 from study.config import ResourcesConfig
 from study.data.store import Store
 from study.errors import StudyError
-from study.search import cluster
-from study.search.cluster import MARGIN, Places, choose_share, count_places
+from study.tune import cluster
+from study.tune.cluster import MARGIN, Places, choose_share, count_places
 
 GIB = 2**30
 

@@ -22,8 +22,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from study.config import ROOT, ResourcesConfig, StudyConfig
 from study.data.store import Store, open_store
 from study.errors import StudyError, raise_all
-from study.search.recording import Say
 from study.trial.task import TrialTask
+from study.tune.callbacks import Say
 
 MOST_TRIALS_A_GPU = 8
 MARGIN = 1.25  # a larger configuration than the measured one may be proposed
