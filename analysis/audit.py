@@ -1,7 +1,8 @@
 """Rules that find what does not fit together in a paper's tables of metrics.
 
-The rules know nothing of one paper: they take tables of rows, each with a model, a level and metrics, and the averages
-that are printed for them. What they find is worded as a difference, not as a fault.
+The rules know nothing of one paper: they take tables of rows, each with a model, a level and
+metrics, and the averages that are printed for them. What they find is worded as a difference, not
+as a fault.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ class Finding:
 
 
 def audit_table(table: Sequence[Row], averages: Sequence[Row]) -> list[Finding]:
-    """Apply every rule to the rows of a table by level, and to the averages that are printed for it."""
+    """Apply every rule to the rows of a table by level, and to the averages that are printed for
+    it.
+    """
     return [
         *averages_against_means(averages, table),
         *averages_that_are_a_row(averages, table),
@@ -82,21 +85,31 @@ def averages_against_means(averages: Sequence[Row], table: Sequence[Row]) -> Ite
             printed, computed = getattr(average, metric), mean(getattr(row, metric) for row in rows)
             if abs(printed - computed) > 2 * HALF_UNIT:
                 yield Finding(
-                    "average against mean of rows", average.table, average.autoencoder, None,
-                    f"{metric.upper()} {printed:.3f} differs from {computed:.3f}, the mean of the {len(rows)} rows of Table {rows[0].table}",
-                )  # fmt: skip
+                    "average against mean of rows",
+                    average.table,
+                    average.autoencoder,
+                    None,
+                    f"{metric.upper()} {printed:.3f} differs from {computed:.3f}, the mean of the"
+                    f" {len(rows)} rows of Table {rows[0].table}",
+                )
 
 
 def averages_that_are_a_row(averages: Sequence[Row], table: Sequence[Row]) -> Iterator[Finding]:
-    """Find an average that equals one row to the digit in a metric that varies much between rows."""
+    """Find an average that equals one row to the digit in a metric that varies much between
+    rows.
+    """
     for average in averages:
         rows = [row for row in table if row.autoencoder == average.autoencoder]
         for row in rows:
             if row.psnr == average.psnr:
                 yield Finding(
-                    "average equals a row", average.table, average.autoencoder, row.level,
-                    f"average PSNR {average.psnr:.3f} equals that of level {row.level} in Table {row.table} to the digit",
-                )  # fmt: skip
+                    "average equals a row",
+                    average.table,
+                    average.autoencoder,
+                    row.level,
+                    f"average PSNR {average.psnr:.3f} equals that of level {row.level} in Table"
+                    f" {row.table} to the digit",
+                )
 
 
 def repeated_cells(table: Sequence[Row]) -> Iterator[Finding]:
@@ -107,64 +120,100 @@ def repeated_cells(table: Sequence[Row]) -> Iterator[Finding]:
         ours = {row.level: row for row in table if row.autoencoder == first}
         theirs = {row.level: row for row in table if row.autoencoder == second}
         for metric in ("psnr", "ssim"):
-            gaps = [abs(getattr(ours[level], metric) - getattr(theirs[level], metric)) for level in levels]
+            gaps = [
+                abs(getattr(ours[level], metric) - getattr(theirs[level], metric))
+                for level in levels
+            ]
             for level, gap in zip(levels, gaps, strict=True):
                 if gap == 0 and median(gaps) > 20 * HALF_UNIT:
                     yield Finding(
-                        "cell repeated in another model", table[0].table, f"{first} and {second}", level,
-                        f"{metric.upper()} {getattr(ours[level], metric):.3f} is the same in both; elsewhere they differ by {median(gaps):.3f}",
-                    )  # fmt: skip
+                        "cell repeated in another model",
+                        table[0].table,
+                        f"{first} and {second}",
+                        level,
+                        f"{metric.upper()} {getattr(ours[level], metric):.3f} is the same in both;"
+                        f" elsewhere they differ by {median(gaps):.3f}",
+                    )
 
 
 def outliers(table: Sequence[Row]) -> Iterator[Finding]:
-    """Find cells that leave the line between their neighbours far more than others of their column do.
+    """Find cells that leave the line between their neighbours far more than others of their column
+    do.
 
-    A cell counts where its distance from the mean of its neighbours is more than 10 times the column's median distance
-    and more than that of either neighbour (whose own distances it disturbs).
+    A cell counts where its distance from the mean of its neighbours is more than 10 times the
+    column's median distance and more than that of either neighbour (whose own distances it
+    disturbs).
     """
     for model in sorted({row.autoencoder for row in table}):
-        rows = sorted((row for row in table if row.autoencoder == model), key=lambda row: row.level or 0)
+        rows = sorted(
+            (row for row in table if row.autoencoder == model), key=lambda row: row.level or 0
+        )
         for metric in ("psnr", "ssim"):
             values = [getattr(row, metric) for row in rows]
-            bends = [abs(values[i] - (values[i - 1] + values[i + 1]) / 2) for i in range(1, len(values) - 1)]
+            bends = [
+                abs(values[i] - (values[i - 1] + values[i + 1]) / 2)
+                for i in range(1, len(values) - 1)
+            ]
             usual = max(median(bends), HALF_UNIT) if bends else 0.0
             padded = [0.0, *bends, 0.0]
             for index, bend in enumerate(bends, start=1):
                 if bend > BENT * usual and bend > max(padded[index - 1], padded[index + 1]):
                     expected = (values[index - 1] + values[index + 1]) / 2
                     yield Finding(
-                        "outlier against its neighbours", table[0].table, model, rows[index].level,
-                        f"{metric.upper()} {values[index]:.3f} where its neighbours suggest {expected:.3f}",
-                    )  # fmt: skip
+                        "outlier against its neighbours",
+                        table[0].table,
+                        model,
+                        rows[index].level,
+                        f"{metric.upper()} {values[index]:.3f} where its neighbours suggest"
+                        f" {expected:.3f}",
+                    )
 
 
 def error_columns(table: Sequence[Row]) -> Iterator[Finding]:
-    """Find an "RMSE" that is not the root of the "MSE" beside it, and say what it is proportional to."""
+    """Find an "RMSE" that is not the root of the "MSE" beside it, and say what it is proportional
+    to.
+    """
     for model in sorted({row.autoencoder for row in table}):
         rows = [row for row in table if row.autoencoder == model]
-        apart = [row for row in rows if (bounds := _mse_bounds(row)) and not bounds[0] <= row.rmse**2 <= bounds[1]]
+        apart = [
+            row
+            for row in rows
+            if (bounds := _mse_bounds(row)) and not bounds[0] <= row.rmse**2 <= bounds[1]
+        ]
         if not apart:
             continue
         ratios = [row.rmse / 10 ** (-row.psnr / 20) for row in rows]
         typical = median(ratios)
         constant = sum(abs(ratio / typical - 1) < 0.1 for ratio in ratios)
         yield Finding(
-            "column that no formula explains", table[0].table, model, None,
-            f'"RMSE" differs from the root of "MSE" in {len(apart)} of {len(rows)} rows; it is {typical:.2f} times 10^(-PSNR/20), within '
-            f"10 % in {constant} rows, as a root mean squared error divided by the norm of the true image would be",
-        )  # fmt: skip
+            "column that no formula explains",
+            table[0].table,
+            model,
+            None,
+            f'"RMSE" differs from the root of "MSE" in {len(apart)} of {len(rows)} rows; it is'
+            f" {typical:.2f} times 10^(-PSNR/20), within 10 % in {constant} rows, as a root mean"
+            " squared error divided by the norm of the true image would be",
+        )
 
 
-def stated_number_of_images(stated: int, *, planes: int, images_a_plane: int, share: float) -> Finding | None:
-    """Find a stated number of test images that the stated split does not give, and the number of planes that would."""
+def stated_number_of_images(
+    stated: int, *, planes: int, images_a_plane: int, share: float
+) -> Finding | None:
+    """Find a stated number of test images that the stated split does not give, and the number of
+    planes that would.
+    """
     expected = planes * images_a_plane * share
     if abs(stated - expected) < planes:
         return None
     fitting = stated / (images_a_plane * share)
     return Finding(
-        "stated number of images", "", "", None,
-        f"{stated} test images differ from {share:.0%} of {planes} x {images_a_plane} = {expected:.0f}; {fitting:.1f} planes would give them",
-    )  # fmt: skip
+        "stated number of images",
+        "",
+        "",
+        None,
+        f"{stated} test images differ from {share:.0%} of {planes} x {images_a_plane} ="
+        f" {expected:.0f}; {fitting:.1f} planes would give them",
+    )
 
 
 def _mse_bounds(row: Row) -> tuple[float, float] | None:

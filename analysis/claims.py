@@ -1,6 +1,8 @@
-"""The paper's research questions and claims, answered in words that are made from a study's numbers.
+"""The paper's research questions and claims, answered in words that are made from a study's
+numbers.
 
-Every sentence names its interval; where the interval holds 0 it says that nothing can be told apart.
+Every sentence names its interval; where the interval holds 0 it says that nothing can be told
+apart.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class Finding:
     ----------
     claim : the paper's, in our words.
     found : what was measured, in words.
-    agrees : agrees, differs, differs in size, open (the interval leaves both possible), or not measured.
+    agrees : agrees, differs, differs in size, open (the interval leaves both possible), or not
+        measured.
     """
 
     claim: str
@@ -42,12 +45,34 @@ def answers(study: Study) -> list[tuple[str, list[str]]]:
     rq1 = [sentence for label in networks(study) for sentence in _gain(study, label)]
     found = [("RQ1: To what extent can an autoencoder reconstruct out-of-focus cell images?", rq1)]
     other = study.transfer
-    title = "RQ2: How robust is it on images from elsewhere, and (RQ2.1) to what extent can it reconstruct them?"
+    title = (
+        "RQ2: How robust is it on images from elsewhere, and (RQ2.1) to what extent can it"
+        " reconstruct them?"
+    )
     if other is None:
-        how = "Not measured: no other data set was named (transfer.root), on which every confirmed network would be scored."
+        how = (
+            "Not measured: no other data set was named (transfer.root), on which every confirmed"
+            " network would be scored."
+        )
         return [*found, (title, [how])]
-    rq2 = [sentence for label in networks(other) for sentence in (*_gain(other, label), _fall_text(other, label))]
-    return [*found, (title, [f"Trained on {study.header['images']['title']}, scored on {other.header['images']['title']}.", *rq2])]
+    rq2 = [
+        sentence
+        for label in networks(other)
+        for sentence in (*_gain(other, label), _fall_text(other, label))
+    ]
+    return [
+        *found,
+        (
+            title,
+            [
+                (
+                    f"Trained on {study.header['images']['title']}, scored on"
+                    f" {other.header['images']['title']}."
+                ),
+                *rq2,
+            ],
+        ),
+    ]
 
 
 def claims(study: Study) -> list[Finding]:
@@ -70,29 +95,47 @@ def interval_text(found: Estimate, *, digits: int = 3) -> str:
 
 
 def _gain(study: Study, label: str) -> list[str]:
-    """Say how far a network is above do-nothing, on average and at how many levels, and above its best affine fit."""
+    """Say how far a network is above do-nothing, on average and at how many levels, and above its
+    best affine fit.
+    """
     ours, sentences = final_images(study, label), []
     theirs = final_images(study, do_nothing_label(study))
     if len(theirs):
         found = estimate(ours, theirs)
-        sentence = f"{label}: SSIM {_mean(ours):.3f} against {_mean(theirs):.3f} for leaving the images as they are: {interval_text(found)}, {_sign_text(found)}."
-        by_level = [estimate(ours[ours["level"] == level], theirs[theirs["level"] == level]) for level in sorted(ours["level"].unique())]
+        sentence = (
+            f"{label}: SSIM {_mean(ours):.3f} against {_mean(theirs):.3f} for leaving the images as"
+            f" they are: {interval_text(found)}, {_sign_text(found)}."
+        )
+        by_level = [
+            estimate(ours[ours["level"] == level], theirs[theirs["level"] == level])
+            for level in sorted(ours["level"].unique())
+        ]
         if not any(np.isnan(one.low) for one in by_level):
             above, below = sum(one.above for one in by_level), sum(one.below for one in by_level)
-            sentence += f" Level by level it is better at {above} of {len(by_level)}, worse at {below}, not separable at {len(by_level) - above - below}."
+            sentence += (
+                f" Level by level it is better at {above} of {len(by_level)}, worse at {below}, not"
+                f" separable at {len(by_level) - above - below}."
+            )
         sentences.append(sentence)
     fitted = final_images(study, do_nothing_label(study, affine=True))
     if len(fitted):  # the fit has the smallest squared error, so it is compared by PSNR
         found = estimate(ours, fitted, metric="psnr")
         sentences.append(
-            f"{label}: PSNR {_mean(ours, 'psnr'):.2f} dB against {_mean(fitted, 'psnr'):.2f} dB for the change of intensities with the smallest squared "
-            f"error, which is told the truth: {interval_text(found, digits=2)} dB, {_sign_text(found)}."
+            f"{label}: PSNR {_mean(ours, 'psnr'):.2f} dB against {_mean(fitted, 'psnr'):.2f} dB for"
+            " the change of intensities with the smallest squared error, which is told the truth:"
+            f" {interval_text(found, digits=2)} dB, {_sign_text(found)}."
         )
     perfect = _ceiling(study, label)
     if perfect is not None:
-        sentences.append(f"{label}: a perfect restoration of its image size would score SSIM {perfect:.3f} on the common grid.")
+        sentences.append(
+            f"{label}: a perfect restoration of its image size would score SSIM {perfect:.3f} on"
+            " the common grid."
+        )
     if label in collapsed(study):
-        sentences.append(f"{label} restores the same image whatever it is shown: nothing was learned but the mean image.")
+        sentences.append(
+            f"{label} restores the same image whatever it is shown: nothing was learned but the"
+            " mean image."
+        )
     return sentences
 
 
@@ -111,23 +154,29 @@ def _unmeasured(study: Study, *families: str) -> str:
         return f"No {' and no '.join(missing)}-image network was scored."
     if failed := [names[family] for family in families if names[family] in collapsed(study)]:
         return (
-            f"{' and '.join(failed)} restores the same image whatever it is shown: its training collapsed, and says nothing of the claim."
+            f"{' and '.join(failed)} restores the same image whatever it is shown: its training"
+            " collapsed, and says nothing of the claim."
         )
     return ""
 
 
 def _whole_against_split(study: Study) -> Finding:
-    claim = f"The whole-image network is a little better than the split-image network ({study.header['images']['title']})."
+    claim = (
+        "The whole-image network is a little better than the split-image network"
+        f" ({study.header['images']['title']})."
+    )
     names, printed = baseline_labels(study), averages(study.kind)
     words = []
     if set(names) >= {"whole", "split"}:
         ours, theirs = final_images(study, names["whole"]), final_images(study, names["split"])
         for metric, title, digits in (("ssim", "SSIM", 3), ("psnr", "PSNR in dB", 2)):
             gap = getattr(printed["whole"], metric) - getattr(printed["split"], metric)
-            own, common = (estimate(ours, theirs, metric=name) for name in (f"own_{metric}", metric))
+            own, common = (
+                estimate(ours, theirs, metric=name) for name in (f"own_{metric}", metric)
+            )
             words.append(
-                f"{title}, each at its own size: {interval_text(own, digits=digits)}, printed {gap:+.{digits}f}; on the common grid: "
-                f"{interval_text(common, digits=digits)}"
+                f"{title}, each at its own size: {interval_text(own, digits=digits)}, printed"
+                f" {gap:+.{digits}f}; on the common grid: {interval_text(common, digits=digits)}"
             )
     text = f"Whole less split. {'. '.join(words)}." if words else ""
     if reason := _unmeasured(study, "whole", "split"):
@@ -140,13 +189,23 @@ def _whole_against_split(study: Study) -> Finding:
 
 
 def _fall_above_focus(study: Study) -> Finding:
-    claim = f"The scores fall steeply from z {FALL_FROM} on, because blur above the focal plane is of another kind."
+    claim = (
+        f"The scores fall steeply from z {FALL_FROM} on, because blur above the focal plane is of"
+        " another kind."
+    )
     images = final_images(study)
     reach = min(images["level"].max() - study.in_focus, study.in_focus - images["level"].min())
-    last, first, mirrored = study.in_focus + reach, study.in_focus - reach, 2 * study.in_focus - FALL_FROM
+    last, first, mirrored = (
+        study.in_focus + reach,
+        study.in_focus - reach,
+        2 * study.in_focus - FALL_FROM,
+    )
     if not {last, first, FALL_FROM, mirrored} <= set(images["level"]) or last <= FALL_FROM:
         return Finding(
-            claim, f"z {FALL_FROM}, z {mirrored}, and as far planes on both sides beyond them are not all there.", "not measured"
+            claim,
+            f"z {FALL_FROM}, z {mirrored}, and as far planes on both sides beyond them are not all"
+            " there.",
+            "not measured",
         )
     sentences, judged = [], {}
     for family, label in baseline_labels(study).items():
@@ -154,13 +213,23 @@ def _fall_above_focus(study: Study) -> Finding:
         above, below = _step(ours, last, FALL_FROM), _step(ours, first, mirrored)
         falls, more = estimate(above), estimate(above, below)
         sentences.append(
-            f"{label}: SSIM changes by {interval_text(falls)} from z {FALL_FROM} to z {last}, which is {interval_text(more)} beside its change as "
-            f"far below focus, from z {mirrored} to z {first}."
+            f"{label}: SSIM changes by {interval_text(falls)} from z {FALL_FROM} to z {last}, which"
+            f" is {interval_text(more)} beside its change as far below focus, from z {mirrored} to"
+            f" z {first}."
         )
-        judged[family] = "agrees" if falls.below and more.below else "differs" if falls.above or more.above else "open"
+        judged[family] = (
+            "agrees"
+            if falls.below and more.below
+            else "differs"
+            if falls.above or more.above
+            else "open"
+        )
         judged[family] = "not measured" if np.isnan(falls.low) else judged[family]
     if study.header["images"]["simulated"]:
-        sentences.append("These planes are simulated by the same Gaussian above and below focus: a difference of kind can not show here.")
+        sentences.append(
+            "These planes are simulated by the same Gaussian above and below focus: a difference of"
+            " kind can not show here."
+        )
         return Finding(claim, " ".join(sentences), "not measured")
     if reason := _unmeasured(study, "whole"):
         return Finding(claim, " ".join([reason, *sentences]), "not measured")
@@ -168,10 +237,16 @@ def _fall_above_focus(study: Study) -> Finding:
 
 
 def _loss_on_synthetic_blur(study: Study) -> Finding:
-    claim = "On synthetic cells the scores fall by only 15 % from the lightest to the heaviest blur."
+    claim = (
+        "On synthetic cells the scores fall by only 15 % from the lightest to the heaviest blur."
+    )
     other = study.transfer
     if other is None or other.kind != "bbbc005" or study.kind != "bbbc006":
-        return Finding(claim, "No networks that were trained on BBBC006 were scored on BBBC005 (transfer.root).", "not measured")
+        return Finding(
+            claim,
+            "No networks that were trained on BBBC006 were scored on BBBC005 (transfer.root).",
+            "not measured",
+        )
     names = baseline_labels(other)
     words = " ".join(_fall_text(other, label) for label in names.values())
     if reason := _unmeasured(other, "whole"):
@@ -180,11 +255,13 @@ def _loss_on_synthetic_blur(study: Study) -> Finding:
     agrees = (
         "not measured"
         if np.isnan(first.low)
-        else "agrees"
-        if first.high <= CLAIMED_LOSS
-        else "differs"
-        if first.low > CLAIMED_LOSS
-        else "open"
+        else (
+            "agrees"
+            if first.high <= CLAIMED_LOSS
+            else "differs"
+            if first.low > CLAIMED_LOSS
+            else "open"
+        )
     )
     return Finding(claim, words, agrees)
 
@@ -194,31 +271,50 @@ def _brightened_cells(study: Study) -> Finding:
     names, words, judged = baseline_labels(study), [], {}
     for family, label in names.items():
         ours = final_images(study, label)
-        size = int(study.trials[study.trials["label"] == label]["hyperparameters"].iloc[0]["image_size"])
-        seen = final_images(
-            study, do_nothing_label(study) if family == "whole" else do_nothing_label(study).replace("do-nothing", f"{AT_SIZE} {size} px")
+        size = int(
+            study.trials[study.trials["label"] == label]["hyperparameters"].iloc[0]["image_size"]
         )
-        text = f"{label}: {interval_text(estimate(ours, metric='own_cells_bias'))} from the in-focus image"
+        seen = final_images(
+            study,
+            (
+                do_nothing_label(study)
+                if family == "whole"
+                else do_nothing_label(study).replace("do-nothing", f"{AT_SIZE} {size} px")
+            ),
+        )
+        text = (
+            f"{label}: {interval_text(estimate(ours, metric='own_cells_bias'))} from the in-focus"
+            " image"
+        )
         if len(seen):
             judged[family] = estimate(ours, seen, metric="own_cells_bias")
             text += f", {interval_text(judged[family])} from the defocused one"
         words.append(text)
-    text = f"Brightness where cells are (Otsu), at the network’s own size, in units of [0, 1]. {'; '.join(words)}."
+    text = (
+        "Brightness where cells are (Otsu), at the network’s own size, in units of [0, 1]."
+        f" {'; '.join(words)}."
+    )
     if reason := _unmeasured(study, "split"):
         return Finding(claim, f"{reason} {text}", "not measured")
-    return Finding(claim, text, _agreement(judged["split"]) if "split" in judged else "not measured")
+    return Finding(
+        claim, text, _agreement(judged["split"]) if "split" in judged else "not measured"
+    )
 
 
 def _seams(study: Study) -> Finding:
-    claim = "Stitching patches leaves a “bordering” effect in the split-image network’s restorations."
+    claim = (
+        "Stitching patches leaves a “bordering” effect in the split-image network’s restorations."
+    )
     names, rows = baseline_labels(study), stitching_table(study)
     rows = rows[rows["label"] == names.get("split")] if len(rows) else rows
     if rows.empty:
         return Finding(claim, "No network that is trained on patches was measured.", "not measured")
     found, ssim = estimate(rows, metric="excess"), estimate(rows, metric="ssim_gain")
     text = (
-        f"{names['split']}: the mean absolute error within {int(rows['border_px'].iloc[0])} px of a seam less that elsewhere, stitched, less the same "
-        f"with the same weights on the whole image at once: {interval_text(found, digits=5)}. Stitched less whole, SSIM: {interval_text(ssim, digits=4)}."
+        f"{names['split']}: the mean absolute error within {int(rows['border_px'].iloc[0])} px of a"
+        " seam less that elsewhere, stitched, less the same with the same weights on the whole"
+        f" image at once: {interval_text(found, digits=5)}. Stitched less whole, SSIM:"
+        f" {interval_text(ssim, digits=4)}."
     )
     if names["split"] in collapsed(study):
         return Finding(claim, f"{_unmeasured(study, 'split')} {text}", "not measured")
@@ -226,9 +322,11 @@ def _seams(study: Study) -> Finding:
 
 
 def stitching_table(study: Study) -> pd.DataFrame:
-    """Return a row for each field and network asked: label, replicate, well, errors at the seams and elsewhere in both modes.
+    """Return a row for each field and network asked: label, replicate, well, errors at the seams
+    and elsewhere in both modes.
 
-    ``excess`` is (border - inside) of the stitched restoration less that of the whole one; ``ssim_gain`` is stitched less whole.
+    ``excess`` is (border - inside) of the stitched restoration less that of the whole one;
+    ``ssim_gain`` is stitched less whole.
     """
     rows = []
     for event in study.stitching:
@@ -238,11 +336,21 @@ def stitching_table(study: Study) -> pd.DataFrame:
                 for part in ("border", "inside", "ssim", "psnr")
                 for mode in ("stitched", "whole")
             }
-            excess = (values["border_stitched"] - values["inside_stitched"]) - (values["border_whole"] - values["inside_whole"])
+            excess = (values["border_stitched"] - values["inside_stitched"]) - (
+                values["border_whole"] - values["inside_whole"]
+            )
             rows.append(
-                {"label": event["label"], "replicate": event["replicate"], "well": well, "row": event["row"], "border_px": event["border_px"],
-                 **values, "excess": excess, "ssim_gain": values["ssim_stitched"] - values["ssim_whole"]}
-            )  # fmt: skip
+                {
+                    "label": event["label"],
+                    "replicate": event["replicate"],
+                    "well": well,
+                    "row": event["row"],
+                    "border_px": event["border_px"],
+                    **values,
+                    "excess": excess,
+                    "ssim_gain": values["ssim_stitched"] - values["ssim_whole"],
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -263,10 +371,14 @@ class Leak:
 
 
 def leak(study: Study) -> Leak | None:
-    """Compare training within levels with training by well, on the images that both hold out; None if it was not asked for."""
+    """Compare training within levels with training by well, on the images that both hold out; None
+    if it was not asked for.
+    """
     if study.images.empty or final_phase(study) != "confirm":
         return None
-    leaking = study.images[(study.images["phase"] == "leak") & (study.images["level"] != study.in_focus)]
+    leaking = study.images[
+        (study.images["phase"] == "leak") & (study.images["level"] != study.in_focus)
+    ]
     if leaking.empty:
         return None
     label = str(leaking["label"].iloc[0])
@@ -284,18 +396,27 @@ def leak_text(found: Leak) -> str:
     told = []
     for metric, digits, unit in (("ssim", 4, ""), ("psnr", 2, " dB")):
         difference = found.rows[metric][2]
-        sign = "higher, fields leak" if difference.above else "lower" if difference.below else "no leak can be told from chance"
+        sign = (
+            "higher, fields leak"
+            if difference.above
+            else "lower"
+            if difference.below
+            else "no leak can be told from chance"
+        )
         sign = "too few wells to say more" if np.isnan(difference.low) else sign
         told.append(f"{metric.upper()} {interval_text(difference, digits=digits)}{unit}: {sign}")
     return (
-        f"{found.label}, trained with the paper’s split within levels less trained with the split by well, on {found.images} images that both hold "
-        f"out. {'. '.join(told)}."
+        f"{found.label}, trained with the paper’s split within levels less trained with the split"
+        f" by well, on {found.images} images that both hold out. {'. '.join(told)}."
     )
 
 
 def _relative_loss(study: Study, label: str) -> Estimate:
     images = final_images(study, label)
-    first, last = (images[images["level"] == level].groupby(["well", "replicate"])["ssim"].mean() for level in _ends(images))
+    first, last = (
+        images[images["level"] == level].groupby(["well", "replicate"])["ssim"].mean()
+        for level in _ends(images)
+    )
     return estimate((1 - last / first).reset_index())
 
 
@@ -304,9 +425,14 @@ def _fall_text(study: Study, label: str) -> str:
     first, last = _ends(images)
     values = [_mean(images[images["level"] == level]) for level in (first, last)]
     found = _relative_loss(study, label)
-    interval = "" if np.isnan(found.low) else f" (95 % interval {found.low:.1%} to {found.high:.1%})"
+    interval = (
+        "" if np.isnan(found.low) else f" (95 % interval {found.low:.1%} to {found.high:.1%})"
+    )
     title = study.header["images"]["level_title"]
-    return f"{label}: SSIM {values[0]:.3f} at {title} {first} and {values[1]:.3f} at {last}: {found.mean:.1%} lost{interval}."
+    return (
+        f"{label}: SSIM {values[0]:.3f} at {title} {first} and {values[1]:.3f} at {last}:"
+        f" {found.mean:.1%} lost{interval}."
+    )
 
 
 def _ends(images: pd.DataFrame) -> tuple[int, int]:
@@ -315,7 +441,10 @@ def _ends(images: pd.DataFrame) -> tuple[int, int]:
 
 def _step(images: pd.DataFrame, level: int, start: int) -> pd.DataFrame:
     """Return SSIM at `level` less SSIM at `start`, by well and replicate."""
-    at = {one: images[images["level"] == one].groupby(["well", "replicate"])["ssim"].mean() for one in (level, start)}
+    at = {
+        one: images[images["level"] == one].groupby(["well", "replicate"])["ssim"].mean()
+        for one in (level, start)
+    }
     return (at[level] - at[start]).reset_index()
 
 

@@ -20,12 +20,20 @@ COSTS = {  # column -> its title, and how a number is written
     "latency_ms": ("ms an image", "{:.1f}"),
     "training_seconds": ("training (s)", "{:.0f}"),
 }
-PAPER = {"epochs": 50, "batch_size": 16, "resize": "paper", "wells": 384, "fields": 768, "planes": 34}
+PAPER = {
+    "epochs": 50,
+    "batch_size": 16,
+    "resize": "paper",
+    "wells": 384,
+    "fields": 768,
+    "planes": 34,
+}
 
 
 @dataclass(frozen=True)
 class Difference(Estimate):
-    """A candidate's mean SSIM on the test set less the better baseline's; p is corrected after Holm for the number of candidates.
+    """A candidate's mean SSIM on the test set less the better baseline's; p is corrected after Holm
+    for the number of candidates.
 
     Parameters
     ----------
@@ -39,7 +47,8 @@ class Difference(Estimate):
 
 
 def final_images(study: Study, label: str | None = None, *, defocused: bool = True) -> pd.DataFrame:
-    """Return the rows of `Study.images` that the outcome rests on: the final phase's, and the references on the same images.
+    """Return the rows of `Study.images` that the outcome rests on: the final phase's, and the
+    references on the same images.
 
     Parameters
     ----------
@@ -52,7 +61,9 @@ def final_images(study: Study, label: str | None = None, *, defocused: bool = Tr
     """
     phase, images = final_phase(study), study.images
     judged_on = "test" if phase == "confirm" else "validation"
-    kept = (images["phase"] == phase) | ((images["phase"] == "reference") & (images["judged_on"] == judged_on))
+    kept = (images["phase"] == phase) | (
+        (images["phase"] == "reference") & (images["judged_on"] == judged_on)
+    )
     if label is not None:
         kept &= images["label"] == label
     if defocused:
@@ -61,72 +72,135 @@ def final_images(study: Study, label: str | None = None, *, defocused: bool = Tr
 
 
 def final_phase(study: Study) -> str:
-    """Return the phase that the study's outcome rests on: confirm, or search if nothing was confirmed."""
-    finished = study.trials[study.trials["status"] == "finished"] if len(study.trials) else study.trials
+    """Return the phase that the study's outcome rests on: confirm, or search if nothing was
+    confirmed.
+    """
+    finished = (
+        study.trials[study.trials["status"] == "finished"] if len(study.trials) else study.trials
+    )
     return "confirm" if len(finished) and (finished["phase"] == "confirm").any() else "search"
 
 
 def winner(study: Study) -> int | None:
-    """Return the searched trial that was best on validation, which is who the test set judges; None if there is none."""
+    """Return the searched trial that was best on validation, which is who the test set judges; None
+    if there is none.
+    """
     found = study.trials
     if "objective" not in found:
         return None
-    found = found[(found["phase"] == "search") & ~found["baseline"] & (found["status"] == "finished")]
-    return None if found.empty else int(found.sort_values(["objective", "trial"], ascending=[False, True])["trial"].iloc[0])
+    found = found[
+        (found["phase"] == "search") & ~found["baseline"] & (found["status"] == "finished")
+    ]
+    return (
+        None
+        if found.empty
+        else int(
+            found.sort_values(["objective", "trial"], ascending=[False, True])["trial"].iloc[0]
+        )
+    )
 
 
 def best_run(study: Study, *, trial: int | None = None) -> dict[str, Any]:
-    """Return a run whose weights are kept: of the trial that is asked for, or of the configuration to use.
+    """Return a run whose weights are kept: of the trial that is asked for, or of the configuration
+    to use.
 
-    That is the search's winner, who was chosen on validation; the better baseline where the winner proved worse, or there is none.
+    That is the search's winner, who was chosen on validation; the better baseline where the winner
+    proved worse, or there is none.
 
     Raises
     ------
     StudyError
         If no run of that trial has finished; those that have are named.
     """
-    done = study.trials[study.trials["status"] == "finished"] if anything_finished(study) else study.trials
+    done = (
+        study.trials[study.trials["status"] == "finished"]
+        if anything_finished(study)
+        else study.trials
+    )
     if trial is None and len(done):
         outcome = ranking(study)
-        worse = {found.candidate for found in differences(study) if found.verdict.startswith("worse")}
-        usable = outcome[outcome["role"].isin(["winner", "baseline"]) & ~outcome["label"].isin(worse)]
+        worse = {
+            found.candidate for found in differences(study) if found.verdict.startswith("worse")
+        }
+        usable = outcome[
+            outcome["role"].isin(["winner", "baseline"]) & ~outcome["label"].isin(worse)
+        ]
         usable = usable if len(usable) else outcome[outcome["role"] != "reference"]
-        chosen = usable[usable["role"] == "winner"] if (usable["role"] == "winner").any() else usable
+        chosen = (
+            usable[usable["role"] == "winner"] if (usable["role"] == "winner").any() else usable
+        )
         trial = int(chosen["trial"].iloc[0])
     runs = done[done["trial"] == trial] if len(done) else done
     if runs.empty:
-        held = ", ".join(f"{row['trial']} ({row['label']})" for _, row in done.drop_duplicates("trial").iterrows()) if len(done) else "none"
-        raise StudyError(f"no run of trial {trial} has finished in {study.folder}. Finished trials: {held}")
-    return dict(runs.sort_values(["phase", "replicate"]).iloc[0])  # "confirm" comes before "search": it saw more images
+        held = (
+            ", ".join(
+                f"{row['trial']} ({row['label']})"
+                for _, row in done.drop_duplicates("trial").iterrows()
+            )
+            if len(done)
+            else "none"
+        )
+        raise StudyError(
+            f"no run of trial {trial} has finished in {study.folder}. Finished trials: {held}"
+        )
+    return dict(
+        runs.sort_values(["phase", "replicate"]).iloc[0]
+    )  # "confirm" comes before "search": it saw more images
 
 
 def ranking(study: Study) -> pd.DataFrame:
-    """Return the outcome: a row for each configuration of the final phase and each do-nothing, the best SSIM first.
+    """Return the outcome: a row for each configuration of the final phase and each do-nothing, the
+    best SSIM first.
 
     Returns
     -------
     pandas.DataFrame
-        label, role (winner, candidate, baseline, reference), trial, seeds, ssim, psnr, nrmse, mse (means over seeds,
-        fields and defocused levels, on the common grid), and means of what each run cost, see `COSTS`.
+        label, role (winner, candidate, baseline, reference), trial, seeds, ssim, psnr, nrmse, mse
+        (means over seeds, fields and defocused levels, on the common grid), and means of what each
+        run cost, see `COSTS`.
     """
     phase, best = final_phase(study), winner(study)
     judged_on = "test" if phase == "confirm" else "validation"
     done = study.trials[(study.trials["phase"] == phase) & (study.trials["status"] == "finished")]
     rows: list[dict[str, Any]] = []
     for trial, runs in done.groupby("trial"):
-        role = "baseline" if runs["baseline"].iloc[0] else "winner" if trial == best else "candidate"
-        means = runs[["ssim", "psnr", "nrmse", "mse", *(cost for cost in COSTS if cost in runs)]].mean()
-        rows.append({"label": runs["label"].iloc[0], "role": role, "trial": trial, "seeds": len(runs), **means})
-    shown = study.references[(study.references["judged_on"] == judged_on) & ~study.references["label"].str.startswith(NO_CURVES)]
+        role = (
+            "baseline" if runs["baseline"].iloc[0] else "winner" if trial == best else "candidate"
+        )
+        means = runs[
+            ["ssim", "psnr", "nrmse", "mse", *(cost for cost in COSTS if cost in runs)]
+        ].mean()
+        rows.append(
+            {
+                "label": runs["label"].iloc[0],
+                "role": role,
+                "trial": trial,
+                "seeds": len(runs),
+                **means,
+            }
+        )
+    shown = study.references[
+        (study.references["judged_on"] == judged_on)
+        & ~study.references["label"].str.startswith(NO_CURVES)
+    ]
     for _, row in shown.iterrows():
-        rows.append({"label": row["label"], "role": "reference", "trial": -1, "seeds": 0, **row[["ssim", "psnr", "nrmse", "mse"]]})
+        rows.append(
+            {
+                "label": row["label"],
+                "role": "reference",
+                "trial": -1,
+                "seeds": 0,
+                **row[["ssim", "psnr", "nrmse", "mse"]],
+            }
+        )
     table = pd.DataFrame(rows)
     return table.sort_values("ssim", ascending=False, ignore_index=True) if len(table) else table
 
 
 def front(study: Study, *, costs: Sequence[str]) -> pd.DataFrame:
-    """Return the finished trials of the search with what they cost, the best first, and which of them are on the Pareto front: no other is
-    as good and as cheap in everything and better or cheaper in something.
+    """Return the finished trials of the search with what they cost, the best first, and which of
+    them are on the Pareto front: no other is as good and as cheap in everything and better or
+    cheaper in something.
 
     Returns
     -------
@@ -138,30 +212,43 @@ def front(study: Study, *, costs: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=[*columns, "on_front"])
     done = trials[(trials["phase"] == "search") & (trials["status"] == "finished")][columns].copy()
     goals = done[["objective", *costs]].to_numpy(float) * [-1, *[1] * len(costs)]  # all to be small
-    done["on_front"] = [not ((goals <= goal).all(axis=1) & (goals < goal).any(axis=1)).any() for goal in goals]
+    done["on_front"] = [
+        not ((goals <= goal).all(axis=1) & (goals < goal).any(axis=1)).any() for goal in goals
+    ]
     return done.sort_values("objective", ascending=False, ignore_index=True)
 
 
 def ceilings(study: Study) -> pd.DataFrame:
-    """Return what a perfect restoration at each image size scores on the common grid: label, ssim, psnr, row of the ledger."""
+    """Return what a perfect restoration at each image size scores on the common grid: label, ssim,
+    psnr, row of the ledger.
+    """
     judged_on = "test" if final_phase(study) == "confirm" else "validation"
-    rows = study.references[(study.references["judged_on"] == judged_on) & study.references["label"].str.startswith(CEILING)]
+    rows = study.references[
+        (study.references["judged_on"] == judged_on)
+        & study.references["label"].str.startswith(CEILING)
+    ]
     return rows[["label", "ssim", "psnr", "row"]]
 
 
 def by_level(study: Study, metric: str, *, own: bool = False) -> pd.DataFrame:
-    """Return a metric at every level: a row for each label, a column for each level, means over seeds.
+    """Return a metric at every level: a row for each label, a column for each level, means over
+    seeds.
 
-    The final phase's configurations, do-nothing on the same fields, and the paper's curves; on the common grid, or each at its `own`
-    size, as the paper's are.
+    The final phase's configurations, do-nothing on the same fields, and the paper's curves; on the
+    common grid, or each at its `own` size, as the paper's are.
     """
     phase = final_phase(study)
     judged_on = "test" if phase == "confirm" else "validation"
     images = study.images
-    kept = images[(images["phase"] == phase) | ((images["phase"] == "reference") & images["judged_on"].isin([judged_on, "paper"]))]
+    kept = images[
+        (images["phase"] == phase)
+        | ((images["phase"] == "reference") & images["judged_on"].isin([judged_on, "paper"]))
+    ]
     kept = kept[~kept["label"].str.startswith(CEILING if own else NO_CURVES)]
     if own:
-        kept = kept.assign(**{metric: kept[f"own_{metric}"].where(kept["judged_on"] != "paper", kept[metric])})
+        kept = kept.assign(
+            **{metric: kept[f"own_{metric}"].where(kept["judged_on"] != "paper", kept[metric])}
+        )
     table = kept.pivot_table(index="label", columns="level", values=metric, aggfunc="mean")
     others = [label for label in table.index if label.startswith((AT_SIZE, "paper: "))]
     order = [*ranking(study)["label"], *others]
@@ -177,10 +264,14 @@ def collapsed(study: Study) -> list[str]:
 
 
 def differences(study: Study) -> list[Difference]:
-    """Compare every confirmed candidate with the better baseline, on the same images; see `estimate`."""
+    """Compare every confirmed candidate with the better baseline, on the same images; see
+    `estimate`.
+    """
     if final_phase(study) != "confirm":
         return []
-    images = study.images[(study.images["phase"] == "confirm") & (study.images["level"] != study.in_focus)]
+    images = study.images[
+        (study.images["phase"] == "confirm") & (study.images["level"] != study.in_focus)
+    ]
     baselines = study.trials[study.trials["baseline"]]["label"].unique()
     means = images.groupby("label")["ssim"].mean()
     present = [label for label in baselines if label in means]
@@ -189,20 +280,26 @@ def differences(study: Study) -> list[Difference]:
         return []
     baseline = str(means[present].idxmax())
     rows = {label: images[images["label"] == label] for label in (baseline, *candidates)}
-    found = {candidate: estimate(rows[candidate], rows[baseline], test=True) for candidate in candidates}
+    found = {
+        candidate: estimate(rows[candidate], rows[baseline], test=True) for candidate in candidates
+    }
     corrected = holm([estimated.p for estimated in found.values()])
     scaled_down = bool(study.header["config"]["scaled_down"])
     return [
         Difference(
-            **{**asdict(estimated), "p": p}, candidate=candidate, baseline=baseline,
+            **{**asdict(estimated), "p": p},
+            candidate=candidate,
+            baseline=baseline,
             verdict=judge(estimated, p, scaled_down=scaled_down),
         )
         for (candidate, estimated), p in zip(found.items(), corrected, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def what_differs(study: Study) -> list[str]:
-    """Say in sentences what differs between this study and the paper's experiment: data, preparation, training."""
+    """Say in sentences what differs between this study and the paper's experiment: data,
+    preparation, training.
+    """
     config, images = study.header["config"], study.header["images"]
     training, sizes, dataset = config["training"], config["sizes"], config["dataset"]
     found = []
@@ -211,56 +308,83 @@ def what_differs(study: Study) -> list[str]:
     wells, fields = sum(images["wells"].values()), sum(images["fields"].values())
     planes = len(study.header["store"]["levels"])
     if study.kind == "bbbc006" and (wells, fields) != (PAPER["wells"], PAPER["fields"]):
-        found.append(f"{fields} fields of {wells} wells instead of {PAPER['fields']} of {PAPER['wells']}.")
+        found.append(
+            f"{fields} fields of {wells} wells instead of {PAPER['fields']} of {PAPER['wells']}."
+        )
     if study.kind == "bbbc006" and planes != PAPER["planes"]:
         found.append(f"{planes} planes instead of {PAPER['planes']}; the averages are over those.")
     if study.kind == "bbbc005":
-        found.append(f"{fields} scenes at {planes} blur levels; the paper averages 9,000 images of 15 levels.")
+        found.append(
+            f"{fields} scenes at {planes} blur levels; the paper averages 9,000 images of 15"
+            " levels."
+        )
     if dataset["channel"] != "w1":
         found.append(f"Channel {dataset['channel']} instead of w1.")
     if study.kind == "bbbc005":
-        found.append("The networks are trained on BBBC005; the paper trained on BBBC006 and only tested here (its Table 2).")
+        found.append(
+            "The networks are trained on BBBC005; the paper trained on BBBC006 and only tested here"
+            " (its Table 2)."
+        )
     if config["confirm"]["seconds"] is not None:
-        found.append(f"Each network is trained for about {config['confirm']['seconds']:g} seconds, not for a number of epochs.")
+        found.append(
+            f"Each network is trained for about {config['confirm']['seconds']:g} seconds, not for a"
+            " number of epochs."
+        )
     elif training["epochs"] != PAPER["epochs"]:
         found.append(f"{training['epochs']} epochs instead of {PAPER['epochs']}.")
     if training["batch_size"] != PAPER["batch_size"]:
         found.append(f"Batches of {training['batch_size']} instead of {PAPER['batch_size']}.")
     if training.get("images_per_epoch") is not None:
-        found.append(f"An epoch is {training['images_per_epoch']} images drawn at random; the paper's is all of them.")
+        found.append(
+            f"An epoch is {training['images_per_epoch']} images drawn at random; the paper's is all"
+            " of them."
+        )
     if training.get("precision", "float32") != "float32":
         found.append(f"Trained in {training['precision']}; the paper does not say in what.")
     if training["patches_per_image"] is not None:
         found.append(
-            f"The split-image network sees {training['patches_per_image']} sampled patch(es) of each image in an epoch instead of all "
-            f"{(sizes['split'] // sizes['patches'][0]) ** 2}."
+            f"The split-image network sees {training['patches_per_image']} sampled patch(es) of"
+            " each image in an epoch instead of all"
+            f" {(sizes['split'] // sizes['patches'][0]) ** 2}."
         )
     if config["scaled_down"]:
         found.append(
-            f"Scaled down: the baselines work at {sizes['whole'][0]} px and {sizes['split']}/{sizes['patches'][0]} px instead of 128 and "
-            "768/128 px. No claim may rest on these numbers."
+            f"Scaled down: the baselines work at {sizes['whole'][0]} px and"
+            f" {sizes['split']}/{sizes['patches'][0]} px instead of 128 and 768/128 px. No claim"
+            " may rest on these numbers."
         )
     if dataset["resize"] != PAPER["resize"]:
-        found.append("Images are shrunk by their area mean; the paper's bicubic resizing does not low-pass.")
+        found.append(
+            "Images are shrunk by their area mean; the paper's bicubic resizing does not low-pass."
+        )
     if config["evaluation"]["inference"] == "whole":
-        found.append("The split-image network restores the whole image at once; the paper stitches patches.")
+        found.append(
+            "The split-image network restores the whole image at once; the paper stitches patches."
+        )
     if dataset.get("split", "by_well") == "by_well":
         found.append(
-            f"Fields are divided by {images['well_title']}, so that no field is on two sides; the paper draws 20 % of each plane on its own."
+            f"Fields are divided by {images['well_title']}, so that no field is on two sides; the"
+            " paper draws 20 % of each plane on its own."
         )
-    found.append("768 px is our reading of 36 patches of 128 px; the paper does not state the size.")
+    found.append(
+        "768 px is our reading of 36 patches of 128 px; the paper does not state the size."
+    )
     return found
 
 
 def what_differs_in_transfer(other: Study) -> list[str]:
-    """Say in sentences what differs between a transfer and the paper's: what was scored, and what the networks were trained on."""
+    """Say in sentences what differs between a transfer and the paper's: what was scored, and what
+    the networks were trained on.
+    """
     images, trained_on = other.header["images"], other.header["trained_on"]
     found = [
-        f"{images['fields']['test']} fields of {images['wells']['test']} {images['well_title']}s, none of which a network was trained on."
+        f"{images['fields']['test']} fields of {images['wells']['test']} {images['well_title']}s,"
+        " none of which a network was trained on."
     ]
     if other.kind == "bbbc005":
         found[0] = (
-            f"{images['fields']['test']} scenes at {len(other.header['store']['levels']) - 1} blur levels; the paper averages 9,000 images of 15."
+            f"{images['fields']['test']} scenes at {len(other.header['store']['levels']) - 1} blur"
+            " levels; the paper averages 9,000 images of 15."
         )
     if images["simulated"]:
         found.append(f"The images are not the published files: {images['simulated']}.")
@@ -272,9 +396,11 @@ def what_differs_in_transfer(other: Study) -> list[str]:
 
 
 def against_each(study: Study, label: str, *, metric: str = "ssim") -> pd.DataFrame:
-    """Return one configuration's difference from every other and from do-nothing: on the mean, and at every level.
+    """Return one configuration's difference from every other and from do-nothing: on the mean, and
+    at every level.
 
-    Paired by well, on the images that both were scored on. Levels are descriptive: their intervals are not corrected for their number.
+    Paired by well, on the images that both were scored on. Levels are descriptive: their intervals
+    are not corrected for their number.
 
     Returns
     -------
@@ -291,7 +417,11 @@ def against_each(study: Study, label: str, *, metric: str = "ssim") -> pd.DataFr
         shared = ours[ours["field"].isin(fields)]
         levels: list[float] = [np.nan, *sorted(images["level"].unique())]
         for level in levels:
-            pair = (shared, theirs) if np.isnan(level) else (shared[shared["level"] == level], theirs[theirs["level"] == level])
+            pair = (
+                (shared, theirs)
+                if np.isnan(level)
+                else (shared[shared["level"] == level], theirs[theirs["level"] == level])
+            )
             found = estimate(*pair, metric=metric)
             rows.append({"other": other, "level": level, **asdict(found)})
     return pd.DataFrame(rows)

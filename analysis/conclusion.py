@@ -1,4 +1,6 @@
-"""How a study came out, for its record: who won, by how much, the report, and which networks are worth keeping."""
+"""How a study came out, for its record: who won, by how much, the report, and which networks are
+worth keeping.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,19 @@ from study.record.outcome import CHAMPION, KeptModel, Outcome
 
 
 def conclude(folder: Path, run: int | None = None) -> Outcome:
-    """Write the report of a study that has ended, and return its outcome; an empty one if nothing has finished.
+    """Write the report of a study that has ended, and return its outcome; an empty one if nothing
+    has finished.
 
-    A study that was gone on with has ended more than once: `run` says with what it had learned when.
+    A study that was gone on with has ended more than once: `run` says with what it had learned
+    when.
 
     Parameters
     ----------
     folder : Path
         The study's folder.
     run : int, optional
-        0 for what it was begun as, then the number of its `resumed` event; all that the ledger holds if not given.
+        0 for what it was begun as, then the number of its `resumed` event; all that the ledger
+        holds if not given.
     """
     study = load_study(folder, run=run)
     if not anything_finished(study):
@@ -37,26 +42,56 @@ def conclude(folder: Path, run: int | None = None) -> Outcome:
     for found in differences(study):
         if found.candidate == tags.get("winner"):
             tags |= {"verdict": found.verdict, "baseline": found.baseline}
-            metrics |= {"difference": found.mean, "difference_low": found.low, "difference_high": found.high, "p": found.p}
+            metrics |= {
+                "difference": found.mean,
+                "difference_low": found.low,
+                "difference_high": found.high,
+                "p": found.p,
+            }
     artifacts = [write_report(study)]
     if text := front_text(study):
         tags["front"] = text
-        artifacts += [study.folder / "tables" / "front.csv", *sorted((study.folder / "figures").glob("front-*.png"))]
+        artifacts += [
+            study.folder / "tables" / "front.csv",
+            *sorted((study.folder / "figures").glob("front-*.png")),
+        ]
     return Outcome(tags, metrics, artifacts, _models(study, tags.get("winner")))
 
 
 def _models(study: Study, winner: str | None) -> list[KeptModel]:
-    """Return the champion (see `best_run`), the search's winner and the baselines, each by its first replicate, where its weights are still there; none of a search
-    without a confirmation.
+    """Return the champion (see `best_run`), the search's winner and the baselines, each by its
+    first replicate, where its weights are still there; none of a search without a confirmation.
     """
-    confirmed = study.trials[(study.trials["phase"] == "confirm") & (study.trials["status"] == "finished")]
+    confirmed = study.trials[
+        (study.trials["phase"] == "confirm") & (study.trials["status"] == "finished")
+    ]
     if confirmed.empty:
         return []
     best = best_run(study)
-    kept = [KeptModel(int(best["trial"]), int(best["replicate"]), CHAMPION, str(best["label"]), Path(best["folder"]))]
+    kept = [
+        KeptModel(
+            int(best["trial"]),
+            int(best["replicate"]),
+            CHAMPION,
+            str(best["label"]),
+            Path(best["folder"]),
+        )
+    ]
     for label, runs in confirmed.sort_values(["trial", "replicate"]).groupby("label", sort=False):
         first = runs.iloc[0]
         if first["baseline"] or label == winner:
-            alias = "winner" if label == winner else re.sub(r"[^a-z]+", "-", str(label).lower()).strip("-")
-            kept.append(KeptModel(int(first["trial"]), int(first["replicate"]), alias, str(label), Path(first["folder"])))
+            alias = (
+                "winner"
+                if label == winner
+                else re.sub(r"[^a-z]+", "-", str(label).lower()).strip("-")
+            )
+            kept.append(
+                KeptModel(
+                    int(first["trial"]),
+                    int(first["replicate"]),
+                    alias,
+                    str(label),
+                    Path(first["folder"]),
+                )
+            )
     return [one for one in kept if (one.folder / "weights.npz").is_file()]

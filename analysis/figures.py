@@ -1,4 +1,6 @@
-"""Table -> figure. Colours can be told apart by the colour-blind (Okabe and Ito); nothing is set outside a figure."""
+"""Table -> figure. Colours can be told apart by the colour-blind (Okabe and Ito); nothing is set
+outside a figure.
+"""
 
 from __future__ import annotations
 
@@ -23,26 +25,44 @@ Example = tuple[str, dict[str, np.ndarray]]  # a label, and what `load_examples`
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442")
 GREY = "#777777"
 DPI = 130
-COST_AXES = {"parameters": "parameters", "gflop": "GFLOP an image", "latency_ms": "latency of an image (ms, on this device)"}
+COST_AXES = {
+    "parameters": "parameters",
+    "gflop": "GFLOP an image",
+    "latency_ms": "latency of an image (ms, on this device)",
+}
 MISSING = "1 - SSIM"
 METRIC_AXES = {"ssim": "SSIM", "psnr": "PSNR (dB)", "nrmse": "NRMSE"}
 
 
 def level_curves(table: pd.DataFrame, *, metric: str, level_axis: str, in_focus: int) -> Figure:
-    """Draw a metric over the levels, a line for each row of `table` (index: label, columns: levels).
+    """Draw a metric over the levels, a line for each row of `table` (index: label, columns:
+    levels).
 
-    The in-focus level is marked by a line and left out of the curves: do-nothing is perfect there. The paper's curves are
-    dashed, do-nothing is dotted.
+    The in-focus level is marked by a line and left out of the curves: do-nothing is perfect there.
+    The paper's curves are dashed, do-nothing is dotted.
     """
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.subplots()
     shown = table.drop(columns=[in_focus], errors="ignore")
     for (label, row), style in zip(shown.iterrows(), line_styles(shown.index), strict=True):
         values = row.dropna()
-        axes.plot([int(level) for level in values.index], values.to_numpy(float), label=str(label), **style)
+        axes.plot(
+            [int(level) for level in values.index],
+            values.to_numpy(float),
+            label=str(label),
+            **style,
+        )
     if in_focus in table.columns:
         axes.axvline(in_focus, color=GREY, linewidth=0.8)
-        axes.annotate("in focus", (in_focus, 1.0), xycoords=("data", "axes fraction"), fontsize=8, color=GREY, ha="center", va="bottom")
+        axes.annotate(
+            "in focus",
+            (in_focus, 1.0),
+            xycoords=("data", "axes fraction"),
+            fontsize=8,
+            color=GREY,
+            ha="center",
+            va="bottom",
+        )
     axes.set_xlabel(level_axis)
     axes.set_ylabel(METRIC_AXES[metric])
     axes.grid(alpha=0.25)
@@ -53,17 +73,37 @@ def level_curves(table: pd.DataFrame, *, metric: str, level_axis: str, in_focus:
 def front_figure(points: pd.DataFrame, *, cost: str, objective: str) -> Figure:
     """Draw quality against a cost: every finished trial, the front as steps, the baselines by name.
 
-    SSIM is drawn as what is missing to 1, on a logarithmic axis: good trials differ in their third digit, poor ones in their first.
+    SSIM is drawn as what is missing to 1, on a logarithmic axis: good trials differ in their third
+    digit, poor ones in their first.
     """
     points = points.assign(objective=1 - points["objective"]) if "ssim" in objective else points
     figure = Figure(figsize=(9, 4.0), layout="constrained")
     axes = figure.subplots()
     searched = points[~points["baseline"]]
-    axes.scatter(searched[cost], searched["objective"], color="#AAAAAA", s=22, label="searched trials")
+    axes.scatter(
+        searched[cost], searched["objective"], color="#AAAAAA", s=22, label="searched trials"
+    )
     best = points[points["on_front"]].sort_values(cost)
-    axes.step(best[cost], best["objective"], where="post", color=COLOURS[2], linewidth=1.6, marker="o", markersize=4, label="front")
+    axes.step(
+        best[cost],
+        best["objective"],
+        where="post",
+        color=COLOURS[2],
+        linewidth=1.6,
+        marker="o",
+        markersize=4,
+        label="front",
+    )
     for (_, row), colour in zip(points[points["baseline"]].iterrows(), COLOURS, strict=False):
-        axes.scatter([row[cost]], [row["objective"]], color=colour, s=60, marker="D", label=row["label"], zorder=3)
+        axes.scatter(
+            [row[cost]],
+            [row["objective"]],
+            color=colour,
+            s=60,
+            marker="D",
+            label=row["label"],
+            zorder=3,
+        )
     axes.set_xscale("log")
     axes.set_xlabel(COST_AXES.get(cost, cost))
     axes.set_ylabel(f"{objective_title(objective)} on validation")
@@ -75,12 +115,20 @@ def front_figure(points: pd.DataFrame, *, cost: str, objective: str) -> Figure:
 
 
 def line_styles(labels: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Yield each label's line: networks in colours, deconvolutions thin and dashed, the paper's dashed and grey, do-nothing dotted."""
+    """Yield each label's line: networks in colours, deconvolutions thin and dashed, the paper's
+    dashed and grey, do-nothing dotted.
+    """
     colours, classical = itertools.cycle(COLOURS), itertools.cycle(reversed(COLOURS))
     for label in map(str, labels):
         if label.startswith("do-nothing"):
-            plain = label.startswith("do-nothing (")  # thinner: its best affine fit, and at another size
-            yield {"color": GREY if "affine" in label else "black", "linestyle": ":", "linewidth": 2 if plain else 1.1}
+            plain = label.startswith(
+                "do-nothing ("
+            )  # thinner: its best affine fit, and at another size
+            yield {
+                "color": GREY if "affine" in label else "black",
+                "linestyle": ":",
+                "linewidth": 2 if plain else 1.1,
+            }
         elif label.startswith("paper: "):
             yield {"color": GREY, "linestyle": "--" if "whole" in label else "-.", "linewidth": 1.4}
         elif "true blur" in label:
@@ -90,9 +138,11 @@ def line_styles(labels: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 
 def seam_profiles(profiles: dict[str, list[float]], *, border_px: int) -> Figure:
-    """Draw the mean absolute error by the distance to the nearest seam between patches, stitched and whole.
+    """Draw the mean absolute error by the distance to the nearest seam between patches, stitched
+    and whole.
 
-    Up to half a patch: only the outermost patches, which have fewer seams, hold pixels that are farther from one.
+    Up to half a patch: only the outermost patches, which have fewer seams, hold pixels that are
+    farther from one.
     """
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     axes = figure.subplots()
@@ -105,7 +155,15 @@ def seam_profiles(profiles: dict[str, list[float]], *, border_px: int) -> Figure
             label="stitched patches" if mode == "stitched" else "whole image at once",
         )
     axes.axvspan(0, border_px, color=GREY, alpha=0.12, linewidth=0)
-    axes.annotate("border", (border_px / 2, 1.0), xycoords=("data", "axes fraction"), fontsize=8, color=GREY, ha="center", va="bottom")
+    axes.annotate(
+        "border",
+        (border_px / 2, 1.0),
+        xycoords=("data", "axes fraction"),
+        fontsize=8,
+        color=GREY,
+        ha="center",
+        va="bottom",
+    )
     axes.set_xlabel("distance to the nearest seam (px)")
     axes.set_ylabel("mean absolute error")
     axes.grid(alpha=0.25)
@@ -115,25 +173,38 @@ def seam_profiles(profiles: dict[str, list[float]], *, border_px: int) -> Figure
 
 def objective_title(objective: str) -> str:
     """Return an objective as an axis shows it: what is missing to an SSIM of 1."""
-    return f"{MISSING} + harm" if objective == "harmless_ssim" else objective_name(objective).replace("SSIM", MISSING)
+    return (
+        f"{MISSING} + harm"
+        if objective == "harmless_ssim"
+        else objective_name(objective).replace("SSIM", MISSING)
+    )
 
 
 def objective_name(objective: str) -> str:
     """Return an objective in words."""
     if objective == "harmless_ssim":
         return "SSIM less harm"
-    return objective.replace("_", " level's ").replace("worst", "The worst").replace("ssim", "SSIM").replace("psnr", "PSNR (dB)")
+    return (
+        objective.replace("_", " level's ")
+        .replace("worst", "The worst")
+        .replace("ssim", "SSIM")
+        .replace("psnr", "PSNR (dB)")
+    )
 
 
 def _set_missing_axis(axes: Axes) -> None:
     axes.set_yscale("log")
     axes.invert_yaxis()
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
+    axes.yaxis.set_minor_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    )
 
 
 def search_curves(study: Study) -> Figure | None:
-    """Draw the rung score of every searched trial and baseline by epoch; None if nothing was searched."""
+    """Draw the rung score of every searched trial and baseline by epoch; None if nothing was
+    searched.
+    """
     epochs = study.epochs
     if epochs.empty or "ssim" not in epochs or not (epochs["phase"] == "search").any():
         return None
@@ -142,7 +213,9 @@ def search_curves(study: Study) -> Figure | None:
     colours = itertools.cycle(COLOURS)
     trials = study.trials[study.trials["phase"] == "search"]
     for _, trial in trials.sort_values("baseline").iterrows():
-        rows = epochs[(epochs["phase"] == "search") & (epochs["trial"] == trial["trial"])].sort_values("epoch")
+        rows = epochs[
+            (epochs["phase"] == "search") & (epochs["trial"] == trial["trial"])
+        ].sort_values("epoch")
         style: dict[str, Any] = {"color": "#AAAAAA", "linewidth": 1.0}
         if trial["baseline"]:
             style = {"color": next(colours), "linewidth": 2, "label": trial["label"]}
@@ -156,13 +229,16 @@ def search_curves(study: Study) -> Figure | None:
     return figure
 
 
-def restorations(examples: Sequence[Example], *, level_title: str, levels: Sequence[int] | None = None) -> Figure:
+def restorations(
+    examples: Sequence[Example], *, level_title: str, levels: Sequence[int] | None = None
+) -> Figure:
     """Draw one field, a row for each level: as it was seen, restored by each model, and in focus.
 
     Parameters
     ----------
     examples : sequence of (label, arrays)
-        Each with `defocused` and `restored`, shape (L, Y, X), `in_focus`, shape (Y, X), and `levels`, shape (L,).
+        Each with `defocused` and `restored`, shape (L, Y, X), `in_focus`, shape (Y, X), and
+        `levels`, shape (L,).
     level_title : str
         What a level is called.
     levels : sequence of int, optional
@@ -173,20 +249,34 @@ def restorations(examples: Sequence[Example], *, level_title: str, levels: Seque
     side = max(image.shape[0] for _, image in rows[0])
     canvas = np.vstack([np.hstack([_tile(image, side) for _, image in row]) for row in rows])
     tile = side + _gap(side)
-    figure = Figure(figsize=(2.0 * len(rows[0]) + 0.4, 2.0 * len(shown) + 0.3), layout="constrained")
-    axes = figure.subplots()  # one image on one pair of axes: matplotlib takes longer over axes than over what is in them
-    axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axes.set_xticks([column * tile + side / 2 for column in range(len(rows[0]))], [title for title, _ in rows[0]])
-    axes.set_yticks(
-        [row * tile + side / 2 for row in range(len(shown))], [f"{level_title} {level}" for level in shown], rotation=90, va="center"
+    figure = Figure(
+        figsize=(2.0 * len(rows[0]) + 0.4, 2.0 * len(shown) + 0.3), layout="constrained"
     )
-    axes.tick_params(top=False, bottom=False, left=False, labeltop=True, labelbottom=False, labelsize=9)
+    axes = (
+        figure.subplots()
+    )  # one image on one pair of axes: matplotlib takes longer over axes than over what is in them
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_xticks(
+        [column * tile + side / 2 for column in range(len(rows[0]))],
+        [title for title, _ in rows[0]],
+    )
+    axes.set_yticks(
+        [row * tile + side / 2 for row in range(len(shown))],
+        [f"{level_title} {level}" for level in shown],
+        rotation=90,
+        va="center",
+    )
+    axes.tick_params(
+        top=False, bottom=False, left=False, labeltop=True, labelbottom=False, labelsize=9
+    )
     axes.spines[:].set_visible(False)
     return figure
 
 
 def _tile(image: np.ndarray, side: int) -> np.ndarray:
-    """Return an image at the size of the largest beside it, with a white edge to the right and below."""
+    """Return an image at the size of the largest beside it, with a white edge to the right and
+    below.
+    """
     enlarged = cv2.resize(image, (side, side), interpolation=cv2.INTER_NEAREST)
     return np.pad(enlarged, ((0, _gap(side)), (0, _gap(side))), constant_values=255)
 
@@ -196,15 +286,24 @@ def _gap(side: int) -> int:
 
 
 def panels(examples: Sequence[Example], level: int) -> list[tuple[str, np.ndarray]]:
-    """Return what is to be seen of one field at one level: defocused (also with its best affine fit), restored, in focus."""
-    first = max((arrays for _, arrays in examples), key=lambda arrays: arrays["in_focus"].shape[0])  # seen at the largest size
+    """Return what is to be seen of one field at one level: defocused (also with its best affine
+    fit), restored, in focus.
+    """
+    first = max(
+        (arrays for _, arrays in examples), key=lambda arrays: arrays["in_focus"].shape[0]
+    )  # seen at the largest size
     at = [int(one) for one in first["levels"]].index(level)
     seen, focus = first["defocused"][at].astype(float), first["in_focus"].astype(float)
     spread = np.square(seen - seen.mean()).mean()
     gain = ((seen - seen.mean()) * (focus - focus.mean())).mean() / spread if spread > 0 else 0.0
     fitted = np.clip(np.rint(gain * (seen - seen.mean()) + focus.mean()), 0, 255).astype(np.uint8)
     restored = [(label, arrays["restored"][at]) for label, arrays in examples]
-    return [("defocused", first["defocused"][at]), ("best affine fit", fitted), *restored, ("in focus", first["in_focus"])]
+    return [
+        ("defocused", first["defocused"][at]),
+        ("best affine fit", fitted),
+        *restored,
+        ("in focus", first["in_focus"]),
+    ]
 
 
 def load_examples(folder: Path, name: str = "examples.npz") -> dict[str, np.ndarray] | None:
@@ -220,14 +319,21 @@ def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG; the file is whole or not there."""
     figure.set_dpi(DPI)
     with new_file(path) as partial:
-        FigureCanvasAgg(figure).print_png(partial, pil_kwargs={"compress_level": 3})  # draws once; savefig draws twice
+        FigureCanvasAgg(figure).print_png(
+            partial, pil_kwargs={"compress_level": 3}
+        )  # draws once; savefig draws twice
     return path
 
 
 def draw_trial(
-    folder: Path, score: dict[str, Any], trial: dict[str, Any], images: dict[str, Any], references: Sequence[dict[str, Any]]
+    folder: Path,
+    score: dict[str, Any],
+    trial: dict[str, Any],
+    images: dict[str, Any],
+    references: Sequence[dict[str, Any]],
 ) -> list[Path]:
-    """Draw one trial's SSIM by level beside do-nothing and the paper's curves, and its example restorations.
+    """Draw one trial's SSIM by level beside do-nothing and the paper's curves, and its example
+    restorations.
 
     Parameters
     ----------
@@ -243,12 +349,24 @@ def draw_trial(
         The `reference` events to show beside it.
     """
     rows = {trial["label"]: score}
-    rows |= {event["reference"]: event for event in references if not event["reference"].startswith(NO_CURVES)}
+    rows |= {
+        event["reference"]: event
+        for event in references
+        if not event["reference"].startswith(NO_CURVES)
+    }
     table = pd.DataFrame(
-        {label: dict(zip(row["levels"], level_means(row, "common", "ssim"), strict=True)) for label, row in rows.items()}
+        {
+            label: dict(zip(row["levels"], level_means(row, "common", "ssim"), strict=True))
+            for label, row in rows.items()
+        }
     ).T
     name = f"{score['phase']}-{score['trial']:04d}-{score['replicate']}"
-    curve = level_curves(table.sort_index(axis=1), metric="ssim", level_axis=images["level_axis"], in_focus=images["in_focus_level"])
+    curve = level_curves(
+        table.sort_index(axis=1),
+        metric="ssim",
+        level_axis=images["level_axis"],
+        in_focus=images["in_focus_level"],
+    )
     drawn = [save_figure(curve, folder / "figures" / f"{name}-ssim-by-level.png")]
     if (examples := load_examples(folder / "trials" / Path(trial["folder"]).name)) is not None:
         grid = restorations([(trial["label"], examples)], level_title=images["level_title"])

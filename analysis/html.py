@@ -1,4 +1,6 @@
-"""The pieces of a report: tables, figures, notes. One file, no network; still figures for paper, interactive ones for a screen."""
+"""The pieces of a report: tables, figures, notes. One file, no network; still figures for paper,
+interactive ones for a screen.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +17,32 @@ from analysis.figures import save_figure
 from analysis.load import Study
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222; }
 table { border-collapse: collapse; margin: 0.8rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; vertical-align: top; }
-th:first-child, td:first-child, td.text { text-align: left; } td.text { white-space: normal; min-width: 22rem; font-size: 0.85rem; }
-tr.winner td { font-weight: 600; } tr.reference td { color: #555; font-style: italic; } tr.verdict td { color: #555; font-size: 0.85rem; white-space: normal; }
+th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd;
+  white-space: nowrap; vertical-align: top; }
+th:first-child, td:first-child, td.text { text-align: left; }
+td.text { white-space: normal; min-width: 22rem; font-size: 0.85rem; }
+tr.winner td { font-weight: 600; }
+tr.reference td { color: #555; font-style: italic; }
+tr.verdict td { color: #555; font-size: 0.85rem; white-space: normal; }
 table.narrow td { white-space: normal; } th { white-space: normal; } th.text { text-align: left; }
-.wide { overflow-x: auto; } img { max-width: 100%; } .warning { background: #fff3cd; padding: 0.6rem 1rem; }
-code { background: #f3f3f3; padding: 0 0.2rem; } figcaption, .note { color: #555; font-size: 0.9rem; } figure { margin: 1rem 0; }
+.wide { overflow-x: auto; }
+img { max-width: 100%; }
+.warning { background: #fff3cd; padding: 0.6rem 1rem; }
+code { background: #f3f3f3; padding: 0 0.2rem; }
+figcaption, .note { color: #555; font-size: 0.9rem; }
+figure { margin: 1rem 0; }
 .source { color: #777; font-size: 0.8rem; } nav a { margin-right: 1rem; }
 @media screen { .still { display: none; } }
-@media print { .interactive, nav { display: none; } details::details-content { content-visibility: visible; block-size: auto; } }
+@media print { .interactive, nav { display: none; }
+  details::details-content { content-visibility: visible; block-size: auto; } }
 """
-NO_SCRIPT = "<noscript><style>.still { display: block !important; } .interactive { display: none; }</style></noscript>"
+NO_SCRIPT = (
+    "<noscript><style>.still { display: block !important; } .interactive { display: none;"
+    " }</style></noscript>"
+)
 TEXT = ' class="text"'
 PROSE = ("hyperparameters", "reason", "the paper", "found here")
 
@@ -35,7 +50,8 @@ PROSE = ("hyperparameters", "reason", "the paper", "found here")
 def page(title: str, parts: Iterable[str]) -> str:
     """Return a whole page; the drawing program for interactive figures is part of it."""
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>{NO_SCRIPT}'
+        '<!doctype html>\n<html lang="en"><head><meta'
+        f' charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>{NO_SCRIPT}'
         f"<script>{plotly.offline.get_plotlyjs()}</script></head>\n"
         f"<body><h1>{escape(title)}</h1>\n" + "\n".join(parts) + "\n</body></html>\n"
     )
@@ -62,22 +78,39 @@ def fold(title: str, content: str) -> str:
 
 
 def table(rows: pd.DataFrame, *, classes: Sequence[str] = (), narrow: bool = False) -> str:
-    """Return a table of texts; `classes` are those of its rows. A `narrow` one breaks lines in its cells."""
-    head = "".join(f"<th{TEXT if name in PROSE else ''}>{escape(str(name))}</th>" for name in rows.columns)
+    """Return a table of texts; `classes` are those of its rows. A `narrow` one breaks lines in its
+    cells.
+    """
+    head = "".join(
+        f"<th{TEXT if name in PROSE else ''}>{escape(str(name))}</th>" for name in rows.columns
+    )
     body = []
     for number, (_, row) in enumerate(rows.iterrows()):
         kind = f' class="{classes[number]}"' if classes else ""
         cells = ((str(value), TEXT if name in PROSE else "") for name, value in row.items())
-        body.append(f"<tr{kind}>" + "".join(f"<td{style}>{escape(value)}</td>" for value, style in cells) + "</tr>")
+        body.append(
+            f"<tr{kind}>"
+            + "".join(f"<td{style}>{escape(value)}</td>" for value, style in cells)
+            + "</tr>"
+        )
     kind = ' class="narrow"' if narrow else ""
-    return f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    rows_text = "".join(body)
+    return (
+        f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows_text}</tbody></table></div>"
+    )
 
 
 def figure(study: Study, still: Figure, name: str, caption: str, *, interactive: str = "") -> str:
-    """Return a figure with its caption, and keep it as figures/NAME.png; on a screen the interactive one stands in its place."""
+    """Return a figure with its caption, and keep it as figures/NAME.png; on a screen the
+    interactive one stands in its place.
+    """
     path = save_figure(still, study.folder / "figures" / f"{name}.png")
     data = base64.b64encode(path.read_bytes()).decode()
-    image = f'<img alt="{escape(caption)}" src="data:image/png;base64,{data}"{" class=still" if interactive else ""}>'
+    image = (
+        f'<img alt="{escape(caption)}"'
+        f' src="data:image/png;base64,{data}"{" class=still" if interactive else ""}>'
+    )
     shown = f'<div class="interactive">{interactive}</div>' if interactive else ""
     return f"<figure>{shown}{image}<figcaption>{escape(caption)}</figcaption></figure>"
 
@@ -97,4 +130,7 @@ def source(study: Study, labels: Iterable[str] | None = None) -> str:
 def source_rows(study: Study, rows: str) -> str:
     """Name ledger rows and the store."""
     fingerprint = study.header["store"]["fingerprint"]
-    return f'<p class="source">From ledger.jsonl, rows {escape(rows)}; images of store <code>{escape(fingerprint[:16])}</code>.</p>'
+    return (
+        f'<p class="source">From ledger.jsonl, rows {escape(rows)}; images of store'
+        f" <code>{escape(fingerprint[:16])}</code>.</p>"
+    )

@@ -1,4 +1,6 @@
-"""Table or images -> an interactive figure, as HTML that the report holds whole. Colours as in `analysis.figures`."""
+"""Table or images -> an interactive figure, as HTML that the report holds whole. Colours as in
+`analysis.figures`.
+"""
 
 from __future__ import annotations
 
@@ -27,28 +29,70 @@ SIDE_PX = 256  # of an image in the report: larger ones are shown smaller
 DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 MARGIN = {"l": 60, "r": 20, "t": 30, "b": 50}
 
-TICKS = [100, 10, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001]  # of what is missing to an SSIM of 1
+TICKS = [
+    100,
+    10,
+    1,
+    0.5,
+    0.2,
+    0.1,
+    0.05,
+    0.02,
+    0.01,
+    0.005,
+    0.002,
+    0.001,
+]  # of what is missing to an SSIM of 1
 
 
 def curves(table: pd.DataFrame, *, name: str, metric: str, level_axis: str, in_focus: int) -> str:
-    """Draw what `analysis.figures.level_curves` draws; values are shown under the pointer, lines are switched in the legend."""
+    """Draw what `analysis.figures.level_curves` draws; values are shown under the pointer, lines
+    are switched in the legend.
+    """
     figure = go.Figure()
     shown = table.drop(columns=[in_focus], errors="ignore")
     for (label, row), style in zip(shown.iterrows(), line_styles(shown.index), strict=True):
         values = row.dropna()
-        line = {"color": style["color"], "dash": DASHES[style.get("linestyle", "-")], "width": style["linewidth"]}
+        line = {
+            "color": style["color"],
+            "dash": DASHES[style.get("linestyle", "-")],
+            "width": style["linewidth"],
+        }
         mode = "lines+markers" if "marker" in style else "lines"
-        figure.add_trace(go.Scatter(x=[int(level) for level in values.index], y=values.tolist(), name=str(label), line=line, mode=mode))
+        figure.add_trace(
+            go.Scatter(
+                x=[int(level) for level in values.index],
+                y=values.tolist(),
+                name=str(label),
+                line=line,
+                mode=mode,
+            )
+        )
     if in_focus in table.columns:
-        figure.add_vline(x=in_focus, line_width=1, line_color="#777777", annotation_text="in focus", annotation_position="top")
+        figure.add_vline(
+            x=in_focus,
+            line_width=1,
+            line_color="#777777",
+            annotation_text="in focus",
+            annotation_position="top",
+        )
     figure.update_layout(
-        template="plotly_white", height=420, margin=MARGIN, xaxis_title=level_axis, yaxis_title=METRIC_AXES[metric], hovermode="x unified"
+        template="plotly_white",
+        height=420,
+        margin=MARGIN,
+        xaxis_title=level_axis,
+        yaxis_title=METRIC_AXES[metric],
+        hovermode="x unified",
     )
     return as_html(figure, name)
 
 
-def restorations(examples: Sequence[tuple[str, dict[str, np.ndarray]]], *, name: str, level_title: str) -> str:
-    """Draw one field as it was seen, restored by each network, and in focus, with a slider over the levels."""
+def restorations(
+    examples: Sequence[tuple[str, dict[str, np.ndarray]]], *, name: str, level_title: str
+) -> str:
+    """Draw one field as it was seen, restored by each network, and in focus, with a slider over the
+    levels.
+    """
     levels = [int(level) for level in examples[0][1]["levels"]]
     by_level = [panels(examples, level) for level in levels]
     titles = [title for title, _ in by_level[0]]
@@ -56,17 +100,27 @@ def restorations(examples: Sequence[tuple[str, dict[str, np.ndarray]]], *, name:
     for column, (_, image) in enumerate(by_level[0], start=1):
         figure.add_trace(_image(image), row=1, col=column)
     figure.frames = [
-        go.Frame(name=str(level), data=[_image(image) for _, image in shown], traces=list(range(len(titles))))
+        go.Frame(
+            name=str(level),
+            data=[_image(image) for _, image in shown],
+            traces=list(range(len(titles))),
+        )
         for level, shown in zip(levels, by_level, strict=True)
     ]
     steps = [
-        {"label": str(level), "method": "animate", "args": [[str(level)], {"mode": "immediate", "frame": {"redraw": True}}]}
+        {
+            "label": str(level),
+            "method": "animate",
+            "args": [[str(level)], {"mode": "immediate", "frame": {"redraw": True}}],
+        }
         for level in levels
     ]
     figure.update_layout(
         sliders=[{"steps": steps, "currentvalue": {"prefix": f"{level_title} "}, "pad": {"t": 10}}],
-        height=360, margin={**MARGIN, "l": 10, "b": 10}, template="plotly_white",
-    )  # fmt: skip
+        height=360,
+        margin={**MARGIN, "l": 10, "b": 10},
+        template="plotly_white",
+    )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     for column in range(2, len(titles) + 1):  # zoomed together
@@ -80,52 +134,95 @@ def _image(image: np.ndarray) -> go.Image:
     size = (SIDE_PX, SIDE_PX)
     method = cv2.INTER_AREA if image.shape[0] > SIDE_PX else cv2.INTER_NEAREST
     encoded = cv2.imencode(".png", cv2.resize(image, size, interpolation=method))[1].tobytes()
-    return go.Image(source=f"data:image/png;base64,{base64.b64encode(encoded).decode()}", hoverinfo="skip")
+    return go.Image(
+        source=f"data:image/png;base64,{base64.b64encode(encoded).decode()}", hoverinfo="skip"
+    )
 
 
 def search(study: Study, *, name: str) -> str:
-    """Draw the rung score of every trial of a search by epoch, with its hyperparameters under the pointer."""
+    """Draw the rung score of every trial of a search by epoch, with its hyperparameters under the
+    pointer.
+    """
     figure = go.Figure()
     trials = study.trials[study.trials["phase"] == "search"].sort_values("baseline")
     baselines = itertools.cycle(COLOURS)
     for _, trial in trials.iterrows():
-        rows = study.epochs[(study.epochs["phase"] == "search") & (study.epochs["trial"] == trial["trial"])].sort_values("epoch")
+        rows = study.epochs[
+            (study.epochs["phase"] == "search") & (study.epochs["trial"] == trial["trial"])
+        ].sort_values("epoch")
         colour = next(baselines) if trial["baseline"] else "#AAAAAA"
         about = "<br>".join(f"{key} {value}" for key, value in trial["hyperparameters"].items())
         figure.add_trace(
             go.Scatter(
-                x=rows["epoch"].tolist(), y=(1 - rows["ssim"]).tolist(), customdata=rows["ssim"].tolist(), name=trial["label"], mode="lines+markers", showlegend=bool(trial["baseline"]),
-                line={"color": colour, "width": 2 if trial["baseline"] else 1}, marker={"size": 4},
-                hovertemplate=f"{trial['label']}, epoch %{{x}}: SSIM %{{customdata:.4f}}<br>{about}<extra></extra>",
+                x=rows["epoch"].tolist(),
+                y=(1 - rows["ssim"]).tolist(),
+                customdata=rows["ssim"].tolist(),
+                name=trial["label"],
+                mode="lines+markers",
+                showlegend=bool(trial["baseline"]),
+                line={"color": colour, "width": 2 if trial["baseline"] else 1},
+                marker={"size": 4},
+                hovertemplate=(
+                    f"{trial['label']}, epoch %{{x}}: SSIM"
+                    f" %{{customdata:.4f}}<br>{about}<extra></extra>"
+                ),
             )
-        )  # fmt: skip
+        )
     figure.update_layout(
-        template="plotly_white", height=400, margin=MARGIN, xaxis_title="epoch", yaxis_title=f"{MISSING} on validation (sample)"
+        template="plotly_white",
+        height=400,
+        margin=MARGIN,
+        xaxis_title="epoch",
+        yaxis_title=f"{MISSING} on validation (sample)",
     )
-    figure.update_yaxes(type="log", autorange="reversed", tickvals=TICKS, ticktext=[f"{value:g}" for value in TICKS])
+    figure.update_yaxes(
+        type="log", autorange="reversed", tickvals=TICKS, ticktext=[f"{value:g}" for value in TICKS]
+    )
     return as_html(figure, name)
 
 
 def front(points: pd.DataFrame, *, cost: str, objective: str) -> str:
-    """Draw quality against a cost, as `analysis.figures.front_figure` does, with each trial's name under the pointer."""
+    """Draw quality against a cost, as `analysis.figures.front_figure` does, with each trial's name
+    under the pointer.
+    """
     missing = "ssim" in objective
     values = 1 - points["objective"] if missing else points["objective"]
     points, figure = points.assign(value=values), go.Figure()
     best, searched, baselines = (
-        points[points["on_front"]].sort_values(cost), points[~points["baseline"]], points[points["baseline"]],
-    )  # fmt: skip
+        points[points["on_front"]].sort_values(cost),
+        points[~points["baseline"]],
+        points[points["baseline"]],
+    )
     for rows, name, style in (
-        (searched, "searched trials", {"mode": "markers", "marker": {"color": "#AAAAAA", "size": 7}}),
+        (
+            searched,
+            "searched trials",
+            {"mode": "markers", "marker": {"color": "#AAAAAA", "size": 7}},
+        ),
         (best, "front", {"mode": "lines+markers", "line": {"color": COLOURS[2], "shape": "hv"}}),
-        *((baselines[baselines["label"] == label], label, {"mode": "markers", "marker": {"symbol": "diamond", "size": 11, "color": colour}})
-          for label, colour in zip(baselines["label"], COLOURS, strict=False)),
-    ):  # fmt: skip
+        *(
+            (
+                baselines[baselines["label"] == label],
+                label,
+                {"mode": "markers", "marker": {"symbol": "diamond", "size": 11, "color": colour}},
+            )
+            for label, colour in zip(baselines["label"], COLOURS, strict=False)
+        ),
+    ):
         figure.add_trace(
             go.Scatter(
-                x=rows[cost].tolist(), y=rows["value"].tolist(), name=name, text=rows["label"].tolist(), customdata=rows["objective"].tolist(),
-                hovertemplate=f"%{{text}}<br>{cost} %{{x:,.4g}}<br>{objective} %{{customdata:.4f}}<extra></extra>", **style,
+                x=rows[cost].tolist(),
+                y=rows["value"].tolist(),
+                name=name,
+                text=rows["label"].tolist(),
+                customdata=rows["objective"].tolist(),
+                hovertemplate=(
+                    f"%{{text}}<br>{cost} %{{x:,.4g}}<br>{objective}"
+                    " %{customdata:.4f}<extra></extra>"
+                ),
+                **style,
             )
-        )  # fmt: skip
+        )
     figure.update_layout(
         template="plotly_white",
         height=400,
@@ -135,7 +232,12 @@ def front(points: pd.DataFrame, *, cost: str, objective: str) -> str:
     )
     figure.update_xaxes(type="log")
     if missing:
-        figure.update_yaxes(type="log", autorange="reversed", tickvals=TICKS, ticktext=[f"{value:g}" for value in TICKS])
+        figure.update_yaxes(
+            type="log",
+            autorange="reversed",
+            tickvals=TICKS,
+            ticktext=[f"{value:g}" for value in TICKS],
+        )
     return as_html(figure, f"front-{cost}")
 
 
@@ -145,6 +247,10 @@ def as_html(figure: go.Figure, name: str, *, height: int | None = None) -> str:
         figure.update_layout(height=height, template="plotly_white")
     return str(
         figure.to_html(
-            full_html=False, include_plotlyjs=False, div_id=name, auto_play=False, config={"displaylogo": False, "responsive": True}
+            full_html=False,
+            include_plotlyjs=False,
+            div_id=name,
+            auto_play=False,
+            config={"displaylogo": False, "responsive": True},
         )
     )

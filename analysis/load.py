@@ -23,18 +23,22 @@ class Study:
     Parameters
     ----------
     folder : the study's folder.
-    header : its first event: name, config (with what it was extended by), `resumed` (environments it was gone on with in), store, images, split, environment.
+    header : its first event: name, config (with what it was extended by), `resumed` (environments
+        it was gone on with in), store, images, split, environment.
     problems : why it is not complete; None if it has not ended.
     openings : how often the test set was opened.
-    trials : a row for each run of a configuration: phase, trial, replicate, label, baseline, hyperparameters, status,
-        reason, epochs trained, parameters, training_seconds and, if it was scored, the mean metrics on the common grid.
+    trials : a row for each run of a configuration: phase, trial, replicate, label, baseline,
+        hyperparameters, status, reason, epochs trained, parameters, training_seconds and, if it was
+        scored, the mean metrics on the common grid.
     epochs : phase, trial, replicate, epoch and its metrics.
-    images : a row for every restored image: phase, trial, replicate, label, judged_on, field, well, level; metrics on the common
-        grid, and with `own_` before them at the model's own size. References (do-nothing, the paper) have the phase `reference`;
-        the paper's rows are means of many images. `row` is the ledger's line that the numbers stand in.
+    images : a row for every restored image: phase, trial, replicate, label, judged_on, field, well,
+        level; metrics on the common grid, and with `own_` before them at the model's own size.
+        References (do-nothing, the paper) have the phase `reference`; the paper's rows are means of
+        many images. `row` is the ledger's line that the numbers stand in.
     references : a row for each reference with its mean metrics.
     stitching : the `stitching` events, each with its `row`.
-    transfer : the confirmed networks and references on another data set, as a study of its own; None if there is none.
+    transfer : the confirmed networks and references on another data set, as a study of its own;
+        None if there is none.
     """
 
     folder: Path
@@ -67,7 +71,8 @@ def load_study(folder: Path, *, run: int | None = None) -> Study:
     folder : Path
         The study's; trials are looked for in it, wherever it lay when it ran.
     run : int, optional
-        As the study was when this run of it ended: 0 for what it was begun as, then the number of its `resumed` event.
+        As the study was when this run of it ended: 0 for what it was begun as, then the number of
+        its `resumed` event.
 
     Raises
     ------
@@ -82,12 +87,20 @@ def load_study(folder: Path, *, run: int | None = None) -> Study:
             break
     header = by_kind["study"][0]
     if "resumed" in by_kind:
-        header = header | {"config": by_kind["resumed"][-1]["config"], "resumed": [event["environment"] for event in by_kind["resumed"]]}
+        header = header | {
+            "config": by_kind["resumed"][-1]["config"],
+            "resumed": [event["environment"] for event in by_kind["resumed"]],
+        }
     header = header | {"repeats": len(by_kind.get("repeat", []))}
     ends, begun = by_kind.get("study_end", []), by_kind.get("resumed", [])
     ended = bool(ends) and (not begun or ends[-1].get("run", 0) >= begun[-1]["run"])
-    labels = {(event["phase"], event["trial"]): event["label"] for event in by_kind.get("trial", [])}
-    scores = [event | {"label": labels[event["phase"], event["trial"]]} for event in by_kind.get("score", [])]
+    labels = {
+        (event["phase"], event["trial"]): event["label"] for event in by_kind.get("trial", [])
+    }
+    scores = [
+        event | {"label": labels[event["phase"], event["trial"]]}
+        for event in by_kind.get("score", [])
+    ]
     study = Study(
         folder=folder,
         header=header,
@@ -95,7 +108,10 @@ def load_study(folder: Path, *, run: int | None = None) -> Study:
         openings=len(by_kind.get("test_opened", [])),
         trials=_trials(folder, by_kind),
         epochs=pd.DataFrame(
-            [{**_key(event), "row": event["row"], "epoch": event["epoch"], **event["metrics"]} for event in by_kind.get("epoch", [])]
+            [
+                {**_key(event), "row": event["row"], "epoch": event["epoch"], **event["metrics"]}
+                for event in by_kind.get("epoch", [])
+            ]
         ),
         images=_images([*scores, *map(_as_score, by_kind.get("reference", []))]),
         references=_references(by_kind.get("reference", [])),
@@ -112,7 +128,9 @@ def _transfer(study: Study, by_kind: dict[str, list[Event]]) -> Study | None:
     other = by_kind["transfer_set"][0]
     scores = [event | {"phase": "confirm", "judged_on": "test"} for event in by_kind["transfer"]]
     means = {(event["trial"], event["replicate"]): event["summary"] for event in scores}
-    trials = study.trials[study.trials["phase"].isin(["confirm", "search"])].copy()  # the search says who its winner is
+    trials = study.trials[
+        study.trials["phase"].isin(["confirm", "search"])
+    ].copy()  # the search says who its winner is
     for index, run in trials[trials["phase"] == "confirm"].iterrows():
         found = means.get((run["trial"], run["replicate"]), {})
         for name in ("ssim", "psnr", "nrmse", "rmse", "mse"):
@@ -120,7 +138,12 @@ def _transfer(study: Study, by_kind: dict[str, list[Event]]) -> Study | None:
     references = by_kind.get("transfer_reference", [])
     return dataclasses.replace(
         study,
-        header=study.header | {"store": other["store"], "images": other["images"], "trained_on": study.header["images"]},
+        header=study.header
+        | {
+            "store": other["store"],
+            "images": other["images"],
+            "trained_on": study.header["images"],
+        },
         trials=trials,
         epochs=study.epochs.iloc[:0],
         images=_images([*scores, *map(_as_score, references)]),
@@ -142,9 +165,17 @@ def _trials(folder: Path, by_kind: dict[str, list[dict[str, Any]]]) -> pd.DataFr
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for event in by_kind.get("trial", []):
         rows[tuple(_key(event).values())] = {
-            **_key(event), "label": event["label"], "baseline": event["baseline"], "seed": event["seed"], "row": event["row"],
-            "hyperparameters": event["hyperparameters"], "folder": str(folder / "trials" / Path(event["folder"]).name), "status": "unfinished", "reason": "", "epoch": 0,
-        }  # fmt: skip
+            **_key(event),
+            "label": event["label"],
+            "baseline": event["baseline"],
+            "seed": event["seed"],
+            "row": event["row"],
+            "hyperparameters": event["hyperparameters"],
+            "folder": str(folder / "trials" / Path(event["folder"]).name),
+            "status": "unfinished",
+            "reason": "",
+            "epoch": 0,
+        }
     for event in by_kind.get("epoch", []):
         rows[tuple(_key(event).values())] |= {"epoch": event["epoch"], **event["cost"]}
     for event in by_kind.get("score", []):
@@ -160,7 +191,15 @@ def _as_score(event: Event) -> Event:
 
 def _references(events: list[Event]) -> pd.DataFrame:
     return pd.DataFrame(
-        [{"label": event["reference"], "judged_on": event["judged_on"], "row": event["row"], **event["summary"]} for event in events]
+        [
+            {
+                "label": event["reference"],
+                "judged_on": event["judged_on"],
+                "row": event["row"],
+                **event["summary"],
+            }
+            for event in events
+        ]
     )
 
 
@@ -169,12 +208,19 @@ def _images(scores: list[Event]) -> pd.DataFrame:
     for event in scores:
         levels, fields = event["levels"], event.get("fields", [""])
         columns: dict[str, Any] = {
-            **_key(event), "label": event["label"], "judged_on": event["judged_on"], "row": event["row"],
-            "field": np.repeat(fields, len(levels)), "well": np.repeat(event.get("wells", [""]), len(levels)),
+            **_key(event),
+            "label": event["label"],
+            "judged_on": event["judged_on"],
+            "row": event["row"],
+            "field": np.repeat(fields, len(levels)),
+            "well": np.repeat(event.get("wells", [""]), len(levels)),
             "level": np.tile(levels, len(fields)),
-        }  # fmt: skip
+        }
         for table, prefix in (("common", ""), ("own", "own_")):
-            columns |= {f"{prefix}{name}": np.ravel(np.array(values, float)) for name, values in event.get(table, {}).items()}
+            columns |= {
+                f"{prefix}{name}": np.ravel(np.array(values, float))
+                for name, values in event.get(table, {}).items()
+            }
         frame = pd.DataFrame(columns)
         frames.append(frame[frame["ssim"].notna()])
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

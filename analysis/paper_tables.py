@@ -1,8 +1,9 @@
 """The paper's tables as typed data.
 
-Raureanu, "Transfer Learning For Cell Image Reconstruction", 2021: Tables 1 and 2 (averages on BBBC006 and BBBC005),
-3 and 4 (by z-plane), 5 (by blur level). Its column "RMSE" is not the root of its "MSE"; it behaves as scikit-image's
-normalised RMSE, and is compared with that. ``python -m analysis.paper_tables`` prints what in the tables does not fit together.
+Raureanu, "Transfer Learning For Cell Image Reconstruction", 2021: Tables 1 and 2 (averages on
+BBBC006 and BBBC005), 3 and 4 (by z-plane), 5 (by blur level). Its column "RMSE" is not the root of
+its "MSE"; it behaves as scikit-image's normalised RMSE, and is compared with that. ``python -m
+analysis.paper_tables`` prints what in the tables does not fit together.
 """
 
 from __future__ import annotations
@@ -22,7 +23,23 @@ AVERAGES = {"bbbc006": "1", "bbbc005": "2"}
 BY_LEVEL = {"bbbc006": "3-4", "bbbc005": "5"}
 FIGURE = {"bbbc006": "Figure 2", "bbbc005": "Figure 3"}
 NAMES = {"whole": "paper: whole image", "split": "paper: split image"}
-BLURS = (4, 7, 10, 14, 17, 20, 23, 26, 29, 32, 35, 39, 42, 45, 48)  # BBBC005's F at the paper's levels 1 to 15
+BLURS = (
+    4,
+    7,
+    10,
+    14,
+    17,
+    20,
+    23,
+    26,
+    29,
+    32,
+    35,
+    39,
+    42,
+    45,
+    48,
+)  # BBBC005's F at the paper's levels 1 to 15
 
 
 @lru_cache(maxsize=1)
@@ -46,7 +63,9 @@ def averages(kind: str) -> dict[str, Row]:
 
 def curve(kind: str, autoencoder: str) -> list[Row]:
     """Return the paper's rows by level on one data set, ascending."""
-    return [row for row in tables() if row.table == BY_LEVEL[kind] and row.autoencoder == autoencoder]
+    return [
+        row for row in tables() if row.table == BY_LEVEL[kind] and row.autoencoder == autoencoder
+    ]
 
 
 def reference_curves(kind: str) -> list[dict[str, Any]]:
@@ -71,12 +90,16 @@ def reference_curves(kind: str) -> list[dict[str, Any]]:
 
 
 def printed_level(kind: str, level: int) -> int:
-    """Return the number that a level has in the paper's tables: its blur levels are counted from 1."""
+    """Return the number that a level has in the paper's tables: its blur levels are counted from
+    1.
+    """
     return BLURS.index(level) + 1 if kind == "bbbc005" else level
 
 
 def audit() -> list[Finding]:
-    """Return what in the paper's tables does not fit together; levels are counted as the paper does."""
+    """Return what in the paper's tables does not fit together; levels are counted as the paper
+    does.
+    """
     found: list[Finding] = []
     for kind, table in BY_LEVEL.items():
         rows = [row for row in tables() if row.table == table and row.level is not None]

@@ -1,4 +1,6 @@
-"""One self-contained report.html of a study, with its tables and figures: ``refocus report STUDY``."""
+"""One self-contained report.html of a study, with its tables and figures: ``refocus report
+STUDY``.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,22 @@ from study.errors import StudyError
 from study.files import new_file
 
 METRICS_NOTE = (
-    "SSIM: 7 x 7 uniform window, sample covariance, data range 1 (scikit-image's default definition). PSNR: data range 1. NRMSE: root "
-    "mean squared error over the root mean square of the in-focus image."
+    "SSIM: 7 x 7 uniform window, sample covariance, data range 1 (scikit-image's default"
+    " definition). PSNR: data range 1. NRMSE: root mean squared error over the root mean square of"
+    " the in-focus image."
 )
-SECTIONS = {"outcome": "Outcome", "levels": "By level", "paper": "Beside the paper", "search": "Search", "origin": "Origin"}
+SECTIONS = {
+    "outcome": "Outcome",
+    "levels": "By level",
+    "paper": "Beside the paper",
+    "search": "Search",
+    "origin": "Origin",
+}
 
 
 def write_report(study: Study) -> Path:
-    """Write report.html, figures/*.png and tables/*.csv into the study's folder; return the report's path.
+    """Write report.html, figures/*.png and tables/*.csv into the study's folder; return the
+    report's path.
 
     The same ledger gives the same bytes.
 
@@ -64,7 +74,9 @@ def write_report(study: Study) -> Path:
 
 
 def outcome_text(study: Study) -> str:
-    """Return the outcome as lines for a terminal: the table, the differences, and what it can not say."""
+    """Return the outcome as lines for a terminal: the table, the differences, and what it can not
+    say.
+    """
     table = ranking(study)
     levels = study.header["images"]["shown_levels"]
     ssim, psnr = by_level(study, "ssim"), by_level(study, "psnr")
@@ -76,8 +88,16 @@ def outcome_text(study: Study) -> str:
                 "": f"{label}{' (winner of the search)' if row['role'] == 'winner' else ''}",
                 "SSIM": f"{row['ssim']:.4f}",
                 "PSNR dB": f"{row['psnr']:.2f}",
-                **{_level_name(study, level): f"{ssim.loc[label, level]:.3f} / {psnr.loc[label, level]:.2f}" for level in levels},
-                **{title: "" if pd.isna(row.get(cost)) else text.format(row[cost]) for cost, (title, text) in COSTS.items()},
+                **{
+                    _level_name(
+                        study, level
+                    ): f"{ssim.loc[label, level]:.3f} / {psnr.loc[label, level]:.2f}"
+                    for level in levels
+                },
+                **{
+                    title: "" if pd.isna(row.get(cost)) else text.format(row[cost])
+                    for cost, (title, text) in COSTS.items()
+                },
             }
         )
     lines = [_setting(study), pd.DataFrame(rows).to_string(index=False), *(_difference_text(study))]
@@ -86,7 +106,10 @@ def outcome_text(study: Study) -> str:
     lines += [text for text in (front_text(study), optimism_text(study)) if text]
     lines += _cautions(study)
     if study.header["config"]["scaled_down"]:
-        lines.append("Scaled down: the baselines are smaller than the paper's. No claim may rest on these numbers.")
+        lines.append(
+            "Scaled down: the baselines are smaller than the paper's. No claim may rest on these"
+            " numbers."
+        )
     if not any(row["role"] == "winner" for _, row in table.iterrows()):
         lines += ["", average_text(study), *(f"- {sentence}" for sentence in what_differs(study))]
     return "\n".join(lines)
@@ -109,13 +132,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _cautions(study: Study) -> list[str]:
-    """Return what a reader of any table must know: sampled training, and models that do not look at their input."""
+    """Return what a reader of any table must know: sampled training, and models that do not look at
+    their input.
+    """
     cautions = []
     if (patches := study.header["config"]["training"]["patches_per_image"]) is not None:
-        cautions.append(f"Training sampled {patches} patch(es) of each image in an epoch where a patch is smaller than its image.")
+        cautions.append(
+            f"Training sampled {patches} patch(es) of each image in an epoch where a patch is"
+            " smaller than its image."
+        )
     for label in collapsed(study):
         cautions.append(
-            f"{label} restores the same image whatever it is shown (its scores do not change with the level): its training collapsed."
+            f"{label} restores the same image whatever it is shown (its scores do not change with"
+            " the level): its training collapsed."
         )
     return cautions
 
@@ -126,15 +155,17 @@ def _setting(study: Study) -> str:
     scored = final_images(study)
     scored = scored[scored["phase"] == phase]
     return (
-        f"{images['title']}: means over {scored['field'].nunique()} {side} fields of {scored['well'].nunique()} {images['well_title']}s and all "
-        f"defocused levels, on the common grid of {study.header['config']['sizes']['common']} px (SSIM / PSNR)"
+        f"{images['title']}: means over {scored['field'].nunique()} {side} fields of"
+        f" {scored['well'].nunique()} {images['well_title']}s and all defocused levels, on the"
+        f" common grid of {study.header['config']['sizes']['common']} px (SSIM / PSNR)"
     )
 
 
 def _head(study: Study) -> Iterator[str]:
     if study.header["config"]["scaled_down"]:
         yield html.paragraph(
-            "Scaled down to try the program: images and baselines are smaller than the paper’s. No claim may rest on these numbers.",
+            "Scaled down to try the program: images and baselines are smaller than the paper’s. No"
+            " claim may rest on these numbers.",
             "warning",
         )
     for problem in study.problems if study.problems is not None else ["the study has not ended"]:
@@ -146,7 +177,9 @@ def _outcome(study: Study) -> Iterator[str]:
     table = ranking(study)
     shown = pd.DataFrame(
         {
-            "configuration": table["label"] + table["role"].map({"winner": " (winner of the search)"}).fillna(""),
+            "configuration": (
+                table["label"] + table["role"].map({"winner": " (winner of the search)"}).fillna("")
+            ),
             "SSIM": table["ssim"].map("{:.4f}".format),
             "PSNR (dB)": table["psnr"].map("{:.2f}".format),
             "NRMSE": table["nrmse"].map("{:.4f}".format),
@@ -155,7 +188,10 @@ def _outcome(study: Study) -> Iterator[str]:
         }
     )
     points = pd.DataFrame(
-        {"configuration": table["label"], "hyperparameters": [_hyperparameters(study, trial) for trial in table["trial"]]}
+        {
+            "configuration": table["label"],
+            "hyperparameters": [_hyperparameters(study, trial) for trial in table["trial"]],
+        }
     )
     yield html.heading("Outcome", "outcome") + html.paragraph(f"{_setting(study)}.")
     yield html.table(shown, classes=list(table["role"])) + html.source(study)
@@ -165,15 +201,23 @@ def _outcome(study: Study) -> Iterator[str]:
         yield html.paragraph(text)
     perfect = ceilings(study)
     if len(perfect):
-        yield html.paragraph("The ceiling of each image size: what a perfect restoration of that size scores on the common grid.")
+        yield html.paragraph(
+            "The ceiling of each image size: what a perfect restoration of that size scores on the"
+            " common grid."
+        )
         yield html.table(
             pd.DataFrame(
-                {"": perfect["label"], "SSIM": perfect["ssim"].map("{:.4f}".format), "PSNR (dB)": perfect["psnr"].map("{:.1f}".format)}
+                {
+                    "": perfect["label"],
+                    "SSIM": perfect["ssim"].map("{:.4f}".format),
+                    "PSNR (dB)": perfect["psnr"].map("{:.1f}".format),
+                }
             )
         )
         yield html.source_rows(study, ", ".join(map(str, perfect["row"])))
     yield html.paragraph(
-        f"{METRICS_NOTE} The winner is the searched trial that was best on validation; the test set was opened {study.openings} time(s).",
+        f"{METRICS_NOTE} The winner is the searched trial that was best on validation; the test set"
+        f" was opened {study.openings} time(s).",
         "note",
     )
 
@@ -181,8 +225,15 @@ def _outcome(study: Study) -> Iterator[str]:
 def _difference_text(study: Study) -> list[str]:
     sentences = []
     for found in differences(study):
-        interval = "" if pd.isna(found.low) else f", 95 % interval {found.low:+.4f} to {found.high:+.4f}, p {found.p:.3g} (Holm)"
-        sentences.append(f"{found.candidate} - {found.baseline}: SSIM {found.mean:+.4f}{interval}: {found.verdict}.")
+        interval = (
+            ""
+            if pd.isna(found.low)
+            else f", 95 % interval {found.low:+.4f} to {found.high:+.4f}, p {found.p:.3g} (Holm)"
+        )
+        sentences.append(
+            f"{found.candidate} - {found.baseline}: SSIM {found.mean:+.4f}{interval}:"
+            f" {found.verdict}."
+        )
     return sentences
 
 
@@ -191,12 +242,21 @@ def _levels(study: Study) -> Iterator[str]:
     yield from curve_figures(study)
     yield from _winner_by_level(study)
     for metric, text in (("ssim", "{:.3f}"), ("psnr", "{:.2f}")):
-        shown = by_level(study, metric).map(lambda value, t=text: "" if pd.isna(value) else t.format(value)).reset_index()
-        yield html.fold(f"{metric.upper()} at every level", html.table(shown.rename(columns={"label": metric.upper()})))
+        shown = (
+            by_level(study, metric)
+            .map(lambda value, t=text: "" if pd.isna(value) else t.format(value))
+            .reset_index()
+        )
+        yield html.fold(
+            f"{metric.upper()} at every level",
+            html.table(shown.rename(columns={"label": metric.upper()})),
+        )
 
 
 def _winner_by_level(study: Study) -> Iterator[str]:
-    """Yield the winner's difference from every other at every level, marked where its interval leaves out 0."""
+    """Yield the winner's difference from every other at every level, marked where its interval
+    leaves out 0.
+    """
     best = winner(study)
     if best is None:
         return
@@ -205,8 +265,8 @@ def _winner_by_level(study: Study) -> Iterator[str]:
         return
     title = study.header["images"]["level_title"]
     yield f"<h3>{label} less every other, by {title}</h3>" + html.paragraph(
-        "Paired by well or scene; + and − where the 95 % interval leaves out 0 (not corrected for the number of levels). On the images that "
-        "both were scored on.",
+        "Paired by well or scene; + and − where the 95 % interval leaves out 0 (not corrected for"
+        " the number of levels). On the images that both were scored on.",
         "note",
     )
     for metric, digits in (("ssim", 3), ("psnr", 2)):
@@ -215,8 +275,18 @@ def _winner_by_level(study: Study) -> Iterator[str]:
         for other in table["other"].unique():
             row = {metric.upper(): other}
             for _, cell in table[table["other"] == other].iterrows():
-                mark = "" if pd.isna(cell["low"]) else "+" if cell["low"] > 0 else "−" if cell["high"] < 0 else "o"
-                row["mean" if pd.isna(cell["level"]) else _level_name(study, int(cell["level"]))] = f"{cell['mean']:+.{digits}f} {mark}"
+                mark = (
+                    ""
+                    if pd.isna(cell["low"])
+                    else "+"
+                    if cell["low"] > 0
+                    else "−"
+                    if cell["high"] < 0
+                    else "o"
+                )
+                row[
+                    "mean" if pd.isna(cell["level"]) else _level_name(study, int(cell["level"]))
+                ] = f"{cell['mean']:+.{digits}f} {mark}"
             rows.append(row)
         yield html.table(pd.DataFrame(rows))
     yield html.source(study)
@@ -231,28 +301,43 @@ def _origin(study: Study) -> Iterator[str]:
         if part is not None:
             store, images = part.header["store"], part.header["images"]
             made = f"simulated: {images['simulated']}" if images["simulated"] else "as published"
-            facts.append(f"Images: {images['title']}, {store['source']} ({made}); store fingerprint {store['fingerprint']}.")
+            facts.append(
+                f"Images: {images['title']}, {store['source']} ({made}); store fingerprint"
+                f" {store['fingerprint']}."
+            )
             sides = ", ".join(
                 f"{side} {count} fields of {images['wells'][side]} {images['well_title']}s"
                 for side, count in images["fields"].items()
                 if count
             )
             facts.append(f"Fields of {images['title']}: {sides}.")
-    facts.append(f"Ledger: {study.folder / 'ledger.jsonl'}, study {study.header['uid']}. Its rows are counted from 1.")
-    facts.append(f"Program: {environment['git']}; Python {environment['python']}; {packages}; backend {environment['backend']}.")
+    facts.append(
+        f"Ledger: {study.folder / 'ledger.jsonl'}, study {study.header['uid']}. Its rows are"
+        " counted from 1."
+    )
+    facts.append(
+        f"Program: {environment['git']}; Python {environment['python']}; {packages}; backend"
+        f" {environment['backend']}."
+    )
     facts.append(f"Command: {' '.join(environment['command'])}")
     for later in study.header.get("resumed", []):
         facts.append(f"Gone on with by: {' '.join(later['command'])} (program: {later['git']})")
     if study.header["repeats"]:
         facts.append(
-            f"{study.header['repeats']} epochs or scores came out with other numbers when a trial was taken up again: the first stand, the others are "
-            "in the ledger as `repeat`."
+            f"{study.header['repeats']} epochs or scores came out with other numbers when a trial"
+            " was taken up again: the first stand, the others are in the ledger as `repeat`."
         )
     yield html.bullets(facts)
 
 
 def _write_tables(study: Study) -> None:
-    tables = {"outcome": ranking(study), "images": study.images, "trials": study.trials, "epochs": study.epochs, **result_tables(study)}
+    tables = {
+        "outcome": ranking(study),
+        "images": study.images,
+        "trials": study.trials,
+        "epochs": study.epochs,
+        **result_tables(study),
+    }
     if costs := study.header["config"]["search"]["objectives"][1:]:
         tables["front"] = front(study, costs=costs)
     for name, table in tables.items():

@@ -21,7 +21,8 @@ class Estimate:
     ----------
     mean : over wells, images of a well, and seeds.
     low, high : its 95 % interval; nan where there are too few wells for one.
-    p : that it is 0: the larger one of a sign-flip test over wells and of a t test that also counts seeds; nan where it was not asked for, or there is no interval.
+    p : that it is 0: the larger one of a sign-flip test over wells and of a t test that also counts
+        seeds; nan where it was not asked for, or there is no interval.
     wells, seeds : how many of each.
     """
 
@@ -43,13 +44,21 @@ class Estimate:
         return self.high < 0
 
 
-def estimate(ours: pd.DataFrame, theirs: pd.DataFrame | None = None, *, metric: str = "ssim", test: bool = False) -> Estimate:
-    """Estimate the mean of a metric over wells and seeds, or the difference of two such means, paired by well.
+def estimate(
+    ours: pd.DataFrame,
+    theirs: pd.DataFrame | None = None,
+    *,
+    metric: str = "ssim",
+    test: bool = False,
+) -> Estimate:
+    """Estimate the mean of a metric over wells and seeds, or the difference of two such means,
+    paired by well.
 
-    Wells and seeds are crossed random effects: the variance of the mean is that between wells (of the paired differences) and between
-    seeds (of each of the two), less what of the residual stands in both (Searle, Casella and McCulloch, 1992, chapter 4), with
-    Welch-Satterthwaite degrees of freedom. p is the larger one of this t test's and of flipping the signs of the wells' means, which knows
-    nothing of seeds. See benchmarks/coverage.py.
+    Wells and seeds are crossed random effects: the variance of the mean is that between wells (of
+    the paired differences) and between seeds (of each of the two), less what of the residual stands
+    in both (Searle, Casella and McCulloch, 1992, chapter 4), with Welch-Satterthwaite degrees of
+    freedom. p is the larger one of this t test's and of flipping the signs of the wells' means,
+    which knows nothing of seeds. See benchmarks/coverage.py.
 
     Parameters
     ----------
@@ -62,7 +71,11 @@ def estimate(ours: pd.DataFrame, theirs: pd.DataFrame | None = None, *, metric: 
     """
     sides = [rows for rows in (ours, theirs) if rows is not None]
     tables = [_wells_by_seeds(rows, metric) for rows in sides]
-    trained = [table for rows, table in zip(sides, tables, strict=True) if "phase" not in rows or (rows["phase"] != "reference").any()]
+    trained = [
+        table
+        for rows, table in zip(sides, tables, strict=True)
+        if "phase" not in rows or (rows["phase"] != "reference").any()
+    ]
     by_well = tables[0].mean(axis=1) - (tables[1].mean(axis=1) if len(tables) > 1 else 0.0)
     values = by_well.dropna().to_numpy()
     seeds = min((table.shape[1] for table in trained), default=0)  # do-nothing has none
@@ -75,13 +88,20 @@ def estimate(ours: pd.DataFrame, theirs: pd.DataFrame | None = None, *, metric: 
             parts.append((table.mean(axis=0).var(ddof=1) / table.shape[1], table.shape[1] - 1))
             twice += _residual(table.dropna().to_numpy()) / table.size
     variance = max(sum(part for part, _ in parts) - twice, max(part for part, _ in parts))
-    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts) if variance > 0 else wells - 1
+    freedom = (
+        variance**2 / sum(part**2 / degrees for part, degrees in parts)
+        if variance > 0
+        else wells - 1
+    )
     freedom = max(freedom, min(degrees for _, degrees in parts))
     error = float(np.sqrt(variance))
     reach = float(stats.t.ppf(0.975, freedom)) * error
     p = np.nan
     if test:
-        p = max(_sign_flip(values), 2 * float(stats.t.sf(abs(mean) / error, freedom)) if error > 0 else 0.0)
+        p = max(
+            _sign_flip(values),
+            2 * float(stats.t.sf(abs(mean) / error, freedom)) if error > 0 else 0.0,
+        )
     return Estimate(mean, mean - reach, mean + reach, p, wells, seeds)
 
 
@@ -90,13 +110,19 @@ def judge(estimated: Estimate, p: float, *, scaled_down: bool) -> str:
     if scaled_down:
         return "no verdict: scaled down, the baselines are smaller than the paper's"
     if estimated.wells < MIN_WELLS:
-        return f"no verdict: {estimated.wells} wells or scenes in the test set; {MIN_WELLS} are needed"
+        return (
+            f"no verdict: {estimated.wells} wells or scenes in the test set; {MIN_WELLS} are needed"
+        )
     verdict = "not separable from the better baseline"
     if estimated.above and p < 0.05:
         verdict = "better than the better baseline"
     elif estimated.below and p < 0.05:
         verdict = "worse than the better baseline"
-    return verdict if estimated.seeds > 1 else f"{verdict} (one seed: chance between trainings is not counted)"
+    return (
+        verdict
+        if estimated.seeds > 1
+        else f"{verdict} (one seed: chance between trainings is not counted)"
+    )
 
 
 def holm(values: list[float]) -> list[float]:
@@ -109,14 +135,19 @@ def holm(values: list[float]) -> list[float]:
 
 
 def _wells_by_seeds(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return means over the images of a well: a row for each well, a column for each seed; ten times as fast as `pivot_table`."""
+    """Return means over the images of a well: a row for each well, a column for each seed; ten
+    times as fast as `pivot_table`.
+    """
     values = rows[metric].to_numpy(float)
     known = ~np.isnan(values)
     well, wells = pd.factorize(rows["well"].to_numpy()[known], sort=True)
     seed, seeds = pd.factorize(rows["replicate"].to_numpy()[known], sort=True)
     shape = len(wells), len(seeds)
     cell = well * shape[1] + seed
-    sums, counts = (np.bincount(cell, weights, minlength=shape[0] * shape[1]) for weights in (values[known], None))
+    sums, counts = (
+        np.bincount(cell, weights, minlength=shape[0] * shape[1])
+        for weights in (values[known], None)
+    )
     with np.errstate(invalid="ignore"):  # 0 / 0 where a seed did not see a well
         return pd.DataFrame((sums / counts).reshape(shape), index=wells, columns=seeds)
 
@@ -130,7 +161,9 @@ def _residual(table: np.ndarray) -> float:
 
 
 def _sign_flip(values: np.ndarray) -> float:
-    """Return the two-sided p that the mean of `values` is 0, by flipping signs: all of them, or a fixed sample."""
+    """Return the two-sided p that the mean of `values` is 0, by flipping signs: all of them, or a
+    fixed sample.
+    """
     return float((np.abs(_signs(len(values)) @ values) >= abs(values.sum()) - 1e-12).mean())
 
 

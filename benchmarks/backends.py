@@ -1,7 +1,9 @@
-"""Both baselines trained by every Keras backend, from the same weights on the same batches: how far do they come apart?
+"""Both baselines trained by every Keras backend, from the same weights on the same batches: how far
+do they come apart?
 
-``make backends``, or ``python benchmarks/backends.py [--backends tensorflow jax torch] [--epochs 5] [--json FILE]`` where they are installed. The
-images are simulated; each backend runs in a process of its own, with one thread.
+``make backends``, or ``python benchmarks/backends.py [--backends tensorflow jax torch] [--epochs 5]
+[--json FILE]`` where they are installed. The images are simulated; each backend runs in a process
+of its own, with one thread.
 """
 
 from __future__ import annotations
@@ -27,24 +29,56 @@ from study.data.store import Grid, Store
 from study.trial.task import TrialTask
 
 BASELINES = {
-    "whole": {"family": "whole", "depth": 2, "filters": 32, "growth": 2, "loss": "l1", "image_size": 128},
-    "split": {"family": "split", "depth": 3, "filters": 64, "growth": 1, "loss": "l1", "image_size": 256, "patch_size": 128},
+    "whole": {
+        "family": "whole",
+        "depth": 2,
+        "filters": 32,
+        "growth": 2,
+        "loss": "l1",
+        "image_size": 128,
+    },
+    "split": {
+        "family": "split",
+        "depth": 3,
+        "filters": 64,
+        "growth": 1,
+        "loss": "l1",
+        "image_size": 256,
+        "patch_size": 128,
+    },
 }
 WELLS = 6
 LEVELS = [0, 4, 8, 12, 16, 20, 24, 28, 33]
 
 
 def make_task(store: Store, name: str, *, epochs: int) -> TrialTask:
-    """Return the task that every backend is given; sizes are the paper's, but for the split network's images, which are a third."""
+    """Return the task that every backend is given; sizes are the paper's, but for the split
+    network's images, which are a third.
+    """
     return TrialTask(
-        hyperparameters=BASELINES[name], store=str(store.folder), folder="unused", train=list(range(WELLS - 2)), judge=[WELLS - 1],
-        judged_on="validation", resize="antialiased", common_size=128, epochs=epochs, batch_size=16, patches_per_image=None,
-        inference="whole", rung_images=8, rung_seed=0, seed=0, threads=1,
-    )  # fmt: skip
+        hyperparameters=BASELINES[name],
+        store=str(store.folder),
+        folder="unused",
+        train=list(range(WELLS - 2)),
+        judge=[WELLS - 1],
+        judged_on="validation",
+        resize="antialiased",
+        common_size=128,
+        epochs=epochs,
+        batch_size=16,
+        patches_per_image=None,
+        inference="whole",
+        rung_images=8,
+        rung_seed=0,
+        seed=0,
+        threads=1,
+    )
 
 
 def train(task: TrialTask, weights: Path, result: Path) -> None:
-    """Train in this process's backend from given weights; leave losses, scores, weights and restorations."""
+    """Train in this process's backend from given weights; leave losses, scores, weights and
+    restorations.
+    """
     import keras
 
     from study.trial.evaluation import rung_score
@@ -63,18 +97,31 @@ def train(task: TrialTask, weights: Path, result: Path) -> None:
     images = store.as_float(task.grid, task.judge[0], np.array(store.defocused_indices))
     before, began = restore(images), time.perf_counter()
     for epoch in range(task.epochs):
-        history = model.fit(epoch_batches(task, store, epoch=epoch), epochs=1, shuffle=False, verbose=0)
+        history = model.fit(
+            epoch_batches(task, store, epoch=epoch), epochs=1, shuffle=False, verbose=0
+        )
         losses.append(float(history.history["loss"][-1]))
     seconds = time.perf_counter() - began
-    scores.append(rung_score(restore, store, grid=task.grid, common=task.common, fields=task.judge, images=8, seed=0)["ssim"])
+    scores.append(
+        rung_score(
+            restore, store, grid=task.grid, common=task.common, fields=task.judge, images=8, seed=0
+        )["ssim"]
+    )
     np.savez(
-        result, losses=losses, scores=scores, seconds=seconds, before=before, after=restore(images),
+        result,
+        losses=losses,
+        scores=scores,
+        seconds=seconds,
+        before=before,
+        after=restore(images),
         **{f"weight_{number}": weight for number, weight in enumerate(model.get_weights())},
-    )  # fmt: skip
+    )
 
 
 def compare(first: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dict[str, float]:
-    """Return how far two backends are apart: restorations before and after training, losses, SSIM, weights."""
+    """Return how far two backends are apart: restorations before and after training, losses, SSIM,
+    weights.
+    """
     names = [name for name in first if name.startswith("weight_")]
     apart = np.concatenate([(other[name] - first[name]).ravel() for name in names])
     whole = np.concatenate([first[name].ravel() for name in names])
@@ -94,33 +141,56 @@ def main() -> None:
     parser.add_argument("--backends", nargs="+", default=["tensorflow", "jax", "torch"])
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--train", nargs=4, help=argparse.SUPPRESS)  # store, name, weights, result: in a process of its own
+    parser.add_argument(
+        "--train", nargs=4, help=argparse.SUPPRESS
+    )  # store, name, weights, result: in a process of its own
     options = parser.parse_args()
     if options.train:
         store, name, weights, result = options.train
-        train(make_task(Store(Path(store)), name, epochs=options.epochs), Path(weights), Path(result))
+        train(
+            make_task(Store(Path(store)), name, epochs=options.epochs), Path(weights), Path(result)
+        )
         return
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         simulate_bbbc006(folder / "raw", wells=WELLS, seed=0)
         store = prepare(
-            DatasetConfig(kind="bbbc006", levels=LEVELS), folder / "raw", folder / "stores",
+            DatasetConfig(kind="bbbc006", levels=LEVELS),
+            folder / "raw",
+            folder / "stores",
             grids=[Grid(128, "antialiased"), Grid(256, "antialiased")],
-        )  # fmt: skip
+        )
         for name in BASELINES:
             found: dict[str, dict[str, np.ndarray]] = {}
             for backend in options.backends:
                 result = folder / f"{name}-{backend}.npz"
                 command = [
-                    sys.executable, __file__, "--epochs", str(options.epochs), "--train", str(store.folder), name,
-                    str(folder / f"{name}.npz"), str(result),
-                ]  # fmt: skip
-                environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+                    sys.executable,
+                    __file__,
+                    "--epochs",
+                    str(options.epochs),
+                    "--train",
+                    str(store.folder),
+                    name,
+                    str(folder / f"{name}.npz"),
+                    str(result),
+                ]
+                environment = os.environ | {
+                    "KERAS_BACKEND": backend,
+                    "TF_CPP_MIN_LOG_LEVEL": "3",
+                    "CUDA_VISIBLE_DEVICES": "",
+                }
                 subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
                 with np.load(result, allow_pickle=False) as arrays:
                     found[backend] = dict(arrays)
-                rows.append({"baseline": name, "backend": backend, **compare(found[options.backends[0]], found[backend])})
+                rows.append(
+                    {
+                        "baseline": name,
+                        "backend": backend,
+                        **compare(found[options.backends[0]], found[backend]),
+                    }
+                )
                 print_row(rows[-1], options, first=len(rows) == 1)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
@@ -130,9 +200,13 @@ def print_row(row: dict[str, Any], options: argparse.Namespace, *, first: bool) 
     """Print how far a backend is from the first one."""
     if first:
         print(f"against {options.backends[0]}, after {options.epochs} epochs")
-        print(f"{'':22}{'untrained, max':>15}{'loss, relative':>15}{'images, RMS':>13}{'SSIM':>10}{'weights':>10}{'seconds':>9}")
+        print(
+            f"{'':22}{'untrained, max':>15}{'loss, relative':>15}{'images, RMS':>13}"
+            f"{'SSIM':>10}{'weights':>10}{'seconds':>9}"
+        )
     print(
-        f"{row['baseline']:8}{row['backend']:14}{row['before']:15.1e}{row['loss']:15.1e}{row['after']:13.1e}{row['ssim']:+10.4f}"
+        f"{row['baseline']:8}{row['backend']:14}{row['before']:15.1e}{row['loss']:15.1e}"
+        f"{row['after']:13.1e}{row['ssim']:+10.4f}"
         f"{row['weights']:10.1e}{row['seconds']:9.1f}",
         flush=True,
     )

@@ -1,6 +1,7 @@
 """Our metric and loss beside the ways they are usually computed, on one machine in one run.
 
-``python benchmarks/kernels.py [--json FILE]``: medians of paired runs, the two in turn, and their ratio.
+``python benchmarks/kernels.py [--json FILE]``: medians of paired runs, the two in turn, and their
+ratio.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ RUNS = 7
 
 
 def msssim_l1_by_convolution(reference: tf.Tensor, restored: tf.Tensor) -> tf.Tensor:
-    """Compute the same loss as it is usually written: separable convolutions with reflected borders."""
+    """Compute the same loss as it is usually written: separable convolutions with reflected
+    borders.
+    """
     product, luminance = tf.ones_like(restored), None
     for sigma in SIGMAS_PX:
         radius = int(TRUNCATE * sigma + 0.5)
@@ -36,19 +39,27 @@ def msssim_l1_by_convolution(reference: tf.Tensor, restored: tf.Tensor) -> tf.Te
         taps = tf.constant(taps / taps.sum(), tf.float32)
 
         def blur(images: tf.Tensor, taps: tf.Tensor = taps, radius: int = radius) -> tf.Tensor:
-            padded = tf.pad(images, [[0, 0], [radius, radius], [radius, radius], [0, 0]], mode="SYMMETRIC")
+            padded = tf.pad(
+                images, [[0, 0], [radius, radius], [radius, radius], [0, 0]], mode="SYMMETRIC"
+            )
             rows = tf.nn.conv2d(padded, tf.reshape(taps, (-1, 1, 1, 1)), 1, "VALID")
             return tf.nn.conv2d(rows, tf.reshape(taps, (1, -1, 1, 1)), 1, "VALID")
 
         x, y = blur(reference), blur(restored)
-        xx, yy, xy = blur(reference**2) - x * x, blur(restored**2) - y * y, blur(reference * restored) - x * y
+        xx, yy, xy = (
+            blur(reference**2) - x * x,
+            blur(restored**2) - y * y,
+            blur(reference * restored) - x * y,
+        )
         product *= (2 * xy + C2) / (xx + yy + C2)
         luminance = (2 * x * y + C1) / (x * x + y * y + C1)
     error = tf.reduce_mean(tf.abs(reference - restored), axis=(1, 2, 3))
     return ALPHA * (1 - tf.reduce_mean(luminance * product, axis=(1, 2, 3))) + (1 - ALPHA) * error
 
 
-def gradient_of(loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def gradient_of(
+    loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return a compiled function that gives the loss's gradient in its second argument."""
 
     @tf.function
@@ -90,12 +101,18 @@ def main() -> None:
     results = {
         "SSIM of 64 images of 128 px: in one batch / scikit-image's loop": pair(
             lambda: ssim(x, y, data_range=1.0),
-            lambda: [structural_similarity(one, other, data_range=1.0) for one, other in zip(x, y, strict=True)],
+            lambda: [
+                structural_similarity(one, other, data_range=1.0)
+                for one, other in zip(x, y, strict=True)
+            ],
         )
     }
     one, other = tf.constant(x[:16, ..., None]), tf.constant(y[:16, ..., None])
     ours, usual = gradient_of(msssim_l1), gradient_of(msssim_l1_by_convolution)
-    gap = float(tf.reduce_max(tf.abs(ours(one, other) - usual(one, other))) / tf.reduce_max(tf.abs(usual(one, other))))
+    gap = float(
+        tf.reduce_max(tf.abs(ours(one, other) - usual(one, other)))
+        / tf.reduce_max(tf.abs(usual(one, other)))
+    )
     results["MS-SSIM + L1 and its gradient, 16 x 128 px: matrices / convolutions"] = pair(
         lambda: ours(one, other).numpy(), lambda: usual(one, other).numpy()
     )

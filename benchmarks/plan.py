@@ -1,7 +1,7 @@
 """What ``refocus plan`` says that a study takes, beside what it then took.
 
-``python benchmarks/plan.py --config smoke [any option of a study]``. Both run in an empty folder, one after the other, as programs of
-their own; give them the machine alone.
+``python benchmarks/plan.py --config smoke [any option of a study]``. Both run in an empty folder,
+one after the other, as programs of their own; give them the machine alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def seconds(text: str) -> float:
 def run(*command: str) -> tuple[str, float]:
     """Run a program; return what it wrote, and its seconds."""
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
     return done.stdout, time.perf_counter() - began
@@ -45,7 +47,10 @@ def main(options: list[str]) -> None:
         assert found is not None, said
         planned = seconds(found[1])
         _, took = run("study/run.py", *options, *where)
-    print(f"planned {planned:.0f} s (planning took {planning_s:.0f} s), took {took:.0f} s: {took / planned:.2f} of it")
+    print(
+        f"planned {planned:.0f} s (planning took {planning_s:.0f} s), took {took:.0f} s:"
+        f" {took / planned:.2f} of it"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """How fast a study's record reaches MLflow: the mirror's batches beside one `log_metrics` a step.
 
-``python benchmarks/record.py [--uri URI] [--trials 500] [--json FILE]``. Made-up trials of 50 epochs with 6 metrics, and 34 levels with 4 metrics
-each, go from a ledger through the mirror to the server; then `mlflow.log_metrics` logs the epochs and levels of some of them, one call each.
+``python benchmarks/record.py [--uri URI] [--trials 500] [--json FILE]``. Made-up trials of 50
+epochs with 6 metrics, and 34 levels with 4 metrics each, go from a ledger through the mirror to the
+server; then `mlflow.log_metrics` logs the epochs and levels of some of them, one call each.
 """
 
 from __future__ import annotations
@@ -40,26 +41,74 @@ def write_ledger(folder: Path, *, trials: int) -> int:
     """Write the ledger of a study that never was; return how many metrics it holds."""
     rng, count = np.random.default_rng(0), 0
     config = {"seed": 0, "scaled_down": False, "training": {"patches_per_image": None}}
-    images = {"title": "BBBC006", "fields": {"test": WELLS}, "level_axis": "plane z", "in_focus_level": 16, "level_title": "plane"}
-    store = {"fingerprint": "0" * 64, "source": "made up", "channel": "w1", "levels": LEVELS, "kind": "bbbc006"}
+    images = {
+        "title": "BBBC006",
+        "fields": {"test": WELLS},
+        "level_axis": "plane z",
+        "in_focus_level": 16,
+        "level_title": "plane",
+    }
+    store = {
+        "fingerprint": "0" * 64,
+        "source": "made up",
+        "channel": "w1",
+        "levels": LEVELS,
+        "kind": "bbbc006",
+    }
     with Ledger(folder) as ledger:
-        ledger.append("study", format=FORMAT, uid=folder.name, name=folder.name, config=config, store=store, images=images,
-                      environment={"packages": {}, "git": None})  # fmt: skip
+        ledger.append(
+            "study",
+            format=FORMAT,
+            uid=folder.name,
+            name=folder.name,
+            config=config,
+            store=store,
+            images=images,
+            environment={"packages": {}, "git": None},
+        )
         for reference in reference_curves("bbbc006"):
             ledger.append("reference", **reference)
         for trial in range(trials):
             key: dict[str, Any] = {"phase": "search", "trial": trial, "replicate": 0}
             skill = float(rng.beta(5, 2))
-            ledger.append("trial", **key, label=f"trial {trial:04d}", baseline=False, judged_on="validation", seed=trial, epochs=EPOCHS,
-                          threads=1, folder="", hyperparameters={"depth": trial % 4 + 1, "filters": 2 ** (4 + trial % 3)})  # fmt: skip
+            ledger.append(
+                "trial",
+                **key,
+                label=f"trial {trial:04d}",
+                baseline=False,
+                judged_on="validation",
+                seed=trial,
+                epochs=EPOCHS,
+                threads=1,
+                folder="",
+                hyperparameters={"depth": trial % 4 + 1, "filters": 2 ** (4 + trial % 3)},
+            )
             for epoch in range(1, EPOCHS + 1):
                 learnt = skill * (1 - math.exp(-epoch / 12))
                 metrics = {name: learnt + 0.01 * rng.random() for name in EPOCH_METRICS}
-                ledger.append("epoch", **key, epoch=epoch, metrics=metrics, cost={}, objective=metrics["objective"])
+                ledger.append(
+                    "epoch",
+                    **key,
+                    epoch=epoch,
+                    metrics=metrics,
+                    cost={},
+                    objective=metrics["objective"],
+                )
                 count += len(metrics)
             table = [[made_up_level(level, skill, rng) for level in LEVELS] for _ in range(WELLS)]
-            common = {name: [[cell[name] for cell in row] for row in table] for name in ("ssim", "psnr", "nrmse", "mse")}
-            ledger.append("score", **key, judged_on="validation", levels=LEVELS, common=common, summary={}, cost={})
+            common = {
+                name: [[cell[name] for cell in row] for row in table]
+                for name in ("ssim", "psnr", "nrmse", "mse")
+            }
+            ledger.append(
+                "score",
+                **key,
+                judged_on="validation",
+                levels=LEVELS,
+                common=common,
+                summary={},
+                cost={},
+            )
             ledger.append("trial_end", **key, status="finished", reason="", epoch=EPOCHS)
             count += 4 * len(LEVELS)
         ledger.append("study_end", run=0, status="finished", problems=[])
@@ -67,16 +116,26 @@ def write_ledger(folder: Path, *, trials: int) -> int:
 
 
 def log_by_steps(uri: str, *, trials: int) -> tuple[int, float]:
-    """Log as many numbers of each trial with a call for each epoch and level; return their number and the seconds."""
+    """Log as many numbers of each trial with a call for each epoch and level; return their number
+    and the seconds.
+    """
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment("one call a step")
     rng, count, began = np.random.default_rng(0), 0, time.perf_counter()
     for trial in range(trials):
         with mlflow.start_run(run_name=f"trial {trial:04d}"):
             for epoch in range(1, EPOCHS + 1):
-                mlflow.log_metrics({name: float(rng.random()) for name in EPOCH_METRICS}, step=epoch)
+                mlflow.log_metrics(
+                    {name: float(rng.random()) for name in EPOCH_METRICS}, step=epoch
+                )
             for level in LEVELS:
-                mlflow.log_metrics({f"level/{name}": value for name, value in made_up_level(level, 0.8, rng).items()}, step=level)
+                mlflow.log_metrics(
+                    {
+                        f"level/{name}": value
+                        for name, value in made_up_level(level, 0.8, rng).items()
+                    },
+                    step=level,
+                )
             count += len(EPOCH_METRICS) * EPOCHS + 4 * len(LEVELS)
     return count, time.perf_counter() - began
 
@@ -84,11 +143,21 @@ def log_by_steps(uri: str, *, trials: int) -> tuple[int, float]:
 def main() -> None:
     """Measure, print a table, and write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--uri", help="a tracking URI, for example postgresql://...; a sqlite file if not given")
-    parser.add_argument("--folder", type=Path, help="where ledger and sqlite file are kept; a scratch folder if not given")
+    parser.add_argument(
+        "--uri", help="a tracking URI, for example postgresql://...; a sqlite file if not given"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where ledger and sqlite file are kept; a scratch folder if not given",
+    )
     parser.add_argument("--trials", type=int, default=500)
-    parser.add_argument("--by-steps", type=int, default=20, help="trials that are logged with one call a step")
-    parser.add_argument("--figures", action="store_true", help="draw the trials' figures too, as a study does")
+    parser.add_argument(
+        "--by-steps", type=int, default=20, help="trials that are logged with one call a step"
+    )
+    parser.add_argument(
+        "--figures", action="store_true", help="draw the trials' figures too, as a study does"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -97,9 +166,16 @@ def main() -> None:
         uri = options.uri or f"sqlite:///{folder / 'mlflow.db'}"
         began = time.perf_counter()
         count = write_ledger(folder / "studies" / "made-up", trials=options.trials)
-        print(f"ledger: {count} metrics of {options.trials} trials in {time.perf_counter() - began:.0f} s, each event on the disk")
+        print(
+            f"ledger: {count} metrics of {options.trials} trials in"
+            f" {time.perf_counter() - began:.0f} s, each event on the disk"
+        )
         mirror = Mirror(
-            folder / "studies" / "made-up", uri=uri, experiment="refocus", draw=draw_trial if options.figures else None, again=True
+            folder / "studies" / "made-up",
+            uri=uri,
+            experiment="refocus",
+            draw=draw_trial if options.figures else None,
+            again=True,
         )
         mirror.check()
         began = time.perf_counter()
@@ -111,7 +187,10 @@ def main() -> None:
         single, single_s = log_by_steps(uri, trials=options.by_steps)
     results = {"mirror": count / mirrored_s, "one call a step": single / single_s}
     print(f"{'mirror':20}{results['mirror']:8.0f} metrics a second ({count} in {mirrored_s:.0f} s)")
-    print(f"{'one call a step':20}{results['one call a step']:8.0f} metrics a second ({single} in {single_s:.0f} s)")
+    print(
+        f"{'one call a step':20}{results['one call a step']:8.0f} metrics a second ({single} in"
+        f" {single_s:.0f} s)"
+    )
     print(f"ratio {results['mirror'] / results['one call a step']:.1f}")
     if options.json:
         options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")

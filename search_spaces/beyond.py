@@ -1,4 +1,6 @@
-"""The paper's space, and a family that is free of the paper: skips, residual output, normalisation, how it is trained."""
+"""The paper's space, and a family that is free of the paper: skips, residual output, normalisation,
+how it is trained.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,14 @@ def beyond(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
     Returns
     -------
     dict
-        For the families whole and split what `paper` returns. For the family free: ``depth``, ``width`` (filters of the first layer), ``growth``, ``convolutions``
-        (of a block), ``kernel``, ``activation``, ``normalisation``, ``skip``, ``residual``, ``global_context`` (what an image holds as a whole
-        scales the decoder's channels), ``upsampling``, ``dropout``, ``image_size``, ``crop_size``; and of its training ``loss``, ``alpha`` (of MS-SSIM + L1), ``relative_loss`` (`study.models.losses.relative`),
-        ``weigh_near_focus`` (`study.data.batches.EpochBatches`), ``learning_rate``, ``schedule``, ``weight_decay``, ``batch_size``, ``augment`` (the symmetries of a square), ``augment_light``
+        For the families whole and split what `paper` returns. For the family free: ``depth``,
+        ``width`` (filters of the first layer), ``growth``, ``convolutions`` (of a block),
+        ``kernel``, ``activation``, ``normalisation``, ``skip``, ``residual``, ``global_context``
+        (what an image holds as a whole scales the decoder's channels), ``upsampling``, ``dropout``,
+        ``image_size``, ``crop_size``; and of its training ``loss``, ``alpha`` (of MS-SSIM + L1),
+        ``relative_loss`` (`study.models.losses.relative`), ``weigh_near_focus``
+        (`study.data.batches.EpochBatches`), ``learning_rate``, ``schedule``, ``weight_decay``,
+        ``batch_size``, ``augment`` (the symmetries of a square), ``augment_light``
         (`study.data.batches.relight`), ``ema``.
     """
     hp.Choice("family", ["free", "whole", "split"])
@@ -40,7 +46,9 @@ def beyond(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
 def _network(hp: HyperParameters, sizes: Sizes) -> None:
     crops = list(sizes.crops or sizes.whole)
     hp.Int("depth", 1, min(4, deepest([*sizes.whole, *crops])))
-    hp.Choice("width", [8, 16, 32])  # a name of its own: a choice has the same values wherever it is made
+    hp.Choice(
+        "width", [8, 16, 32]
+    )  # a name of its own: a choice has the same values wherever it is made
     hp.Choice("growth", [1, 2])
     hp.Int("convolutions", 1, 2)
     hp.Choice("kernel", [3, 5])

@@ -1,4 +1,6 @@
-"""`keras_tuner.HyperParameters` whose values Optuna proposes: a space is written once and driven by both."""
+"""`keras_tuner.HyperParameters` whose values Optuna proposes: a space is written once and driven by
+both.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +35,21 @@ class OptunaHyperParameters(HyperParameters):
 
 
 def complete(space: Callable[[Any], dict[str, Any]], point: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a point with the switches that its space did not have when it was recorded: they were off, as by default."""
+    """Return a point with the switches that its space did not have when it was recorded: they were
+    off, as by default.
+    """
     hp = HyperParameters()
     hp.values = dict(point)
-    added = {name: value for name, value in space(hp).items() if name not in point and value is False}
+    added = {
+        name: value for name, value in space(hp).items() if name not in point and value is False
+    }
     return {**point, **added}
 
 
 def fits(space: Callable[[Any], dict[str, Any]], point: Mapping[str, Any]) -> bool:
-    """Return whether a space as it is offered holds a complete point, with these hyperparameters and no others."""
+    """Return whether a space as it is offered holds a complete point, with these hyperparameters
+    and no others.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Optuna's of a value out of range
@@ -59,7 +67,14 @@ def suggest(trial: optuna.trial.BaseTrial, hyperparameter: Any) -> Any:
         return trial.suggest_categorical(name, [False, True])
     log = kind.sampling in ("log", "reverse_log")
     if isinstance(kind, kinds.Int):
-        return trial.suggest_int(name, kind.min_value, kind.max_value, step=1 if log else kind.step or 1, log=log)
+        return trial.suggest_int(
+            name, kind.min_value, kind.max_value, step=1 if log else kind.step or 1, log=log
+        )
     if isinstance(kind, kinds.Float):
-        return trial.suggest_float(name, kind.min_value, kind.max_value, step=None if log else kind.step, log=log)
-    raise TypeError(f"a hyperparameter must be Choice, Boolean, Int, Float or Fixed; {name} is {type(kind).__name__}")
+        return trial.suggest_float(
+            name, kind.min_value, kind.max_value, step=None if log else kind.step, log=log
+        )
+    raise TypeError(
+        f"a hyperparameter must be Choice, Boolean, Int, Float or Fixed; {name} is"
+        f" {type(kind).__name__}"
+    )

@@ -1,4 +1,6 @@
-"""Configurations from outside both the paper and the search, confirmed beside them where a study asks for it."""
+"""Configurations from outside both the paper and the search, confirmed beside them where a study
+asks for it.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +14,63 @@ UNET = "residual U-Net"
 def marks(sizes: Sizes) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return name in a configuration -> label and point of the space `beyond`.
 
-    ``unet`` is a residual U-Net (Ronneberger et al., 2015) of 164,035 parameters with the usual training: two convolutions a block,
-    concatenating skips, L1, Adam with a cosine schedule.
+    ``unet`` is a residual U-Net (Ronneberger et al., 2015) of 164,035 parameters with the usual
+    training: two convolutions a block, concatenating skips, L1, Adam with a cosine schedule.
     """
     unet = {
-        "family": "free", "depth": 2, "width": 18, "growth": 2, "convolutions": 2, "kernel": 3, "activation": "relu",
-        "normalisation": "none", "skip": "concat", "residual": True, "global_context": False, "upsampling": "transpose", "dropout": 0.0,
-        "image_size": sizes.whole[0], "crop_size": (sizes.crops or sizes.whole)[0], "loss": "l1", "relative_loss": False, "weigh_near_focus": False,
-        "learning_rate": 1e-3, "schedule": "cosine", "weight_decay": 0.0, "batch_size": 16, "augment": False, "augment_light": False,
+        "family": "free",
+        "depth": 2,
+        "width": 18,
+        "growth": 2,
+        "convolutions": 2,
+        "kernel": 3,
+        "activation": "relu",
+        "normalisation": "none",
+        "skip": "concat",
+        "residual": True,
+        "global_context": False,
+        "upsampling": "transpose",
+        "dropout": 0.0,
+        "image_size": sizes.whole[0],
+        "crop_size": (sizes.crops or sizes.whole)[0],
+        "loss": "l1",
+        "relative_loss": False,
+        "weigh_near_focus": False,
+        "learning_rate": 1e-3,
+        "schedule": "cosine",
+        "weight_decay": 0.0,
+        "batch_size": 16,
+        "augment": False,
+        "augment_light": False,
         "ema": False,
-    }  # fmt: skip
+    }
     return {"unet": (UNET, unet)}
 
 
 def starts(sizes: Sizes) -> dict[str, dict[str, Any]]:
     """Return name in a configuration -> a point of the space `beyond` that a search can begin with.
 
-    ``unet`` is the residual U-Net with 16 filters instead of 18, which the space does not hold. ``robust`` is the same network trained so that
-    it does less harm near the focus, for less gain far from it: by a relative loss, on images turned and lit otherwise. ``context`` is the same
-    network with global context, trained by MS-SSIM + L1 in which images near the focus count for more.
+    ``unet`` is the residual U-Net with 16 filters instead of 18, which the space does not hold.
+    ``robust`` is the same network trained so that it does less harm near the focus, for less gain
+    far from it: by a relative loss, on images turned and lit otherwise. ``context`` is the same
+    network with global context, trained by MS-SSIM + L1 in which images near the focus count for
+    more.
     """
     unet = marks(sizes)["unet"][1] | {"width": 16}
-    robust = {"loss": "l2", "relative_loss": True, "learning_rate": 2e-3, "augment": True, "augment_light": True, "ema": True}
+    robust = {
+        "loss": "l2",
+        "relative_loss": True,
+        "learning_rate": 2e-3,
+        "augment": True,
+        "augment_light": True,
+        "ema": True,
+    }
     context = {
-        "global_context": True, "loss": "msssim_l1", "alpha": 0.8, "weigh_near_focus": True, "learning_rate": 2e-3, "ema": True,
-    }  # fmt: skip
+        "global_context": True,
+        "loss": "msssim_l1",
+        "alpha": 0.8,
+        "weigh_near_focus": True,
+        "learning_rate": 2e-3,
+        "ema": True,
+    }
     return {"unet": unet, "robust": unet | robust, "context": unet | context}

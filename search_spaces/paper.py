@@ -1,4 +1,6 @@
-"""What the paper leaves open within its own two networks: depth, filters, growth, loss and patch size."""
+"""What the paper leaves open within its own two networks: depth, filters, growth, loss and patch
+size.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ def paper(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``family``, ``depth``, ``filters``, ``growth``, ``loss``, ``image_size`` and, for split, ``patch_size``.
+        ``family``, ``depth``, ``filters``, ``growth``, ``loss``, ``image_size`` and, for split,
+        ``patch_size``.
     """
     hp.Choice("family", ["whole", "split"])
     paper_families(hp, sizes)

@@ -17,7 +17,8 @@ class Sizes:
     whole : image sizes of the whole-image family, and of the free one.
     split : image size of the split-image family.
     patches : its patch sizes.
-    crops : what the free family is trained on: crops of its images; the whole image where a crop is as large.
+    crops : what the free family is trained on: crops of its images; the whole image where a crop is
+        as large.
     """
 
     whole: Sequence[int]
@@ -28,4 +29,6 @@ class Sizes:
 
 def deepest(sizes: Sequence[int]) -> int:
     """Return how often every size can be halved, at most `MAX_DEPTH` times."""
-    return max(depth for depth in range(MAX_DEPTH + 1) if all(size % 2**depth == 0 for size in sizes))
+    return max(
+        depth for depth in range(MAX_DEPTH + 1) if all(size % 2**depth == 0 for size in sizes)
+    )

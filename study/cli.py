@@ -19,7 +19,9 @@ SPACE_NAMES = ("paper", "beyond")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; return the exit status: 0 done, 1 the study is not complete, 2 bad input."""
+    """Run one subcommand; return the exit status: 0 done, 1 the study is not complete, 2 bad
+    input.
+    """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments[:1] == ["run"]:  # its options are the keys of the configuration
         from study.run import main as run
@@ -33,18 +35,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="refocus", description="Which autoencoder sharpens out-of-focus cell images best?")
+    parser = argparse.ArgumentParser(
+        prog="refocus", description="Which autoencoder sharpens out-of-focus cell images best?"
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    commands.add_parser("run", help="run a study: refocus run --config NAME|FILE [--key value ...]", add_help=False)
-    commands.add_parser("prepare", help="check a raw folder and make its store, with the options of `run`", add_help=False)
-    commands.add_parser("plan", help="measure what a study will take, with the options of `run`, and whether it fits", add_help=False)
+    commands.add_parser(
+        "run", help="run a study: refocus run --config NAME|FILE [--key value ...]", add_help=False
+    )
+    commands.add_parser(
+        "prepare",
+        help="check a raw folder and make its store, with the options of `run`",
+        add_help=False,
+    )
+    commands.add_parser(
+        "plan",
+        help="measure what a study will take, with the options of `run`, and whether it fits",
+        add_help=False,
+    )
     report = commands.add_parser("report", help="write a study's report.html again from its ledger")
     report.add_argument("study", type=Path, help="the study's folder")
     report.set_defaults(command=_report)
-    repro = commands.add_parser("repro", help="train a trial again from the record alone, and compare every number")
+    repro = commands.add_parser(
+        "repro", help="train a trial again from the record alone, and compare every number"
+    )
     repro.add_argument("study", type=Path, help="the study's folder")
     repro.add_argument("trial", type=int, help="its number in the report")
-    repro.add_argument("--phase", choices=("search", "confirm", "leak"), help="search if the trial was searched, else confirm")
+    repro.add_argument(
+        "--phase",
+        choices=("search", "confirm", "leak"),
+        help="search if the trial was searched, else confirm",
+    )
     repro.add_argument("--replicate", type=int, default=0)
     repro.set_defaults(command=_repro)
     sync = commands.add_parser("sync", help="bring an MLflow server as far as a study's ledger is")
@@ -52,31 +72,62 @@ def _parser() -> argparse.ArgumentParser:
     sync.add_argument("--uri", help="tracking URI; the study's own if not given")
     sync.add_argument("--experiment", help="the study's own if not given")
     sync.add_argument(
-        "--all", action="store_true", help="send everything again, whatever the server was sent before; nothing is there twice"
+        "--all",
+        action="store_true",
+        help="send everything again, whatever the server was sent before; nothing is there twice",
     )
     sync.set_defaults(command=_sync)
-    restore = commands.add_parser("restore", help="sharpen your own images with a network of a study")
+    restore = commands.add_parser(
+        "restore", help="sharpen your own images with a network of a study"
+    )
     restore.add_argument("study", type=Path, help="the study's folder")
     restore.add_argument("images", type=Path, nargs="+", help="grey images, any size; TIFF or PNG")
-    restore.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where NAME_restored.tif are written")
-    restore.add_argument("--trial", type=int, help="a number of the report's table; the best of the outcome if not given")
+    restore.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="where NAME_restored.tif are written",
+    )
+    restore.add_argument(
+        "--trial",
+        type=int,
+        help="a number of the report's table; the best of the outcome if not given",
+    )
     restore.set_defaults(command=_restore)
-    space = commands.add_parser("space", help="show a search space: hyperparameters, number of configurations, the baselines in it")
+    space = commands.add_parser(
+        "space",
+        help="show a search space: hyperparameters, number of configurations, the baselines in it",
+    )
     space.add_argument("name", choices=SPACE_NAMES)
     space.set_defaults(command=_space)
-    simulate = commands.add_parser("simulate", help="make a small raw folder in the layout of a data set")
+    simulate = commands.add_parser(
+        "simulate", help="make a small raw folder in the layout of a data set"
+    )
     kinds = simulate.add_subparsers(title="data sets", required=True, metavar="KIND")
-    human = kinds.add_parser("bbbc006", help="z-stacks of 34 planes: procedural nuclei, or real in-focus images blurred")
+    human = kinds.add_parser(
+        "bbbc006", help="z-stacks of 34 planes: procedural nuclei, or real in-focus images blurred"
+    )
     human.add_argument("folder", type=Path, help="a new folder")
-    human.add_argument("--from-sharp", type=Path, metavar="FOLDER", help="real in-focus images, 520 x 696")
+    human.add_argument(
+        "--from-sharp", type=Path, metavar="FOLDER", help="real in-focus images, 520 x 696"
+    )
     human.add_argument("--wells", type=int, default=24)
     human.add_argument("--fields-per-well", type=int, default=1)
     human.add_argument("--seed", type=int, default=0)
     human.set_defaults(command=_simulate_bbbc006)
     synthetic = kinds.add_parser("bbbc005", help="all 16 blur levels from real F1 images")
     synthetic.add_argument("folder", type=Path, help="a new folder")
-    synthetic.add_argument("--from-sharp", type=Path, metavar="FOLDER", required=True, help="holds SIMCEPImages_*_F1_*_w1.TIF")
-    synthetic.add_argument("--scenes", type=int, help="how many, evenly over the cell counts; all if not given")
+    synthetic.add_argument(
+        "--from-sharp",
+        type=Path,
+        metavar="FOLDER",
+        required=True,
+        help="holds SIMCEPImages_*_F1_*_w1.TIF",
+    )
+    synthetic.add_argument(
+        "--scenes", type=int, help="how many, evenly over the cell counts; all if not given"
+    )
     synthetic.set_defaults(command=_simulate_bbbc005)
     return parser
 
@@ -122,24 +173,36 @@ def _space(options: argparse.Namespace) -> int:
     sizes = SizesConfig()
     offered = Sizes(sizes.whole, sizes.split, sizes.patches, sizes.crops)
     print(describe_space(options.name, SPACES[options.name], offered))
-    print(f"Image sizes {sizes.whole} and {sizes.split}, patches {sizes.patches}: as in a study without keys of its own under sizes.")
+    print(
+        f"Image sizes {sizes.whole} and {sizes.split}, patches {sizes.patches}: as in a study"
+        " without keys of its own under sizes."
+    )
     return 0
 
 
 def _repro(options: argparse.Namespace) -> int:
     from study.record.ledger import read_events
 
-    phases = [event["phase"] for event in read_events(options.study) if event["event"] == "trial" and event["trial"] == options.trial]
+    phases = [
+        event["phase"]
+        for event in read_events(options.study)
+        if event["event"] == "trial" and event["trial"] == options.trial
+    ]
     phase = options.phase or ("search" if "search" in phases else "confirm")
     with quiet_import():
         from study.workflow.reproduce import find_job, repeat
-    job, events = find_job(options.study, trial=options.trial, phase=phase, replicate=options.replicate)
+    job, events = find_job(
+        options.study, trial=options.trial, phase=phase, replicate=options.replicate
+    )
     print(f"{job.label} ({phase}, replicate {job.replicate}), {job.task['hyperparameters']}")
     same = repeat(job, events, print)
     print(
         "every number came back"
         if same
-        else "not every number came back: another machine, device or number of threads changes the last digits"
+        else (
+            "not every number came back: another machine, device or number of threads changes the"
+            " last digits"
+        )
     )
     return 0 if same else 1
 
@@ -157,7 +220,9 @@ def _sync(options: argparse.Namespace) -> int:
     config = dataclasses.replace(load(folder / "config.yaml"), storage=str(folder.parents[1]))
     uri = options.uri or tracking_uri(config)
     if uri is None:
-        raise StudyError(f"{options.study} was run without MLflow: name a server, --uri http://127.0.0.1:5000")
+        raise StudyError(
+            f"{options.study} was run without MLflow: name a server, --uri http://127.0.0.1:5000"
+        )
     mirror = Mirror(
         folder,
         uri=uri,
@@ -170,7 +235,11 @@ def _sync(options: argparse.Namespace) -> int:
     print(f"{len(events)} events of {options.study} -> {uri}")
     mirror.start()
     left = mirror.close(patience_s=SYNC_PATIENCE_S, say=print)
-    print(f"{left} events are not there: {mirror.failure}. Run it again" if left or mirror.failure else "all of them are there")
+    print(
+        f"{left} events are not there: {mirror.failure}. Run it again"
+        if left or mirror.failure
+        else "all of them are there"
+    )
     return 1 if left or mirror.failure else 0
 
 
@@ -190,17 +259,25 @@ def _restore(options: argparse.Namespace) -> int:
             problems.append(f"{path} {error}")
             continue
         if image.ndim != 2:
-            problems.append(f"{path} has shape {image.shape}; an image has to be grey, with two axes")
+            problems.append(
+                f"{path} has shape {image.shape}; an image has to be grey, with two axes"
+            )
         images[path] = image
     raise_all(problems, heading="Some images can not be restored")
     with quiet_import():
         from study.trial.restoring import load_restorer
     restorer = load_restorer(Path(run["folder"]))
-    print(f"{run['label']} ({run['hyperparameters']}), at {restorer.grid.size} px: finer detail is lost")
+    print(
+        f"{run['label']} ({run['hyperparameters']}), at {restorer.grid.size} px: finer detail is"
+        " lost"
+    )
     for path, image in images.items():
         restored = restorer.restore(image)
         with new_file(options.out / f"{path.stem}_restored.tif") as partial:
-            cv2.imwrite(str(partial), restored.round().astype(image.dtype) if image.dtype.kind == "u" else restored)
+            cv2.imwrite(
+                str(partial),
+                restored.round().astype(image.dtype) if image.dtype.kind == "u" else restored,
+            )
         print(f"{path} -> {options.out / path.stem}_restored.tif")
     return 0
 
@@ -209,7 +286,11 @@ def _simulate_bbbc006(options: argparse.Namespace) -> int:
     from study.data.simulate import simulate_bbbc006
 
     count = simulate_bbbc006(
-        options.folder, wells=options.wells, fields_per_well=options.fields_per_well, from_sharp=options.from_sharp, seed=options.seed
+        options.folder,
+        wells=options.wells,
+        fields_per_well=options.fields_per_well,
+        from_sharp=options.from_sharp,
+        seed=options.seed,
     )
     return _made(options.folder, count, "bbbc006")
 
@@ -217,12 +298,19 @@ def _simulate_bbbc006(options: argparse.Namespace) -> int:
 def _simulate_bbbc005(options: argparse.Namespace) -> int:
     from study.data.simulate import simulate_bbbc005
 
-    return _made(options.folder, simulate_bbbc005(options.folder, from_sharp=options.from_sharp, scenes=options.scenes), "bbbc005")
+    return _made(
+        options.folder,
+        simulate_bbbc005(options.folder, from_sharp=options.from_sharp, scenes=options.scenes),
+        "bbbc005",
+    )
 
 
 def _made(folder: Path, images: int, kind: str) -> int:
     print(f"{images} images in {folder}")
-    print(f"next: python study/run.py --config paper_search --dataset.kind {kind} --dataset.root {folder}")
+    print(
+        f"next: python study/run.py --config paper_search --dataset.kind {kind} --dataset.root"
+        f" {folder}"
+    )
     return 0
 
 

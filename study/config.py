@@ -1,6 +1,8 @@
-"""The configuration of a study: declared once here; `study.validation` checks it as a whole before anything is spent.
+"""The configuration of a study: declared once here; `study.validation` checks it as a whole before
+anything is spent.
 
-A named study is a file in `study/configs`; `study.command_line` fills these classes from it and from the command line.
+A named study is a file in `study/configs`; `study.command_line` fills these classes from it and
+from the command line.
 """
 
 from __future__ import annotations
@@ -40,12 +42,13 @@ class DatasetConfig:
     kind : the layout of the raw folder, bbbc005 or bbbc006.
     root : the raw folder, as the Broad Institute publishes it.
     channel : w1 (Hoechst in BBBC006; the nuclei-like stain in BBBC005) or w2.
-    levels : z-planes (bbbc006) or blur levels F (bbbc005) to use; all that the folder holds if not given.
+    levels : z-planes (bbbc006) or blur levels F (bbbc005) to use; all that the folder holds if not
+        given.
     max_fields : use at most so many fields of view, chosen evenly over the wells; all if not given.
     resize : antialiased (area mean when shrinking) or paper (bicubic always).
     test, validation : share of the wells or scenes in each; the rest trains.
-    split : by_well (a field is on one side at every level) or within_levels (the paper's: `test` of the images of each level on
-        its own, so that a field can be on both sides).
+    split : by_well (a field is on one side at every level) or within_levels (the paper's: `test` of
+        the images of each level on its own, so that a field can be on both sides).
     simulate : make the raw folder instead of reading `root`.
     """
 
@@ -70,8 +73,8 @@ class SizesConfig:
     whole : image sizes that the whole-image family may take.
     split : image size of the split-image family.
     patches : patch sizes that the split-image family may take; each divides `split`.
-    crops : sizes of the crops that the free family (space beyond) is trained on; each divides every size of `whole`. Whole images if
-        none is given. It is scored on whole images.
+    crops : sizes of the crops that the free family (space beyond) is trained on; each divides every
+        size of `whole`. Whole images if none is given. It is scored on whole images.
     common : the grid on which all models and do-nothing are compared.
     """
 
@@ -91,10 +94,12 @@ class TrainingConfig:
     epochs : the full budget of a trial.
     batch_size : patches in one step.
     patches_per_image : patches sampled from an image in each epoch; all of them if not given.
-    images_per_epoch : defocused images drawn for each epoch, so that a search on many images can be judged before it has seen all; all
-        of them if not given. The paper's schedule of the learning rate goes on counting passes over all images.
-    precision : what networks compute in while they are trained; mixed_bfloat16 halves the time where the processor or GPU has units
-        for it. Weights are float32 and, but for rung scores, what is scored is computed in float32 in both.
+    images_per_epoch : defocused images drawn for each epoch, so that a search on many images can be
+        judged before it has seen all; all of them if not given. The paper's schedule of the
+        learning rate goes on counting passes over all images.
+    precision : what networks compute in while they are trained; mixed_bfloat16 halves the time
+        where the processor or GPU has units for it. Weights are float32 and, but for rung scores,
+        what is scored is computed in float32 in both.
     """
 
     epochs: int = 50
@@ -112,28 +117,44 @@ class SearchConfig:
     ----------
     space : a search space of `search_spaces`, or none to run the baselines alone.
     trials : searched trials; the two baselines are run besides.
-    objectives : what is searched for: first a quality on validation, which also decides who is stopped early: ssim, psnr; worst_ssim,
-        worst_psnr, of the worst level; harmless_ssim, the mean SSIM less the harm done to levels (`study.trial.objectives.harm`); then costs that are weighed against it: parameters, gflop, latency_ms.
-    level_weights : level -> its weight in the mean of ssim (of harmless_ssim too, but not in the harm) or psnr; 1 for a level that is not named.
-    searcher : tpe, evolution (one of the best with a few hyperparameters drawn anew), random, grid (every point, of a space without continuous hyperparameters), nsga2 (for several objectives), gp (needs
-        the package torch) or cmaes (needs cmaes).
+    objectives : what is searched for: first a quality on validation, which also decides who is
+        stopped early: ssim, psnr; worst_ssim, worst_psnr, of the worst level; harmless_ssim, the
+        mean SSIM less the harm done to levels (`study.trial.objectives.harm`); then costs that are
+        weighed against it: parameters, gflop, latency_ms.
+    level_weights : level -> its weight in the mean of ssim (of harmless_ssim too, but not in the
+        harm) or psnr; 1 for a level that is not named.
+    searcher : tpe, evolution (one of the best with a few hyperparameters drawn anew), random, grid
+        (every point, of a space without continuous hyperparameters), nsga2 (for several
+        objectives), gp (needs the package torch) or cmaes (needs cmaes).
     scheduler : asha, median (stops a trial that is below the median of the others' means) or none.
-    first : configurations of the space beyond to try before any is proposed: unet (a residual U-Net of 16 filters), robust (the same,
-        trained so that it does less harm near the focus, for less gain far from it), context (the same with global context, by a loss in
-        which images near the focus count for more); a searcher learns from them too.
-    warm_start : the folder of an earlier study in the same space, whose trials the searcher learns from before its first.
+    first : configurations of the space beyond to try before any is proposed: unet (a residual U-Net
+        of 16 filters), robust (the same, trained so that it does less harm near the focus, for less
+        gain far from it), context (the same with global context, by a loss in which images near the
+        focus count for more); a searcher learns from them too.
+    warm_start : the folder of an earlier study in the same space, whose trials the searcher learns
+        from before its first.
     grace_epochs : epochs that every trial may run before it can be stopped.
     reduction_factor : of the trials that reach a rung, one in so many goes on.
     rung_images : validation images scored after each epoch, the same for all trials.
-    max_tflop : 10^12 floating-point operations that a searched trial may take to train: a network that would need more in
-        `training.epochs` is given fewer, and its learning rate's schedule is fitted to them. No limit if not given.
+    max_tflop : 10^12 floating-point operations that a searched trial may take to train: a network
+        that would need more in `training.epochs` is given fewer, and its learning rate's schedule
+        is fitted to them. No limit if not given.
     """
 
     space: Literal["paper", "beyond", "none"] = "paper"
     trials: int = 8
-    objectives: list[Literal["ssim", "psnr", "harmless_ssim", "worst_ssim", "worst_psnr", "parameters", "gflop", "latency_ms"]] = field(
-        default_factory=lambda: ["ssim"]
-    )
+    objectives: list[
+        Literal[
+            "ssim",
+            "psnr",
+            "harmless_ssim",
+            "worst_ssim",
+            "worst_psnr",
+            "parameters",
+            "gflop",
+            "latency_ms",
+        ]
+    ] = field(default_factory=lambda: ["ssim"])
     level_weights: dict[int, float] | None = None
     searcher: Literal["tpe", "evolution", "random", "grid", "nsga2", "gp", "cmaes"] = "tpe"
     scheduler: Literal["asha", "median", "none"] = "asha"
@@ -151,12 +172,15 @@ class ConfirmConfig:
 
     Parameters
     ----------
-    best : how many of the searched trials are confirmed, of their Pareto front where costs are searched for too; front confirms all of it.
+    best : how many of the searched trials are confirmed, of their Pareto front where costs are
+        searched for too; front confirms all of it.
     replicates : seeds of each.
-    seconds : train each configuration for so many seconds, to whole epochs by a measured step, instead of `training.epochs`.
-    marks : configurations from outside the search to confirm beside it: unet (a residual U-Net), earlier (the winner of
-        `search.warm_start`).
-    leak : also train the paper's whole-image network with the paper's own split, within levels, to measure what it leaks.
+    seconds : train each configuration for so many seconds, to whole epochs by a measured step,
+        instead of `training.epochs`.
+    marks : configurations from outside the search to confirm beside it: unet (a residual U-Net),
+        earlier (the winner of `search.warm_start`).
+    leak : also train the paper's whole-image network with the paper's own split, within levels, to
+        measure what it leaks.
     """
 
     best: int | Literal["front"] = 1
@@ -168,7 +192,8 @@ class ConfirmConfig:
 
 @dataclass(frozen=True)
 class TransferConfig:
-    """Another data set on which every confirmed network is scored, on all of its fields, whatever it was trained on.
+    """Another data set on which every confirmed network is scored, on all of its fields, whatever
+    it was trained on.
 
     Parameters
     ----------
@@ -193,8 +218,9 @@ class EvaluationConfig:
     Parameters
     ----------
     inference : whole (the whole image at once) or stitched (patch by patch, as the paper does).
-    deconvolved_fields : so many test fields are also restored by unsharp mask, Wiener and Richardson-Lucy, told the true blur; none of
-        published BBBC006 images, whose blur nobody knows.
+    deconvolved_fields : so many test fields are also restored by unsharp mask, Wiener and
+        Richardson-Lucy, told the true blur; none of published BBBC006 images, whose blur nobody
+        knows.
     """
 
     inference: Literal["whole", "stitched"] = "whole"
@@ -208,10 +234,11 @@ class ResourcesConfig:
     Parameters
     ----------
     cpus_per_trial : processors of a trial, and its threads.
-    gpus_per_trial : may be a fraction: then the process is also kept to that share of the GPU's memory. auto measures a trial on one of
-        the cluster's GPUs and chooses.
-    node_folder : a folder on a disk of each node's own, such as /tmp/refocus, into which the prepared images are copied once from `storage`
-        and from where trials read them; they read `storage` if not given.
+    gpus_per_trial : may be a fraction: then the process is also kept to that share of the GPU's
+        memory. auto measures a trial on one of the cluster's GPUs and chooses.
+    node_folder : a folder on a disk of each node's own, such as /tmp/refocus, into which the
+        prepared images are copied once from `storage` and from where trials read them; they read
+        `storage` if not given.
     max_retries : how often a trial is taken up again after its worker died.
     """
 
@@ -244,7 +271,8 @@ class StudyConfig:
     name : name of the study and of its folder; the configuration and the time if not given.
     storage : the folder that holds stores, studies and the MLflow file.
     seed : every random choice comes from it.
-    scaled_down : baselines are made smaller than the paper's, to try the program; no claim may rest on it.
+    scaled_down : baselines are made smaller than the paper's, to try the program; no claim may rest
+        on it.
     """
 
     name: str = ""
@@ -277,6 +305,8 @@ class StudyConfig:
 
 
 def derive_seed(*parts: int | str) -> int:
-    """Derive a 31-bit seed from the study's seed and whatever tells one random choice from another."""
+    """Derive a 31-bit seed from the study's seed and whatever tells one random choice from
+    another.
+    """
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") >> 1

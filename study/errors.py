@@ -2,11 +2,15 @@
 
 
 class TrialFailed(Exception):
-    """One trial could not give a result (it diverged, it ran out of memory): recorded, and the study goes on."""
+    """One trial could not give a result (it diverged, it ran out of memory): recorded, and the
+    study goes on.
+    """
 
 
 class StudyError(Exception):
-    """The study can not start or go on. The message says what was wanted, what came and what to do."""
+    """The study can not start or go on. The message says what was wanted, what came and what to
+    do.
+    """
 
 
 def raise_all(problems: list[str], *, heading: str) -> None:
@@ -14,7 +18,10 @@ def raise_all(problems: list[str], *, heading: str) -> None:
     if not problems:
         return
     shown = problems[:50]
-    lines = [f"{heading} ({len(problems)} problem{'s' * (len(problems) > 1)}):", *(f"  - {problem}" for problem in shown)]
+    lines = [
+        f"{heading} ({len(problems)} problem{'s' * (len(problems) > 1)}):",
+        *(f"  - {problem}" for problem in shown),
+    ]
     if len(problems) > len(shown):
         lines.append(f"  ... and {len(problems) - len(shown)} more of the same kind")
     raise StudyError("\n".join(lines))

@@ -1,4 +1,6 @@
-"""Files that are whole or not there: everything is written under a temporary name and then renamed."""
+"""Files that are whole or not there: everything is written under a temporary name and then
+renamed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def read_image(path: Path) -> np.ndarray:
     Raises
     ------
     StudyError
-        If the file is missing, truncated or no image: OpenCV itself returns None for these, without a word.
+        If the file is missing, truncated or no image: OpenCV itself returns None for these, without
+        a word.
     """
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
@@ -35,12 +38,15 @@ def read_image(path: Path) -> np.ndarray:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill; it becomes `folder` when the block ends, and vanishes on an error.
+    """Give a temporary folder to fill; it becomes `folder` when the block ends, and vanishes on an
+    error.
 
     Where another process made `folder` meanwhile, that one stays.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StudyError(f"{folder} exists already and is not an empty folder: name a new one, or remove it")
+        raise StudyError(
+            f"{folder} exists already and is not an empty folder: name a new one, or remove it"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -61,7 +67,9 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path, with the same suffix, to write; it becomes `path`, or replaces it, when the block ends."""
+    """Give a temporary path, with the same suffix, to write; it becomes `path`, or replaces it,
+    when the block ends.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)

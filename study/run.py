@@ -1,5 +1,5 @@
-"""Run a study: ``python study/run.py --config smoke``. Exit status 0: done; 1: the study is not complete; 2: bad input;
-130: interrupted.
+"""Run a study: ``python study/run.py --config smoke``. Exit status 0: done; 1: the study is not
+complete; 2: bad input; 130: interrupted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import quote
 
-if not __package__:  # started by its path, perhaps uninstalled: this folder must not hide other packages' modules
+if (
+    not __package__
+):  # started by its path, perhaps uninstalled: this folder must not hide other packages' modules
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis.conclusion import conclude
@@ -39,9 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config, resume = parse_run(sys.argv[1:] if arguments is None else arguments)
         say(f"study {config.name} in {config.folder}")
-        with quiet_import():  # after the configuration: this takes seconds, a typing error is found at once
+        with (
+            quiet_import()
+        ):  # after the configuration: this takes seconds, a typing error is found at once
             from study.workflow.study import run_study
-        result = run_study(config, say=say, curves=reference_curves, draw=draw_trial, conclude=conclude, resume=resume)
+        result = run_study(
+            config,
+            say=say,
+            curves=reference_curves,
+            draw=draw_trial,
+            conclude=conclude,
+            resume=resume,
+        )
         study = load_study(result.folder)
         outcome = result.outcome or conclude(result.folder)
     except StudyError as error:
@@ -49,7 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as interrupt:
         where = (
-            f"; what was learned until then is in {config.folder}\nto go on: python study/run.py --resume {config.folder}" if config else ""
+            f"; what was learned until then is in {config.folder}\nto go on: python study/run.py"
+            f" --resume {config.folder}"
+            if config
+            else ""
         )
         print(f"\n{interrupt or 'interrupted'}{where}", file=sys.stderr)
         return 130
@@ -58,13 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"report:  {outcome.artifacts[0]}")
     _print_mlflow(config, result.experiment_id)
     print(
-        "record:  {:.1f} s in the ledger, {:.1f} s in the mirror to MLflow beside the trials, {:.1f} s waited for it at the end".format(
-            *result.record_seconds
-        )
+        "record:  {:.1f} s in the ledger, {:.1f} s in the mirror to MLflow beside the trials,"
+        " {:.1f} s waited for it at the end".format(*result.record_seconds)
     )
     if result.unmirrored:
         why = f" ({result.mirror_failure})" if result.mirror_failure else ""
-        print(f"         {result.unmirrored} events have not reached MLflow{why}; the ledger holds them all: refocus sync {result.folder}")
+        print(
+            f"         {result.unmirrored} events have not reached MLflow{why}; the ledger holds"
+            f" them all: refocus sync {result.folder}"
+        )
     for problem in result.problems:
         print(f"problem: {problem}", file=sys.stderr)
     return 1 if result.problems else 0
@@ -72,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Take a request to end, which is what `ray job stop` sends, as Ctrl-C is taken."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it comes to every process of a job, and may come again
+    signal.signal(
+        signal.SIGTERM, signal.SIG_IGN
+    )  # it comes to every process of a job, and may come again
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
         handler(number, frame)
@@ -81,7 +99,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _print_mlflow(config: StudyConfig, experiment_id: str | None) -> None:
-    """Say how to see the runs: the command that starts the server where there is none, and the page to open."""
+    """Say how to see the runs: the command that starts the server where there is none, and the page
+    to open.
+    """
     from study.workflow.setup import tracking_uri
 
     uri = tracking_uri(config)
@@ -95,7 +115,8 @@ def _print_mlflow(config: StudyConfig, experiment_id: str | None) -> None:
     shown = quote(f"tags.study = '{config.name}' and tags.judged_on != 'validation'")
     order = quote("metrics.`mean/ssim`", safe="")
     print(
-        f"         {address}/#/experiments/{experiment_id}/runs?compareRunsMode=CHART&searchFilter={shown}&orderByKey={order}&orderByAsc=false"
+        f"         {address}/#/experiments/{experiment_id}/runs?compareRunsMode=CHART"
+        f"&searchFilter={shown}&orderByKey={order}&orderByAsc=false"
     )
 
 

@@ -1,4 +1,6 @@
-"""Whether a configuration fits together: everything that is wrong is named at once, before anything is spent."""
+"""Whether a configuration fits together: everything that is wrong is named at once, before anything
+is spent.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,20 @@ from study.errors import raise_all
 
 
 def validate(config: StudyConfig, *, begun: bool = False) -> None:
-    """Raise one `StudyError` that names everything that does not fit together in `config`; what only a beginning needs, unless it has begun."""
-    problems = [*_check_dataset(config), *_check_sizes(config), *_check_budget(config), *([] if begun else _check_surroundings(config))]
+    """Raise one `StudyError` that names everything that does not fit together in `config`; what
+    only a beginning needs, unless it has begun.
+    """
+    problems = [
+        *_check_dataset(config),
+        *_check_sizes(config),
+        *_check_budget(config),
+        *([] if begun else _check_surroundings(config)),
+    ]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", config.name):
-        problems.append(f"name must be letters, digits, '.', '_' and '-' (64 at most), for it names a folder; got {config.name!r}")
+        problems.append(
+            "name must be letters, digits, '.', '_' and '-' (64 at most), for it names a folder;"
+            f" got {config.name!r}"
+        )
     raise_all(problems, heading="The configuration does not fit together")
 
 
@@ -23,56 +35,85 @@ def _check_dataset(config: StudyConfig) -> Iterator[str]:
     dataset = config.dataset
     if (dataset.root is None) == (dataset.simulate.wells == 0):
         yield (
-            "give either dataset.root (a raw folder in the official layout; `refocus simulate` makes one) or "
-            f"dataset.simulate.wells; got root={dataset.root!r}, simulate.wells={dataset.simulate.wells}"
+            "give either dataset.root (a raw folder in the official layout; `refocus simulate`"
+            f" makes one) or dataset.simulate.wells; got root={dataset.root!r},"
+            f" simulate.wells={dataset.simulate.wells}"
         )
     if dataset.kind == "bbbc005" and dataset.simulate.wells and dataset.simulate.from_sharp is None:
         yield (
-            "BBBC005 is rebuilt from its real F1 images: dataset.simulate.from_sharp must name their folder; "
-            "got none. Procedural nuclei exist for bbbc006 only"
+            "BBBC005 is rebuilt from its real F1 images: dataset.simulate.from_sharp must name"
+            " their folder; got none. Procedural nuclei exist for bbbc006 only"
         )
     if dataset.kind == "bbbc005" and dataset.simulate.fields_per_well != 1:
-        yield f"a scene of BBBC005 is one field: dataset.simulate.fields_per_well must be 1; got {dataset.simulate.fields_per_well}"
+        yield (
+            "a scene of BBBC005 is one field: dataset.simulate.fields_per_well must be 1; got"
+            f" {dataset.simulate.fields_per_well}"
+        )
     for name in ("test", "validation"):
         if not 0 <= getattr(dataset, name) < 1:
-            yield f"dataset.{name} is a share of the wells, at least 0 and below 1; got {getattr(dataset, name)}"
+            yield (
+                f"dataset.{name} is a share of the wells, at least 0 and below 1; got"
+                f" {getattr(dataset, name)}"
+            )
     if dataset.test == 0:
-        yield "dataset.test must be above 0: a study without a test set can not say what its winner is worth"
-    if dataset.test + dataset.validation >= 1:
-        yield f"dataset.test + dataset.validation must leave wells to train on; got {dataset.test} + {dataset.validation}"
-    if dataset.split == "within_levels" and (config.search.space != "none" or dataset.validation > 0 or config.confirm.leak):
         yield (
-            "dataset.split: within_levels is there to repeat the paper's own protocol: it needs search.space: none, dataset.validation: 0 "
-            f"and confirm.leak: false; got {config.search.space!r}, {dataset.validation}, {config.confirm.leak}"
+            "dataset.test must be above 0: a study without a test set can not say what its winner"
+            " is worth"
+        )
+    if dataset.test + dataset.validation >= 1:
+        yield (
+            f"dataset.test + dataset.validation must leave wells to train on; got {dataset.test} +"
+            f" {dataset.validation}"
+        )
+    if dataset.split == "within_levels" and (
+        config.search.space != "none" or dataset.validation > 0 or config.confirm.leak
+    ):
+        yield (
+            "dataset.split: within_levels is there to repeat the paper's own protocol: it needs"
+            " search.space: none, dataset.validation: 0 and confirm.leak: false; got"
+            f" {config.search.space!r}, {dataset.validation}, {config.confirm.leak}"
         )
     if config.search.space != "none" and dataset.validation == 0:
-        yield "a search needs dataset.validation above 0: trials are compared there, never on the test set"
+        yield (
+            "a search needs dataset.validation above 0: trials are compared there, never on the"
+            " test set"
+        )
 
 
 def _check_sizes(config: StudyConfig) -> Iterator[str]:
     sizes, dividing = config.sizes, []
     for size in [*sizes.whole, sizes.split, *sizes.patches, *sizes.crops, sizes.common]:
         if size < 8 or size % 8:
-            yield f"image and patch sizes are multiples of 8 (the paper's networks halve an image 3 times); got {size}"
+            yield (
+                "image and patch sizes are multiples of 8 (the paper's networks halve an image 3"
+                f" times); got {size}"
+            )
     if sizes.split > 0:
         dividing = [size for size in range(16, sizes.split + 1, 16) if sizes.split % size == 0]
     for patch in sizes.patches:
         if sizes.split % max(patch, 1):
             yield (
-                f"sizes.patches must divide sizes.split; got patch size {patch}, image size {sizes.split}. "
-                f"Patch sizes that fit: {', '.join(map(str, dividing))}"
+                f"sizes.patches must divide sizes.split; got patch size {patch}, image size"
+                f" {sizes.split}. Patch sizes that fit: {', '.join(map(str, dividing))}"
             )
     for crop in sizes.crops:
         if apart := [size for size in sizes.whole if size % max(crop, 1)]:
-            yield f"sizes.crops must divide every size of sizes.whole; {crop} does not divide {', '.join(map(str, apart))}"
+            yield (
+                f"sizes.crops must divide every size of sizes.whole; {crop} does not divide"
+                f" {', '.join(map(str, apart))}"
+            )
     if not sizes.whole or not sizes.patches:
-        yield f"sizes.whole and sizes.patches need one size at least; got {sizes.whole} and {sizes.patches}"
+        yield (
+            f"sizes.whole and sizes.patches need one size at least; got {sizes.whole} and"
+            f" {sizes.patches}"
+        )
     paper = (sizes.whole[:1], sizes.split, sizes.patches[:1]) == ([128], 768, [128])
     if not paper and not config.scaled_down:
         yield (
-            "the baselines' sizes are the paper's: sizes.whole starts with 128, sizes.split is 768 and sizes.patches "
-            f"starts with 128; got {sizes.whole}, {sizes.split}, {sizes.patches}. To try the program on smaller ones "
-            "set scaled_down: true; every table then says so"
+            "the baselines' sizes are the paper's: sizes.whole starts with 128, sizes.split is 768"
+            f" and sizes.patches starts with 128; got {sizes.whole}, {sizes.split},"
+            f" {sizes.patches}. To try the program on smaller ones set scaled_down: true; every"
+            " table then says so"
         )
 
 
@@ -97,7 +138,9 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
         "search.trials": config.search.trials,
         "confirm.best": 0 if config.confirm.best == "front" else config.confirm.best,
         "evaluation.deconvolved_fields": config.evaluation.deconvolved_fields,
-        "resources.gpus_per_trial": 0 if config.resources.gpus_per_trial == "auto" else config.resources.gpus_per_trial,
+        "resources.gpus_per_trial": (
+            0 if config.resources.gpus_per_trial == "auto" else config.resources.gpus_per_trial
+        ),
         "resources.max_retries": config.resources.max_retries,
         "dataset.simulate.wells": config.dataset.simulate.wells,
         "seed": config.seed,
@@ -110,8 +153,14 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
     gpus = config.resources.gpus_per_trial
     if gpus != "auto" and gpus > 1 and gpus != int(gpus):
         yield f"resources.gpus_per_trial above 1 must be a whole number; got {gpus}"
-    if config.resources.node_folder is not None and not Path(config.resources.node_folder).is_absolute():
-        yield f"resources.node_folder must be an absolute path, for it is looked for on every node; got {config.resources.node_folder!r}"
+    if (
+        config.resources.node_folder is not None
+        and not Path(config.resources.node_folder).is_absolute()
+    ):
+        yield (
+            "resources.node_folder must be an absolute path, for it is looked for on every node;"
+            f" got {config.resources.node_folder!r}"
+        )
     if config.search.reduction_factor < 2:
         yield f"search.reduction_factor must be 2 or more; got {config.search.reduction_factor}"
     others = config.search.objectives[1:]
@@ -121,26 +170,50 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
         or len(set(others)) < len(others)
     ):
         yield (
-            f"search.objectives starts with one of {', '.join(QUALITIES)}, and costs may follow, each once: parameters, gflop, latency_ms; "
-            f"got {config.search.objectives}"
+            f"search.objectives starts with one of {', '.join(QUALITIES)}, and costs may follow,"
+            f" each once: parameters, gflop, latency_ms; got {config.search.objectives}"
         )
-    if config.search.level_weights is not None and min(config.search.level_weights.values(), default=0) <= 0:
-        yield f"search.level_weights must be above 0; got {config.search.level_weights}. To leave a level out use dataset.levels"
+    if (
+        config.search.level_weights is not None
+        and min(config.search.level_weights.values(), default=0) <= 0
+    ):
+        yield (
+            f"search.level_weights must be above 0; got {config.search.level_weights}. To leave a"
+            " level out use dataset.levels"
+        )
     if "earlier" in config.confirm.marks and config.search.warm_start is None:
         yield "confirm.marks: earlier is the winner of search.warm_start, which is not given"
     if config.search.searcher == "grid" and config.search.space == "beyond":
-        yield "search.searcher grid needs a space without continuous hyperparameters; beyond has learning_rate. Take tpe or random"
+        yield (
+            "search.searcher grid needs a space without continuous hyperparameters; beyond has"
+            " learning_rate. Take tpe or random"
+        )
     if config.search.searcher == "cmaes" and others:
-        yield f"search.searcher cmaes takes one objective; got {config.search.objectives}. Take tpe or nsga2"
+        yield (
+            f"search.searcher cmaes takes one objective; got {config.search.objectives}. Take tpe"
+            " or nsga2"
+        )
     if config.confirm.best == "front" and not others:
         yield "confirm.best: front needs costs in search.objectives, such as [ssim, parameters]"
     if config.search.space != "none" and config.search.trials == 0:
-        yield "search.trials must be 1 or more; got 0. To run the baselines alone set search.space to none"
+        yield (
+            "search.trials must be 1 or more; got 0. To run the baselines alone set search.space to"
+            " none"
+        )
 
 
 def _check_surroundings(config: StudyConfig) -> Iterator[str]:
-    if config.search.warm_start is not None and not Path(config.search.warm_start, "ledger.jsonl").is_file():
-        yield f"search.warm_start must name the folder of a study; {config.search.warm_start} holds no ledger.jsonl"
+    if (
+        config.search.warm_start is not None
+        and not Path(config.search.warm_start, "ledger.jsonl").is_file()
+    ):
+        yield (
+            f"search.warm_start must name the folder of a study; {config.search.warm_start} holds"
+            " no ledger.jsonl"
+        )
     for searcher, package in (("gp", "torch"), ("cmaes", "cmaes")):
         if config.search.searcher == searcher and importlib.util.find_spec(package) is None:
-            yield f"search.searcher {searcher} needs the package {package}: pip install {package}, or take tpe"
+            yield (
+                f"search.searcher {searcher} needs the package {package}: pip install {package}, or"
+                " take tpe"
+            )

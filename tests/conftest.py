@@ -31,7 +31,9 @@ GRIDS = [Grid(size, "antialiased") for size in (16, 32, 64)]
 
 @pytest.fixture(scope="session")
 def realdata() -> Path:
-    """The folder of real images; tests that need it are skipped where REFOCUS_TEST_DATA is not set."""
+    """The folder of real images; tests that need it are skipped where REFOCUS_TEST_DATA is not
+    set.
+    """
     folder = os.environ.get("REFOCUS_TEST_DATA")
     if folder is None:
         pytest.skip("REFOCUS_TEST_DATA is not set")
@@ -60,7 +62,13 @@ def make_task(store: Store, tmp_path: Path) -> Callable[..., TrialTask]:
     def make(**changes: Any) -> TrialTask:
         split = split_by_well(store.wells, test=0.2, validation=0.2, seed=0)
         values: dict[str, Any] = {
-            "hyperparameters": {"family": "whole", "depth": 1, "filters": 4, "loss": "l1", "image_size": 32},
+            "hyperparameters": {
+                "family": "whole",
+                "depth": 1,
+                "filters": 4,
+                "loss": "l1",
+                "image_size": 32,
+            },
             "store": str(store.folder),
             "folder": str(tmp_path / "trial"),
             "train": split.train,

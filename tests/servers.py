@@ -1,4 +1,6 @@
-"""Real servers for tests: PostgreSQL, MLflow over HTTP and Ray clusters, on loopback, each ended by its process id."""
+"""Real servers for tests: PostgreSQL, MLflow over HTTP and Ray clusters, on loopback, each ended by
+its process id.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-REQUIRED = "REFOCUS_REQUIRE_POSTGRESQL"  # set where a missing PostgreSQL must fail the tests, not skip them
+REQUIRED = (  # set where a missing PostgreSQL must fail the tests, not skip them
+    "REFOCUS_REQUIRE_POSTGRESQL"
+)
 
 
 def free_port() -> int:
@@ -39,7 +43,9 @@ def process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program in a session of its own; end what is left of it when the block ends."""
     with log.open("ab") as output:
-        started = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, **options)  # type: ignore[call-overload]
+        started = subprocess.Popen(
+            command, stdout=output, stderr=output, start_new_session=True, **options
+        )  # type: ignore[call-overload]
     try:
         yield started
     finally:
@@ -54,7 +60,9 @@ def process(
 @contextlib.contextmanager
 def postgresql() -> Iterator[str]:
     """Run a PostgreSQL server of our own; give its URI."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")) or [Path(path) for path in [shutil.which("postgres")] if path]
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")) or [
+        Path(path) for path in [shutil.which("postgres")] if path
+    ]
     if not found:
         if os.environ.get(REQUIRED):
             pytest.fail("PostgreSQL is not installed")
@@ -69,16 +77,42 @@ def postgresql() -> Iterator[str]:
     data = folder / "data"
     try:
         subprocess.run(
-            [programs / "initdb", "-D", data, "-U", "refocus", "--auth", "trust", "--no-sync", "-E", "UTF8"],
-            check=True, capture_output=True, cwd="/", **options,  # type: ignore[call-overload]
-        )  # fmt: skip
-        command = [str(programs / "postgres"), "-D", str(data), "-p", str(port), "-k", str(folder), "-c", "listen_addresses=127.0.0.1"]
+            [
+                programs / "initdb",
+                "-D",
+                data,
+                "-U",
+                "refocus",
+                "--auth",
+                "trust",
+                "--no-sync",
+                "-E",
+                "UTF8",
+            ],
+            check=True,
+            capture_output=True,
+            cwd="/",
+            **options,  # type: ignore[call-overload]
+        )
+        command = [
+            str(programs / "postgres"),
+            "-D",
+            str(data),
+            "-p",
+            str(port),
+            "-k",
+            str(folder),
+            "-c",
+            "listen_addresses=127.0.0.1",
+        ]
         log = Path(tempfile.mkdtemp(prefix="refocus-postgresql-log-")) / "log"
         with process(command, log, end_with=signal.SIGINT, cwd="/", **options):
             _wait_until(
                 lambda: (
                     subprocess.run(
-                        [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port)], capture_output=True, check=False
+                        [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port)],
+                        capture_output=True,
+                        check=False,
                     ).returncode
                     == 0
                 ),
@@ -90,7 +124,9 @@ def postgresql() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path, *, backend: str | None = None, port: int | None = None, auth: bool = False) -> Iterator[tuple[str, int]]:
+def mlflow_server(
+    folder: Path, *, backend: str | None = None, port: int | None = None, auth: bool = False
+) -> Iterator[tuple[str, int]]:
     """Run `mlflow server`; give its address and process id, which is also that of its group.
 
     Parameters
@@ -106,20 +142,36 @@ def mlflow_server(folder: Path, *, backend: str | None = None, port: int | None 
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")
+    }
     environment |= {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "for tests",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     command = [
-        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend or f"sqlite:///{folder / 'mlflow.db'}",
-        "--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        backend or f"sqlite:///{folder / 'mlflow.db'}",
+        "--artifacts-destination",
+        str(folder / "artifacts"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     if auth:
         (folder / "auth.ini").write_text(
-            f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder / 'auth.db'}\nadmin_username = admin\n"
-            "admin_password = correct-horse-7\nauthorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+            "[mlflow]\ndefault_permission = READ\ndatabase_uri ="
+            f" sqlite:///{folder / 'auth.db'}\nadmin_username = admin\nadmin_password ="
+            " correct-horse-7\nauthorization_function ="
+            " mlflow.server.auth:authenticate_request_basic_auth\n"
         )
         environment["MLFLOW_AUTH_CONFIG_PATH"] = str(folder / "auth.ini")
         command += ["--app-name", "basic-auth"]
@@ -135,8 +187,11 @@ from ray._private.node import Node
 from ray._private.parameter import RayParams
 head, name, port, resources, session = sys.argv[1:]
 cpus, gpus = map(float, resources.split(","))
-Node(RayParams(gcs_address=head, node_name=name, node_ip_address="127.0.0.1", num_cpus=cpus, num_gpus=gpus, dashboard_agent_listen_port=int(port), temp_dir=session),
-     head=False, shutdown_at_exit=True, spawn_reaper=True)
+parameters = RayParams(
+    gcs_address=head, node_name=name, node_ip_address="127.0.0.1", num_cpus=cpus, num_gpus=gpus,
+    dashboard_agent_listen_port=int(port), temp_dir=session,
+)
+Node(parameters, head=False, shutdown_at_exit=True, spawn_reaper=True)
 while True:
     time.sleep(1)
 """
@@ -169,11 +224,14 @@ class RayCluster:
     def nodes(self) -> set[str]:
         """Names of the nodes that have joined."""
         asked = urllib.request.Request(
-            f"{self.jobs}/nodes?view=summary", headers={"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"}
+            f"{self.jobs}/nodes?view=summary",
+            headers={"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"},
         )
         with urllib.request.urlopen(asked, timeout=10) as answer:
             summary = json.load(answer)["data"]["summary"]
-        return {node["raylet"]["nodeName"] for node in summary if node["raylet"].get("state") == "ALIVE"}
+        return {
+            node["raylet"]["nodeName"] for node in summary if node["raylet"].get("state") == "ALIVE"
+        }
 
 
 @contextlib.contextmanager
@@ -186,9 +244,10 @@ def ray_cluster(
 ) -> Iterator[RayCluster]:
     """Run a Ray cluster with token authentication, all of it on the loopback interface.
 
-    Its workers are raylets of their own. `ray start` refuses to join a cluster on loopback, as if no machine but this one could be
-    meant; so they are started by the class that it starts them by. Each has a session folder of its own, as on a machine of its own: with one
-    for all, a node that unpacks a job's working directory takes it away from under the others.
+    Its workers are raylets of their own. `ray start` refuses to join a cluster on loopback, as if
+    no machine but this one could be meant; so they are started by the class that it starts them by.
+    Each has a session folder of its own, as on a machine of its own: with one for all, a node that
+    unpacks a job's working directory takes it away from under the others.
 
     Parameters
     ----------
@@ -204,25 +263,55 @@ def ray_cluster(
     folder.mkdir(parents=True, exist_ok=True)
     port, dashboard = free_port(), free_port()
     session = Path(tempfile.mkdtemp(prefix="rc-", dir="/tmp"))  # a socket's path must be short
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("RAY_")
+    } | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's name for: keep to the loopback interface
         "RAY_USAGE_STATS_ENABLED": "0",
-        "PATH": os.pathsep.join(filter(None, (str(programs or ""), str(Path(sys.executable).parent), os.environ["PATH"]))),
+        "PATH": os.pathsep.join(
+            filter(
+                None, (str(programs or ""), str(Path(sys.executable).parent), os.environ["PATH"])
+            )
+        ),
     }
     command = [
-        "ray", "start", "--head", "--block", "--node-name", "head", "--node-ip-address", "127.0.0.1", "--port", str(port),
-        "--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard), "--dashboard-agent-listen-port", str(free_port()),
-        "--ray-client-server-port", str(free_port()), "--temp-dir", str(session), "--num-cpus", f"{head[0]:g}", "--num-gpus", f"{head[1]:g}",
-    ]  # fmt: skip
+        "ray",
+        "start",
+        "--head",
+        "--block",
+        "--node-name",
+        "head",
+        "--node-ip-address",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--dashboard-host",
+        "127.0.0.1",
+        "--dashboard-port",
+        str(dashboard),
+        "--dashboard-agent-listen-port",
+        str(free_port()),
+        "--ray-client-server-port",
+        str(free_port()),
+        "--temp-dir",
+        str(session),
+        "--num-cpus",
+        f"{head[0]:g}",
+        "--num-gpus",
+        f"{head[1]:g}",
+    ]
     options = {"env": environment, "cwd": str(folder)}
     cluster = RayCluster(f"http://127.0.0.1:{dashboard}", environment, session)
     try:
         with contextlib.ExitStack() as stack:
             stack.callback(lambda: [process.kill() for process in cluster.processes()])
             stack.enter_context(process(command, folder / "head.log", **options))
-            _wait_until(lambda: _answers(f"{cluster.jobs}/api/version", expected=(200, 401)), folder / "head.log")
+            _wait_until(
+                lambda: _answers(f"{cluster.jobs}/api/version", expected=(200, 401)),
+                folder / "head.log",
+            )
             for name, (cpus, gpus) in (workers or {}).items():
                 started = [
                     sys.executable,
@@ -260,28 +349,43 @@ def _wait_until(condition: object, log: Path, *, limit_s: float = 120.0) -> None
 
 
 def content(uri: str, study: str) -> dict[str, object]:
-    """Return all that an MLflow server holds of a study, without the numbers that it gives itself: runs by key, registered models."""
+    """Return all that an MLflow server holds of a study, without the numbers that it gives itself:
+    runs by key, registered models.
+    """
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("refocus")
     assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], f"tags.study = '{study}'", max_results=1000)
+    runs = client.search_runs(
+        [experiment.experiment_id], f"tags.study = '{study}'", max_results=1000
+    )
     keys = {run.info.run_id: run.data.tags["refocus.key"] for run in runs}
     assert len(set(keys.values())) == len(keys), "a run is there twice"
     held: dict[str, object] = {}
     for run in runs:
-        histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+        histories = {
+            name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics
+        }
         held[keys[run.info.run_id]] = {
             "status": run.info.status,
             "times": (run.info.start_time, run.info.end_time),
             "params": run.data.params,
             "tags": {name: keys.get(value, value) for name, value in run.data.tags.items()},
-            "metrics": {name: sorted((row.step, row.value, row.timestamp) for row in rows) for name, rows in histories.items()},
+            "metrics": {
+                name: sorted((row.step, row.value, row.timestamp) for row in rows)
+                for name, rows in histories.items()
+            },
             "artifacts": sorted(_artifacts(client, run.info.run_id, "")),
-            "datasets": sorted((one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs),
+            "datasets": sorted(
+                (one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs
+            ),
         }
     for model in client.search_registered_models():
         for version in client.search_model_versions(f"name = '{model.name}'"):
-            aliases = sorted(alias for alias, number in model.aliases.items() if str(number) == str(version.version))
+            aliases = sorted(
+                alias
+                for alias, number in model.aliases.items()
+                if str(number) == str(version.version)
+            )
             key = f"{model.name} {version.tags['refocus.key']}"
             assert key not in held, "a model version is there twice"
             held[key] = (keys.get(version.run_id), aliases, version.tags["label"])

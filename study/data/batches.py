@@ -1,4 +1,6 @@
-"""The batches of an epoch: pairs of a defocused and an in-focus patch, in an order that a seed fixes."""
+"""The batches of an epoch: pairs of a defocused and an in-focus patch, in an order that a seed
+fixes.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,16 @@ from study.data.store import FULL_SCALE, Grid, Store
 
 LIT = 0.5  # the share of crops that background light is added to
 LIGHT = 0.2  # the most of it, of the range of the image in focus
-LIGHT_KNOTS = (2, 5)  # across the image: it varies so slowly that being out of focus hardly changes it
-LEAST_DEFOCUS = 1e-3  # of an image's range: added to how far it is from the one in focus, so that none counts without an end
-LEAST_SPAN = 0.1  # of the range of the image in focus: a crop that holds less is not stretched to [0, 1]
+LIGHT_KNOTS = (
+    2,
+    5,
+)  # across the image: it varies so slowly that being out of focus hardly changes it
+# of an image's range: added to how far it is from the one in focus, so that none counts without an
+# end
+LEAST_DEFOCUS = 1e-3
+LEAST_SPAN = (
+    0.1  # of the range of the image in focus: a crop that holds less is not stretched to [0, 1]
+)
 
 
 class EpochBatches(keras.utils.PyDataset):
@@ -37,10 +46,13 @@ class EpochBatches(keras.utils.PyDataset):
     augment : bool
         Turn and mirror each pair by one of the eight symmetries of a square, drawn anew.
     augment_light : bool
-        Take each patch at any place, drawn anew, in other light and normalised by its own range; see `relight`.
+        Take each patch at any place, drawn anew, in other light and normalised by its own range;
+        see `relight`.
     weigh_near_focus : bool
-        Batches hold a third array, shape (N,): how much each pair counts, the inverse of how far its whole image is from the one in focus
-        (their root mean squared difference, in units of [0, 1], and `LEAST_DEFOCUS`). What is nearly in focus has the least to gain and the most to lose.
+        Batches hold a third array, shape (N,): how much each pair counts, the inverse of how far
+        its whole image is from the one in focus (their root mean squared difference, in units of
+        [0, 1], and `LEAST_DEFOCUS`). What is nearly in focus has the least to gain and the most to
+        lose.
     held_out : sequence of sequences of int, optional
         For each field of the store the levels (as indices) that are not trained on.
     images_per_epoch : int, optional
@@ -73,10 +85,16 @@ class EpochBatches(keras.utils.PyDataset):
         images, rng = training_images(store, fields, held_out), np.random.default_rng([seed, epoch])
         if images_per_epoch is not None and images_per_epoch < len(images):
             images = images[rng.permutation(len(images))[:images_per_epoch]]
-        self._plan = _plan_epoch(images, side=grid.size // patch_size, patches_per_image=patches_per_image, rng=rng)
+        self._plan = _plan_epoch(
+            images, side=grid.size // patch_size, patches_per_image=patches_per_image, rng=rng
+        )
         symmetries = np.random.default_rng([seed, epoch, 1]).integers(0, 8, len(self._plan))
         self._symmetries = symmetries if augment else np.zeros_like(symmetries)
-        self._augment_light, self._seed, self._weigh = augment_light, [seed, epoch, 2], weigh_near_focus
+        self._augment_light, self._seed, self._weigh = (
+            augment_light,
+            [seed, epoch, 2],
+            weigh_near_focus,
+        )
 
     def __len__(self) -> int:
         return -(-len(self._plan) // self._batch_size)
@@ -86,40 +104,66 @@ class EpochBatches(keras.utils.PyDataset):
         size, rng = self._patch_size, np.random.default_rng([*self._seed, index])
         pair = np.empty((2, len(rows), size, size), np.float32)
         symmetries = self._symmetries[index * self._batch_size : (index + 1) * self._batch_size]
-        for position, ((field, level, row, column), symmetry) in enumerate(zip(rows, symmetries, strict=True)):
-            top, left = rng.integers(0, self._side - size + 1, 2) if self._augment_light else (row * size, column * size)
+        for position, ((field, level, row, column), symmetry) in enumerate(
+            zip(rows, symmetries, strict=True)
+        ):
+            top, left = (
+                rng.integers(0, self._side - size + 1, 2)
+                if self._augment_light
+                else (row * size, column * size)
+            )
             window = np.s_[top : top + size, left : left + size]
-            crop = np.stack([self._images[field, at][window] for at in (level, self._focus)]) / np.float32(FULL_SCALE)
+            crop = np.stack(
+                [self._images[field, at][window] for at in (level, self._focus)]
+            ) / np.float32(FULL_SCALE)
             if self._augment_light:
-                crop = relight(crop, draw_light(self._side, rng)[window], ratio=self._spans[field, self._focus] / self._spans[field, level])
+                crop = relight(
+                    crop,
+                    draw_light(self._side, rng)[window],
+                    ratio=self._spans[field, self._focus] / self._spans[field, level],
+                )
             pair[:, position] = [turn(image, symmetry) for image in crop]
         batch = pair[0, ..., None], pair[1, ..., None]
-        return (*batch, np.array([self._weight(field, level) for field, level in rows[:, :2]])) if self._weigh else batch
+        return (
+            (*batch, np.array([self._weight(field, level) for field, level in rows[:, :2]]))
+            if self._weigh
+            else batch
+        )
 
     def _weight(self, field: int, level: int) -> np.float32:
-        defocused, sharp = (self._images[field, at].astype(np.float32) / np.float32(FULL_SCALE) for at in (level, self._focus))
+        defocused, sharp = (
+            self._images[field, at].astype(np.float32) / np.float32(FULL_SCALE)
+            for at in (level, self._focus)
+        )
         return np.float32(1 / (np.sqrt(np.mean((defocused - sharp) ** 2)) + LEAST_DEFOCUS))
 
 
 def turn(image: np.ndarray, symmetry: int) -> np.ndarray:
-    """Turn an image by ``symmetry % 4`` quarters, and mirror it from 4 on: the eight symmetries of a square."""
+    """Turn an image by ``symmetry % 4`` quarters, and mirror it from 4 on: the eight symmetries of
+    a square.
+    """
     turned = np.rot90(image, symmetry % 4)
     return turned[:, ::-1] if symmetry >= 4 else turned
 
 
 def draw_light(side: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw smooth background light for an image, shape (side, side), in units of the in-focus image's range: none at all for a half of them, faint for most."""
+    """Draw smooth background light for an image, shape (side, side), in units of the in-focus
+    image's range: none at all for a half of them, faint for most.
+    """
     if rng.random() >= LIT:
         return np.zeros((side, side), np.float32)
     knots = rng.random(rng.integers(LIGHT_KNOTS[0], LIGHT_KNOTS[1] + 1, 2), dtype=np.float32)
-    return cv2.resize(knots, (side, side), interpolation=cv2.INTER_LINEAR) * np.float32(LIGHT * rng.random() ** 2)
+    return cv2.resize(knots, (side, side), interpolation=cv2.INTER_LINEAR) * np.float32(
+        LIGHT * rng.random() ** 2
+    )
 
 
 def relight(pair: np.ndarray, light: np.ndarray, *, ratio: float) -> np.ndarray:
     """Add light to a crop and normalise it by its own range, as images are.
 
-    Light adds up, and what is smooth looks the same in focus and out of focus: the crops are images as another field, lamp or medium would
-    have given them. A network that has not seen such takes every haze for defocus.
+    Light adds up, and what is smooth looks the same in focus and out of focus: the crops are images
+    as another field, lamp or medium would have given them. A network that has not seen such takes
+    every haze for defocus.
 
     Parameters
     ----------
@@ -142,23 +186,40 @@ def relight(pair: np.ndarray, light: np.ndarray, *, ratio: float) -> np.ndarray:
 
 
 def patches_of(side: int, patches_per_image: int | None) -> int:
-    """Return how many patches of an image are trained on in an epoch, of an image that is `side` patches wide."""
+    """Return how many patches of an image are trained on in an epoch, of an image that is `side`
+    patches wide.
+    """
     return min(patches_per_image or side**2, side**2)
 
 
 def steps_per_epoch(images: int, *, patches: int, batch_size: int) -> int:
-    """Return the number of batches in an epoch of `images` defocused images with `patches` patches each."""
+    """Return the number of batches in an epoch of `images` defocused images with `patches` patches
+    each.
+    """
     return -(-images * patches // batch_size)
 
 
-def training_images(store: Store, fields: Sequence[int], held_out: Sequence[Sequence[int]] | None = None) -> np.ndarray:
-    """Return the defocused images of some fields, but for those held out: indices of field and level, shape (N, 2)."""
-    images = [(f, level) for f in fields for level in store.defocused_indices if held_out is None or level not in held_out[f]]
+def training_images(
+    store: Store, fields: Sequence[int], held_out: Sequence[Sequence[int]] | None = None
+) -> np.ndarray:
+    """Return the defocused images of some fields, but for those held out: indices of field and
+    level, shape (N, 2).
+    """
+    images = [
+        (f, level)
+        for f in fields
+        for level in store.defocused_indices
+        if held_out is None or level not in held_out[f]
+    ]
     return np.array(images, dtype=np.int64).reshape(-1, 2)
 
 
-def _plan_epoch(images: np.ndarray, *, side: int, patches_per_image: int | None, rng: np.random.Generator) -> np.ndarray:
-    """Return the epoch's patches in their order: field, level, row and column of the patch, shape (N, 4)."""
+def _plan_epoch(
+    images: np.ndarray, *, side: int, patches_per_image: int | None, rng: np.random.Generator
+) -> np.ndarray:
+    """Return the epoch's patches in their order: field, level, row and column of the patch, shape
+    (N, 4).
+    """
     count = patches_of(side, patches_per_image)
     if count == side * side:
         chosen = np.broadcast_to(np.arange(count), (len(images), count))

@@ -1,7 +1,8 @@
 """BBBC005: synthetic cells (SIMCEP) at 16 blur levels, 24 cell counts, 25 samples and two stains.
 
-https://bbbc.broadinstitute.org/BBBC005. The same count and sample is the same scene at every blur F; F 1 is in focus.
-The data set's page says that w1 shows cell bodies; the images show small round nuclei there. The paper's numbers fit w1.
+https://bbbc.broadinstitute.org/BBBC005. The same count and sample is the same scene at every blur
+F; F 1 is in focus. The data set's page says that w1 shows cell bodies; the images show small round
+nuclei there. The paper's numbers fit w1.
 """
 
 from __future__ import annotations
@@ -11,7 +12,32 @@ from pathlib import Path
 
 from study.data.planes import Annotation, Layout, Plane, find_files
 
-COUNTS = (1, 5, 10, 14, 18, 23, 27, 31, 35, 40, 44, 48, 53, 57, 61, 66, 70, 74, 78, 83, 87, 91, 96, 100)
+COUNTS = (
+    1,
+    5,
+    10,
+    14,
+    18,
+    23,
+    27,
+    31,
+    35,
+    40,
+    44,
+    48,
+    53,
+    57,
+    61,
+    66,
+    70,
+    74,
+    78,
+    83,
+    87,
+    91,
+    96,
+    100,
+)
 BLURS = (1, 4, 7, 10, 14, 17, 20, 23, 26, 29, 32, 35, 39, 42, 45, 48)
 IN_FOCUS_LEVEL = 1
 IMAGE_FOLDER = "BBBC005_v1_images"

@@ -1,7 +1,8 @@
 """BBBC006: human U2OS cells, 34 focal planes of 384 wells, two fields and two stains a well.
 
-Ljosa et al., Nature Methods 9, 637 (2012), https://bbbc.broadinstitute.org/BBBC006. Planes are 2 um apart; plane 16 is
-in focus, smaller ones lie below it. The identifier at the end of a file's name differs from plane to plane.
+Ljosa et al., Nature Methods 9, 637 (2012), https://bbbc.broadinstitute.org/BBBC006. Planes are 2 um
+apart; plane 16 is in focus, smaller ones lie below it. The identifier at the end of a file's name
+differs from plane to plane.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ LAYOUT = Layout(
     well_title="well",
     shape=(520, 696),
     dtype="uint16",
-    expected=f"folders BBBC006_v1_images_z_00 .. z_33 with {PREFIX}_<well>_s<site>_w<channel><identifier>.tif",
+    expected=(
+        "folders BBBC006_v1_images_z_00 .. z_33 with"
+        f" {PREFIX}_<well>_s<site>_w<channel><identifier>.tif"
+    ),
     read_planes=_read_planes,
     read_annotations=_read_annotations,
 )

@@ -6,14 +6,17 @@ import numpy as np
 
 from study.data.bbbc006 import DISTANCE_UM, IN_FOCUS_LEVEL
 
-SIGMA_PX_PER_UM = 0.48  # BBBC006, native pixels, measured on real planes below focus: 4.75, 8.25, 12.0, 15.5 px at 8, 16, 24, 32 um
+# BBBC006, native pixels, measured on real planes below focus: 4.75, 8.25, 12.0, 15.5 px at 8, 16,
+# 24, 32 um
+SIGMA_PX_PER_UM = 0.48
 
 
 def synthetic_taps(blur: int) -> np.ndarray:
-    """Return BBBC005's filter of level `blur` along one axis, shape (blur,): a Gaussian of sigma ``floor(blur / 4 + 0.5)``.
+    """Return BBBC005's filter of level `blur` along one axis, shape (blur,): a Gaussian of sigma
+    ``floor(blur / 4 + 0.5)``.
 
-    Equal to every real image of F 23 and F 48. Those two do not decide how a sigma of n + 0.5 is rounded at F 10, 26, 42
-    (rounding half to even) or 17, 29, 45 (rounding up).
+    Equal to every real image of F 23 and F 48. Those two do not decide how a sigma of n + 0.5 is
+    rounded at F 10, 26, 42 (rounding half to even) or 17, 29, 45 (rounding up).
     """
     sigma_px = np.floor(blur / 4 + 0.5)
     taps = np.exp(-((np.arange(blur) - (blur - 1) / 2) ** 2) / (2 * sigma_px**2))
@@ -21,14 +24,18 @@ def synthetic_taps(blur: int) -> np.ndarray:
 
 
 def defocus_sigma(distance_um: float) -> float:
-    """Return the sigma, in native pixels, of the Gaussian that stands for BBBC006 so far out of focus."""
+    """Return the sigma, in native pixels, of the Gaussian that stands for BBBC006 so far out of
+    focus.
+    """
     return SIGMA_PX_PER_UM * distance_um
 
 
 def blur_kernel(kind: str, level: int) -> np.ndarray:
-    """Return the known blur of a level at native pixels, shape (K, K), K odd, sum 1; the in-focus level's is a single pixel.
+    """Return the known blur of a level at native pixels, shape (K, K), K odd, sum 1; the in-focus
+    level's is a single pixel.
 
-    To convolve with. An even filter of BBBC005 gets a row and a column of zeros, which shift it by half a pixel as the data set does.
+    To convolve with. An even filter of BBBC005 gets a row and a column of zeros, which shift it by
+    half a pixel as the data set does.
     """
     if kind == "bbbc005":
         taps = synthetic_taps(level)

@@ -15,14 +15,18 @@ def split_patches(images: np.ndarray, patch_size: int) -> np.ndarray:
     """
     count, size = images.shape[:2]
     if images.shape[1] != images.shape[2] or size % patch_size:
-        raise ValueError(f"patch_size must divide a square image's size; got images {images.shape}, patch_size {patch_size}")
+        raise ValueError(
+            f"patch_size must divide a square image's size; got images {images.shape}, patch_size"
+            f" {patch_size}"
+        )
     side = size // patch_size
     patches = images.reshape(count, side, patch_size, side, patch_size).swapaxes(2, 3)
     return patches.reshape(count * side * side, patch_size, patch_size)
 
 
 def stitch_patches(patches: np.ndarray, image_size: int) -> np.ndarray:
-    """Put patches, shape (N * (S / P)**2, P, P), together to images, shape (N, S, S): the inverse of `split_patches`.
+    """Put patches, shape (N * (S / P)**2, P, P), together to images, shape (N, S, S): the inverse
+    of `split_patches`.
 
     Raises
     ------

@@ -1,4 +1,6 @@
-"""What a raw folder holds, as one table: the only thing that the rest of the program knows of a data set."""
+"""What a raw folder holds, as one table: the only thing that the rest of the program knows of a
+data set.
+"""
 
 from __future__ import annotations
 
@@ -83,12 +85,17 @@ def find_files(root: Path, suffixes: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for folder, folders, names in os.walk(root):
         folders.sort()
-        found.extend(Path(folder) / name for name in sorted(names) if Path(name).suffix.lower() in suffixes)
+        found.extend(
+            Path(folder) / name for name in sorted(names) if Path(name).suffix.lower() in suffixes
+        )
     return found
 
 
-def read_planes(layout: Layout, root: Path, *, channel: str, levels: Sequence[int] | None) -> list[Plane]:
-    """List the images of one channel, sorted by field and level, and check that no field lacks a level.
+def read_planes(
+    layout: Layout, root: Path, *, channel: str, levels: Sequence[int] | None
+) -> list[Plane]:
+    """List the images of one channel, sorted by field and level, and check that no field lacks a
+    level.
 
     Parameters
     ----------
@@ -99,33 +106,46 @@ def read_planes(layout: Layout, root: Path, *, channel: str, levels: Sequence[in
     channel : str
         ``w1`` or ``w2``.
     levels : sequence of int, optional
-        The levels wanted; the in-focus level is always among the result. All that the folder holds if not given.
+        The levels wanted; the in-focus level is always among the result. All that the folder holds
+        if not given.
 
     Raises
     ------
     StudyError
-        If the folder is missing or holds no image of this channel, if a level is missing between the lowest and the
-        highest, or if a field lacks a level or has one twice. Every culprit is named.
+        If the folder is missing or holds no image of this channel, if a level is missing between
+        the lowest and the highest, or if a field lacks a level or has one twice. Every culprit is
+        named.
     """
     if not root.is_dir():
-        raise StudyError(f"dataset.root must be a folder; got {root}, which {'is a file' if root.exists() else 'does not exist'}")
+        raise StudyError(
+            f"dataset.root must be a folder; got {root}, which"
+            f" {'is a file' if root.exists() else 'does not exist'}"
+        )
     everything = layout.read_planes(root)
     planes = [plane for plane in everything if plane.channel == channel]
     if not planes:
         others = sorted({plane.channel for plane in everything})
         hint = f"It holds channel {', '.join(others)}: set dataset.channel. " if others else ""
         raise StudyError(
-            f"no image of {layout.title}, channel {channel}, in {root}. {hint}Expected {layout.expected}. "
-            f"`refocus simulate {layout.kind} {root}` makes such a folder"
+            f"no image of {layout.title}, channel {channel}, in {root}. {hint}Expected"
+            f" {layout.expected}. `refocus simulate {layout.kind} {root}` makes such a folder"
         )
     wanted = _wanted_levels(layout, root, {plane.level for plane in planes}, levels)
-    planes = sorted((plane for plane in planes if plane.level in wanted), key=lambda plane: (plane.field, plane.level))
-    raise_all(_incomplete_fields(layout, planes, wanted), heading=f"Every field needs every level; in {root}")
+    planes = sorted(
+        (plane for plane in planes if plane.level in wanted),
+        key=lambda plane: (plane.field, plane.level),
+    )
+    raise_all(
+        _incomplete_fields(layout, planes, wanted),
+        heading=f"Every field needs every level; in {root}",
+    )
     return planes
 
 
 def thin_out(planes: list[Plane], max_fields: int | None) -> list[Plane]:
-    """Keep at most `max_fields` fields, evenly spaced in the table's order, with all their levels."""
+    """Keep at most `max_fields` fields, evenly spaced in the table's order, with all their
+    levels.
+    """
     fields = list(dict.fromkeys(plane.field for plane in planes))
     if max_fields is None or max_fields >= len(fields):
         return planes
@@ -133,25 +153,32 @@ def thin_out(planes: list[Plane], max_fields: int | None) -> list[Plane]:
     return [plane for plane in planes if plane.field in kept]
 
 
-def _wanted_levels(layout: Layout, root: Path, present: set[int], levels: Sequence[int] | None) -> list[int]:
+def _wanted_levels(
+    layout: Layout, root: Path, present: set[int], levels: Sequence[int] | None
+) -> list[int]:
     focus, held = layout.in_focus_level, ", ".join(map(str, sorted(present)))
     if levels is not None:
         wanted = sorted({*levels, focus})
         absent = [level for level in wanted if level not in present]
         if absent:
             raise StudyError(
-                f"dataset.levels asks for {layout.level_title} {', '.join(map(str, absent))} (the in-focus one, {focus}, "
-                f"is always needed), which {root} does not hold. It holds: {held}"
+                f"dataset.levels asks for {layout.level_title} {', '.join(map(str, absent))} (the"
+                f" in-focus one, {focus}, is always needed), which {root} does not hold. It holds:"
+                f" {held}"
             )
         return wanted
     if focus not in present:
-        raise StudyError(f"{root} lacks the in-focus {layout.level_title} {focus}, the target of every restoration. It holds: {held}")
+        raise StudyError(
+            f"{root} lacks the in-focus {layout.level_title} {focus}, the target of every"
+            f" restoration. It holds: {held}"
+        )
     span = [level for level in layout.all_levels if min(present) <= level <= max(present)]
     gaps = [level for level in span if level not in present]
     if gaps:
         raise StudyError(
-            f"{root} has a gap: no image of {layout.level_title} {', '.join(map(str, gaps))}. Add the missing folder or files, "
-            f"or name the levels to use, for example --dataset.levels '{sorted(present)}'"
+            f"{root} has a gap: no image of {layout.level_title} {', '.join(map(str, gaps))}. Add"
+            " the missing folder or files, or name the levels to use, for example --dataset.levels"
+            f" '{sorted(present)}'"
         )
     return span
 
@@ -166,9 +193,13 @@ def _incomplete_fields(layout: Layout, planes: list[Plane], wanted: list[int]) -
         twice = sorted({level for level in levels if levels.count(level) > 1})
         if missing:
             problems.append(
-                f"field {name} has no image of {layout.level_title} {', '.join(map(str, missing))}; "
-                "add it, remove the field's other images, or name the levels to use with dataset.levels"
+                f"field {name} has no image of {layout.level_title} {', '.join(map(str, missing))};"
+                " add it, remove the field's other images, or name the levels to use with"
+                " dataset.levels"
             )
         if twice:
-            problems.append(f"field {name} has more than one image of {layout.level_title} {', '.join(map(str, twice))}")
+            problems.append(
+                f"field {name} has more than one image of {layout.level_title}"
+                f" {', '.join(map(str, twice))}"
+            )
     return problems

@@ -1,4 +1,6 @@
-"""Raw folder -> store: every file read and checked, resized, normalised, and written once for all trials."""
+"""Raw folder -> store: every file read and checked, resized, normalised, and written once for all
+trials.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,14 @@ from study.files import new_folder, read_image
 Progress = Callable[[int, int], None]
 
 
-def prepare(dataset: DatasetConfig, root: Path, stores: Path, *, grids: Sequence[Grid], progress: Progress | None = None) -> Store:
+def prepare(
+    dataset: DatasetConfig,
+    root: Path,
+    stores: Path,
+    *,
+    grids: Sequence[Grid],
+    progress: Progress | None = None,
+) -> Store:
     """Make the store of a raw folder, or open the one made earlier from the same files.
 
     Parameters
@@ -43,8 +52,8 @@ def prepare(dataset: DatasetConfig, root: Path, stores: Path, *, grids: Sequence
     Raises
     ------
     StudyError
-        If files are missing, unreadable, truncated, or of a wrong shape or bit depth: one message that names them all.
-        Nothing is left behind.
+        If files are missing, unreadable, truncated, or of a wrong shape or bit depth: one message
+        that names them all. Nothing is left behind.
     """
     layout, root = LAYOUTS[dataset.kind], root.resolve()
     planes, grids = _planes(dataset, root), sorted(set(grids), key=lambda grid: grid.name)
@@ -56,21 +65,32 @@ def prepare(dataset: DatasetConfig, root: Path, stores: Path, *, grids: Sequence
     return Store(folder)
 
 
-def store_folder(dataset: DatasetConfig, root: Path, stores: Path, *, grids: Sequence[Grid]) -> Path:
-    """Return where the store of a raw folder stands or will stand; another of its files, or grids, gives another folder."""
-    key = _quick_key(root.resolve(), _planes(dataset, root.resolve()), sorted(set(grids), key=lambda grid: grid.name))
+def store_folder(
+    dataset: DatasetConfig, root: Path, stores: Path, *, grids: Sequence[Grid]
+) -> Path:
+    """Return where the store of a raw folder stands or will stand; another of its files, or grids,
+    gives another folder.
+    """
+    key = _quick_key(
+        root.resolve(),
+        _planes(dataset, root.resolve()),
+        sorted(set(grids), key=lambda grid: grid.name),
+    )
     return stores / f"{dataset.kind}-{key}"
 
 
 def _planes(dataset: DatasetConfig, root: Path) -> list[Plane]:
-    return thin_out(read_planes(LAYOUTS[dataset.kind], root, channel=dataset.channel, levels=dataset.levels), dataset.max_fields)
+    return thin_out(
+        read_planes(LAYOUTS[dataset.kind], root, channel=dataset.channel, levels=dataset.levels),
+        dataset.max_fields,
+    )
 
 
 def resize_image(image: np.ndarray, grid: Grid) -> np.ndarray:
     """Bring an image, shape (Y, X), to a grid; float32 in the image's own units.
 
-    ``paper`` is bicubic whatever the sizes, which does not low-pass when it shrinks. ``antialiased`` is the area mean
-    along an axis that shrinks and bicubic along one that grows.
+    ``paper`` is bicubic whatever the sizes, which does not low-pass when it shrinks.
+    ``antialiased`` is the area mean along an axis that shrinks and bicubic along one that grows.
     """
     image = image.astype(np.float32)
     if grid.resize == "paper":
@@ -79,36 +99,56 @@ def resize_image(image: np.ndarray, grid: Grid) -> np.ndarray:
         shape = list(image.shape)
         shrinks = grid.size < shape[axis]
         shape[axis] = grid.size
-        image = cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        image = cv2.resize(
+            image,
+            (shape[1], shape[0]),
+            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC,
+        )
     return image
 
 
 def normalise(image: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Scale an image to uint16 for [0, 1]; return it with the intensities that 0 and 1 stand for (a flat image is 0)."""
+    """Scale an image to uint16 for [0, 1]; return it with the intensities that 0 and 1 stand for (a
+    flat image is 0).
+    """
     low, high = float(image.min()), float(image.max())
     span = high - low if high > low else 1.0
     return np.rint((image - low) * (FULL_SCALE / span)).astype(np.uint16), low, low + span
 
 
 def _quick_key(root: Path, planes: Sequence[Plane], grids: Sequence[Grid]) -> str:
-    """Tell one store from another without reading the images: names, sizes and times of the files, and the grids."""
+    """Tell one store from another without reading the images: names, sizes and times of the files,
+    and the grids.
+    """
     digest = hashlib.sha256(f"format {FORMAT}\0{root}\0{simulated_from(root)}\n".encode())
     for plane in planes:
         status = plane.path.stat()
-        digest.update(f"{plane.path.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(
+            f"{plane.path.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
+        )
     for grid in grids:
         digest.update(grid.name.encode())
     return digest.hexdigest()[:12]
 
 
-def _write_store(folder: Path, layout: Layout, root: Path, planes: list[Plane], grids: Sequence[Grid], progress: Progress | None) -> None:
+def _write_store(
+    folder: Path,
+    layout: Layout,
+    root: Path,
+    planes: list[Plane],
+    grids: Sequence[Grid],
+    progress: Progress | None,
+) -> None:
     fields = list(dict.fromkeys(plane.field for plane in planes))
     levels = sorted({plane.level for plane in planes})
     by_field = [planes[index : index + len(levels)] for index in range(0, len(planes), len(levels))]
     count = (len(fields), len(levels))
     images = {
         grid: np.lib.format.open_memmap(
-            folder / f"images_{grid.name}.npy", mode="w+", dtype=np.uint16, shape=(*count, grid.size, grid.size)
+            folder / f"images_{grid.name}.npy",
+            mode="w+",
+            dtype=np.uint16,
+            shape=(*count, grid.size, grid.size),
         )
         for grid in grids
     }
@@ -119,7 +159,9 @@ def _write_store(folder: Path, layout: Layout, root: Path, planes: list[Plane], 
     def prepare_field(number: int) -> None:
         for position, plane in enumerate(by_field[number]):
             try:
-                digests[number * len(levels) + position] = hashlib.sha256(plane.path.read_bytes()).hexdigest()
+                digests[number * len(levels) + position] = hashlib.sha256(
+                    plane.path.read_bytes()
+                ).hexdigest()
                 image = _checked_image(plane, layout)
             except (StudyError, OSError) as error:
                 problems.append(f"{plane.path} {error}")
@@ -135,13 +177,17 @@ def _write_store(folder: Path, layout: Layout, root: Path, planes: list[Plane], 
                 progress(done, len(fields))
     raise_all(
         sorted(problems),
-        heading=f"Some images of {root} can not be used; replace these files, or remove their fields",
+        heading=(
+            f"Some images of {root} can not be used; replace these files, or remove their fields"
+        ),
     )
     for grid in grids:
         images[grid].flush()
         np.save(folder / f"ranges_{grid.name}.npy", ranges[grid])
     _write_tables(folder, layout, root, planes, ranges)
-    fingerprint = hashlib.sha256("\n".join([f"format {FORMAT}", *(grid.name for grid in grids), *digests]).encode()).hexdigest()
+    fingerprint = hashlib.sha256(
+        "\n".join([f"format {FORMAT}", *(grid.name for grid in grids), *digests]).encode()
+    ).hexdigest()
     description = {
         "format": FORMAT,
         "kind": layout.kind,
@@ -160,19 +206,42 @@ def _write_store(folder: Path, layout: Layout, root: Path, planes: list[Plane], 
 def _checked_image(plane: Plane, layout: Layout) -> np.ndarray:
     image = read_image(plane.path)
     if image.shape != layout.shape or image.dtype != np.dtype(layout.dtype):
-        raise StudyError(f"has shape {image.shape} and type {image.dtype}; {layout.title} has {layout.shape} and {layout.dtype}")
+        raise StudyError(
+            f"has shape {image.shape} and type {image.dtype}; {layout.title} has {layout.shape} and"
+            f" {layout.dtype}"
+        )
     return image
 
 
-def _write_tables(folder: Path, layout: Layout, root: Path, planes: list[Plane], ranges: dict[Grid, np.ndarray]) -> None:
+def _write_tables(
+    folder: Path, layout: Layout, root: Path, planes: list[Plane], ranges: dict[Grid, np.ndarray]
+) -> None:
     level_count = len({plane.level for plane in planes})
     with (folder / "planes.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["field", "well", "level", "channel", "path", *(f"{end}_{grid.name}" for grid in ranges for end in ("lo", "hi"))])
+        writer.writerow(
+            [
+                "field",
+                "well",
+                "level",
+                "channel",
+                "path",
+                *(f"{end}_{grid.name}" for grid in ranges for end in ("lo", "hi")),
+            ]
+        )
         for number, plane in enumerate(planes):
             place = divmod(number, level_count)
             ends = [repr(float(end)) for grid in ranges for end in ranges[grid][place]]
-            writer.writerow([plane.field, plane.well, plane.level, plane.channel, plane.path.relative_to(root), *ends])
+            writer.writerow(
+                [
+                    plane.field,
+                    plane.well,
+                    plane.level,
+                    plane.channel,
+                    plane.path.relative_to(root),
+                    *ends,
+                ]
+            )
     annotations = layout.read_annotations(root)
     with (folder / "fields.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -1,4 +1,6 @@
-"""The mark that a simulated raw folder carries, so that no report takes its images for the published ones."""
+"""The mark that a simulated raw folder carries, so that no report takes its images for the
+published ones.
+"""
 
 from __future__ import annotations
 

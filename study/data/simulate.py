@@ -1,8 +1,9 @@
-"""Make small raw folders in the official layouts, so that a study can run without the real data sets.
+"""Make small raw folders in the official layouts, so that a study can run without the real data
+sets.
 
-BBBC006: procedural nuclei or real in-focus images, defocused by a Gaussian of 0.48 px for each um of distance (measured
-on real planes below focus), then photon and read noise. BBBC005: the real F1 images, filtered exactly as the data set's
-own blurred images were.
+BBBC006: procedural nuclei or real in-focus images, defocused by a Gaussian of 0.48 px for each um
+of distance (measured on real planes below focus), then photon and read noise. BBBC005: the real F1
+images, filtered exactly as the data set's own blurred images were.
 """
 
 from __future__ import annotations
@@ -31,7 +32,14 @@ BACKGROUND_COUNTS = 120.0  # of real BBBC006 images: 111 to 140
 _LZW, _PACKBITS = 5, 32773
 
 
-def simulate_bbbc006(folder: Path, *, wells: int, fields_per_well: int = 1, from_sharp: Path | None = None, seed: int = 0) -> int:
+def simulate_bbbc006(
+    folder: Path,
+    *,
+    wells: int,
+    fields_per_well: int = 1,
+    from_sharp: Path | None = None,
+    seed: int = 0,
+) -> int:
     """Write a raw BBBC006 folder: every field at all 34 planes, official names, 16-bit LZW TIFF.
 
     Parameters
@@ -53,7 +61,10 @@ def simulate_bbbc006(folder: Path, *, wells: int, fields_per_well: int = 1, from
     if not 1 <= wells <= 384:
         raise StudyError(f"BBBC006 has 384 wells: wells must be 1 to 384; got {wells}")
     if not 1 <= fields_per_well <= 9:
-        raise StudyError(f"fields-per-well must be 1 to 9 (a site is one digit in the file names); got {fields_per_well}")
+        raise StudyError(
+            "fields-per-well must be 1 to 9 (a site is one digit in the file names); got"
+            f" {fields_per_well}"
+        )
     fields = [(well, site) for well in range(wells) for site in range(1, fields_per_well + 1)]
     sharp = None if from_sharp is None else _sharp_images(from_sharp, need=len(fields))
 
@@ -64,7 +75,8 @@ def simulate_bbbc006(folder: Path, *, wells: int, fields_per_well: int = 1, from
         identifiers = random.Random(f"{seed}/{number}")
         for level in bbbc006.LAYOUT.all_levels:
             blurred = defocus(image, abs(level - bbbc006.IN_FOCUS_LEVEL) * bbbc006.DISTANCE_UM)
-            name = f"{bbbc006.PREFIX}_{_well_name(well)}_s{site}_w1{uuid.UUID(int=identifiers.getrandbits(128), version=4)}.tif"
+            identifier = uuid.UUID(int=identifiers.getrandbits(128), version=4)
+            name = f"{bbbc006.PREFIX}_{_well_name(well)}_s{site}_w1{identifier}.tif"
             path = target / bbbc006.PLANE_FOLDER.format(level=level) / name
             _write_tiff(path, add_noise(blurred, rng), compression=_LZW)
 
@@ -72,13 +84,22 @@ def simulate_bbbc006(folder: Path, *, wells: int, fields_per_well: int = 1, from
         for level in bbbc006.LAYOUT.all_levels:
             (target / bbbc006.PLANE_FOLDER.format(level=level)).mkdir()
         _in_parallel(lambda number: write_field(number, target), range(len(fields)))
-        source = "procedural nuclei" if from_sharp is None else f"real in-focus images ({from_sharp.name})"
-        mark_simulated(target, f"{source}, defocused by a Gaussian of {SIGMA_PX_PER_UM} px a um, with photon and read noise, seed {seed}")
+        source = (
+            "procedural nuclei"
+            if from_sharp is None
+            else f"real in-focus images ({from_sharp.name})"
+        )
+        mark_simulated(
+            target,
+            f"{source}, defocused by a Gaussian of {SIGMA_PX_PER_UM} px a um, with photon and read"
+            f" noise, seed {seed}",
+        )
     return len(fields) * len(bbbc006.LAYOUT.all_levels)
 
 
 def simulate_bbbc005(folder: Path, *, from_sharp: Path, scenes: int | None = None) -> int:
-    """Write a raw BBBC005 folder: the real F1 images of `from_sharp` (channel w1) at all 16 blur levels.
+    """Write a raw BBBC005 folder: the real F1 images of `from_sharp` (channel w1) at all 16 blur
+    levels.
 
     Parameters
     ----------
@@ -95,18 +116,29 @@ def simulate_bbbc005(folder: Path, *, from_sharp: Path, scenes: int | None = Non
         Images written.
     """
     planes = (
-        [plane for plane in bbbc005.LAYOUT.read_planes(from_sharp) if plane.level == bbbc005.IN_FOCUS_LEVEL and plane.channel == "w1"]
+        [
+            plane
+            for plane in bbbc005.LAYOUT.read_planes(from_sharp)
+            if plane.level == bbbc005.IN_FOCUS_LEVEL and plane.channel == "w1"
+        ]
         if from_sharp.is_dir()
         else []
     )
     if not planes:
-        raise StudyError(f"--from-sharp must name a folder with SIMCEPImages_..._F1_..._w1.TIF; {from_sharp} holds none")
+        raise StudyError(
+            f"--from-sharp must name a folder with SIMCEPImages_..._F1_..._w1.TIF; {from_sharp}"
+            " holds none"
+        )
     planes.sort(key=lambda plane: plane.field)
     scenes = len(planes) if scenes is None else scenes
     if not 1 <= scenes <= len(planes):
-        raise StudyError(f"scenes must be 1 to {len(planes)}, the F1 images in {from_sharp}; got {scenes}")
+        raise StudyError(
+            f"scenes must be 1 to {len(planes)}, the F1 images in {from_sharp}; got {scenes}"
+        )
     planes = [planes[index * len(planes) // scenes] for index in range(scenes)]
-    wrong = [f"{plane.path}: {problem}" for plane in planes if (problem := _synthetic_problem(plane))]
+    wrong = [
+        f"{plane.path}: {problem}" for plane in planes if (problem := _synthetic_problem(plane))
+    ]
     raise_all(wrong, heading="F1 images must be the data set's own")
 
     def write_scene(number: int, target: Path) -> None:
@@ -124,37 +156,56 @@ def simulate_bbbc005(folder: Path, *, from_sharp: Path, scenes: int | None = Non
         images = target / bbbc005.IMAGE_FOLDER
         images.mkdir()
         _in_parallel(lambda number: write_scene(number, images), range(len(planes)))
-        mark_simulated(target, "real F1 images, blurred by the data set's own filter (its F23 and F48 come back pixel by pixel)")
+        mark_simulated(
+            target,
+            "real F1 images, blurred by the data set's own filter (its F23 and F48 come back pixel"
+            " by pixel)",
+        )
     return len(planes) * len(bbbc005.BLURS)
 
 
 def defocus(image: np.ndarray, distance_um: float) -> np.ndarray:
-    """Blur an image, shape (Y, X), by the Gaussian that stands for `distance_um` out of focus; float64."""
+    """Blur an image, shape (Y, X), by the Gaussian that stands for `distance_um` out of focus;
+    float64.
+    """
     sigma_px = defocus_sigma(distance_um)
     if sigma_px == 0:
         return image.astype(np.float64)
-    return cv2.GaussianBlur(image.astype(np.float64), (0, 0), sigma_px, borderType=cv2.BORDER_REFLECT)
+    return cv2.GaussianBlur(
+        image.astype(np.float64), (0, 0), sigma_px, borderType=cv2.BORDER_REFLECT
+    )
 
 
 def blur_synthetic(image: np.ndarray, blur: int) -> np.ndarray:
     """Blur a BBBC005 image, shape (Y, X), uint8, as the data set's own level `blur` was made.
 
-    Zero-padded correlation with a `blur` x `blur` Gaussian (`study.data.optics`), rounded; an even filter is anchored at
-    ``blur / 2 - 1``.
+    Zero-padded correlation with a `blur` x `blur` Gaussian (`study.data.optics`), rounded; an even
+    filter is anchored at ``blur / 2 - 1``.
     """
     taps = synthetic_taps(blur)
     anchor = blur // 2 if blur % 2 else blur // 2 - 1
-    blurred = cv2.sepFilter2D(image.astype(np.float64), cv2.CV_64F, taps, taps, anchor=(anchor, anchor), borderType=cv2.BORDER_CONSTANT)
+    blurred = cv2.sepFilter2D(
+        image.astype(np.float64),
+        cv2.CV_64F,
+        taps,
+        taps,
+        anchor=(anchor, anchor),
+        borderType=cv2.BORDER_CONSTANT,
+    )
     return np.clip(np.floor(blurred + 0.5), 0, 255).astype(np.uint8)
 
 
 def add_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Record an image, shape (Y, X), in camera counts, with photon and read noise; uint16 of 12 bits.
+    """Record an image, shape (Y, X), in camera counts, with photon and read noise; uint16 of 12
+    bits.
 
-    Photon noise is taken as normal: with the background's 480 electrons a Poisson distribution is one.
+    Photon noise is taken as normal: with the background's 480 electrons a Poisson distribution is
+    one.
     """
     light = np.clip(image, 0, None)
-    noise = rng.standard_normal(image.shape, dtype=np.float32) * np.sqrt(light / ELECTRONS_PER_COUNT + READ_NOISE_COUNTS**2)
+    noise = rng.standard_normal(image.shape, dtype=np.float32) * np.sqrt(
+        light / ELECTRONS_PER_COUNT + READ_NOISE_COUNTS**2
+    )
     return np.clip(np.rint(light + noise), 0, FULL_SCALE).astype(np.uint16)
 
 
@@ -176,7 +227,10 @@ def draw_nuclei(rng: np.random.Generator, *, shape: tuple[int, int] = (520, 696)
 def _sharp_images(folder: Path, *, need: int) -> list[Path]:
     paths = find_files(folder, (".png", ".tif", ".tiff")) if folder.is_dir() else []
     if len(paths) < need:
-        raise StudyError(f"--from-sharp must name a folder with at least {need} images, one a field; {folder} holds {len(paths)}")
+        raise StudyError(
+            f"--from-sharp must name a folder with at least {need} images, one a field; {folder}"
+            f" holds {len(paths)}"
+        )
     wrong = [f"{path}: {problem}" for path in paths[:need] if (problem := _sharp_problem(path))]
     raise_all(wrong, heading="Sharp images must be readable and 520 x 696")
     return paths[:need]
@@ -206,9 +260,15 @@ def _synthetic_problem(plane: Plane) -> str | None:
 
 
 def _to_camera_range(image: np.ndarray) -> np.ndarray:
-    """Bring an image, grey or with colour channels that repeat the grey, to 12-bit counts; counts of 12 bits stay."""
+    """Bring an image, grey or with colour channels that repeat the grey, to 12-bit counts; counts
+    of 12 bits stay.
+    """
     grey = image[..., 0] if image.ndim == 3 else image
-    scale = FULL_SCALE / 255 if grey.dtype == np.uint8 else FULL_SCALE / max(FULL_SCALE, int(grey.max()))
+    scale = (
+        FULL_SCALE / 255
+        if grey.dtype == np.uint8
+        else FULL_SCALE / max(FULL_SCALE, int(grey.max()))
+    )
     return grey * scale
 
 

@@ -1,4 +1,6 @@
-"""Who trains, who chooses, who judges: fields divided by well or scene, so that none is on two sides."""
+"""Who trains, who chooses, who judges: fields divided by well or scene, so that none is on two
+sides.
+"""
 
 from __future__ import annotations
 
@@ -41,16 +43,22 @@ def split_by_well(wells: Sequence[str], *, test: float, validation: float, seed:
         If there are too few wells for three sides.
     """
     names = sorted(set(wells))
-    counts = {side: max(1, round(share * len(names))) if share > 0 else 0 for side, share in (("test", test), ("validation", validation))}
+    counts = {
+        side: max(1, round(share * len(names))) if share > 0 else 0
+        for side, share in (("test", test), ("validation", validation))
+    }
     train = len(names) - sum(counts.values())
     if train < 1:
         raise StudyError(
-            f"{len(names)} well(s) or scene(s) can not be divided: {counts['test']} for the test set and {counts['validation']} for "
-            "validation leave none to train on. Use more, or set dataset.test and dataset.validation lower"
+            f"{len(names)} well(s) or scene(s) can not be divided: {counts['test']} for the test"
+            f" set and {counts['validation']} for validation leave none to train on. Use more, or"
+            " set dataset.test and dataset.validation lower"
         )
     order = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
     side = dict.fromkeys(order[: counts["test"]], "test")
-    side |= dict.fromkeys(order[counts["test"] : counts["test"] + counts["validation"]], "validation")
+    side |= dict.fromkeys(
+        order[counts["test"] : counts["test"] + counts["validation"]], "validation"
+    )
     fields: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     for index, well in enumerate(wells):
         fields[side.get(well, "train")].append(index)
@@ -58,7 +66,8 @@ def split_by_well(wells: Sequence[str], *, test: float, validation: float, seed:
 
 
 def hold_out_within_levels(fields: int, levels: int, *, share: float, seed: int) -> list[list[int]]:
-    """Draw a share of the fields at each level on its own, as the paper does: a field is held out at some levels, trained on at others.
+    """Draw a share of the fields at each level on its own, as the paper does: a field is held out
+    at some levels, trained on at others.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""The prepared images: one memory-mapped array for each image size, shared by all trials of a node."""
+"""The prepared images: one memory-mapped array for each image size, shared by all trials of a
+node.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ FULL_SCALE = 65535.0  # uint16 stands for [0, 1]: 107 dB
 
 @dataclass(frozen=True)
 class Grid:
-    """How an image is brought to its size: `size` pixels a side, by the `paper` or the `antialiased` resizing."""
+    """How an image is brought to its size: `size` pixels a side, by the `paper` or the
+    `antialiased` resizing.
+    """
 
     size: int
     resize: str
@@ -61,11 +65,14 @@ class Store:
         try:
             self.description: dict[str, Any] = json.loads(description.read_text(encoding="utf-8"))
         except OSError as error:
-            raise StudyError(f"{self.folder} is not a store that this machine can read: {error.strerror}: {description}") from None
+            raise StudyError(
+                f"{self.folder} is not a store that this machine can read: {error.strerror}:"
+                f" {description}"
+            ) from None
         if self.description["format"] != FORMAT:
             raise StudyError(
-                f"{self.folder} has store format {self.description['format']}; this program reads {FORMAT}. Remove the folder: "
-                "the next run prepares it again"
+                f"{self.folder} has store format {self.description['format']}; this program reads"
+                f" {FORMAT}. Remove the folder: the next run prepares it again"
             )
         self.layout: Layout = LAYOUTS[self.description["kind"]]
         self.levels: list[int] = self.description["levels"]
@@ -84,11 +91,15 @@ class Store:
         return [index for index in range(len(self.levels)) if index != self.in_focus_index]
 
     def images(self, grid: Grid) -> np.ndarray:
-        """Return the images on one grid, memory-mapped: uint16 for [0, 1], shape (field, level, Y, X)."""
+        """Return the images on one grid, memory-mapped: uint16 for [0, 1], shape (field, level, Y,
+        X).
+        """
         return _open_array(self.folder / f"images_{grid.name}.npy")
 
     def ranges(self, grid: Grid) -> np.ndarray:
-        """Return each image's intensity at 0 and at 1 before it was normalised, float64, shape (field, level, 2)."""
+        """Return each image's intensity at 0 and at 1 before it was normalised, float64, shape
+        (field, level, 2).
+        """
         return _open_array(self.folder / f"ranges_{grid.name}.npy")
 
     def as_float(self, grid: Grid, fields: Any, levels: Any) -> np.ndarray:
@@ -96,20 +107,24 @@ class Store:
         return self.images(grid)[fields, levels].astype(np.float32) / np.float32(FULL_SCALE)
 
     def planes(self) -> list[dict[str, str]]:
-        """Return the table of planes: field, well, level, channel, path, and for each grid its lo and hi."""
+        """Return the table of planes: field, well, level, channel, path, and for each grid its lo
+        and hi.
+        """
         with (self.folder / "planes.csv").open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
 
 def open_store(folder: str, node_folder: str | None = None) -> Store:
-    """Open prepared images where they are, or the copy that this machine keeps of them, which is made if it is not there yet.
+    """Open prepared images where they are, or the copy that this machine keeps of them, which is
+    made if it is not there yet.
 
     Parameters
     ----------
     folder : str
         What `prepare` wrote.
     node_folder : str, optional
-        A folder on a disk of this machine alone, for copies; several processes may ask for one at once.
+        A folder on a disk of this machine alone, for copies; several processes may ask for one at
+        once.
 
     Raises
     ------
@@ -128,7 +143,10 @@ def open_store(folder: str, node_folder: str | None = None) -> Store:
                 with new_folder(near) as partial:
                     shutil.copytree(store.folder, partial, dirs_exist_ok=True)
     except OSError as error:
-        raise StudyError(f"{store.folder} can not be copied to {near}: {error.strerror or error}: resources.node_folder") from None
+        raise StudyError(
+            f"{store.folder} can not be copied to {near}: {error.strerror or error}:"
+            " resources.node_folder"
+        ) from None
     return Store(near)
 
 
@@ -138,4 +156,6 @@ def _open_array(path: Path) -> np.ndarray:
         return np.load(path, mmap_mode="r")
     except FileNotFoundError:
         held = ", ".join(sorted(found.stem for found in path.parent.glob("images_*.npy")))
-        raise StudyError(f"the store {path.parent} does not hold {path.name}; it holds {held}") from None
+        raise StudyError(
+            f"the store {path.parent} does not hold {path.name}; it holds {held}"
+        ) from None

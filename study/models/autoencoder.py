@@ -1,4 +1,6 @@
-"""Hyperparameters -> network: the paper's two families at any depth and number of filters, and the free one."""
+"""Hyperparameters -> network: the paper's two families at any depth and number of filters, and the
+free one.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,23 @@ Hyperparameters = Mapping[str, Any]
 PAPERS_GROWTH = {"whole": 2, "split": 1}  # filters double at each halving, or stay
 
 
-def build(hyperparameters: Hyperparameters, *, size: int | None = None, precision: str = "float32") -> keras.Model:
+def build(
+    hyperparameters: Hyperparameters, *, size: int | None = None, precision: str = "float32"
+) -> keras.Model:
     """Build the network that a point of a search space describes.
 
     Parameters
     ----------
     hyperparameters : mapping
-        ``family`` (whole, split or free), ``depth`` (how often the image is halved), ``filters`` (of the first layer), ``growth``
-        (of the filters at each halving), ``image_size`` and, for split, ``patch_size``; for free see `search_spaces.beyond`.
+        ``family`` (whole, split or free), ``depth`` (how often the image is halved), ``filters``
+        (of the first layer), ``growth`` (of the filters at each halving), ``image_size`` and, for
+        split, ``patch_size``; for free see `search_spaces.beyond`.
     size : int, optional
-        Side of the input; what the network is trained on if not given. The weights do not depend on it.
+        Side of the input; what the network is trained on if not given. The weights do not depend on
+        it.
     precision : str
-        What it computes in: a Keras dtype policy, float32 or mixed_bfloat16. Weights and output are float32 in both.
+        What it computes in: a Keras dtype policy, float32 or mixed_bfloat16. Weights and output are
+        float32 in both.
 
     Returns
     -------
@@ -42,7 +49,10 @@ def build(hyperparameters: Hyperparameters, *, size: int | None = None, precisio
     size = patch_size_of(hyperparameters) if size is None else size
     depth = int(hyperparameters["depth"])
     if size % 2**depth:
-        raise StudyError(f"depth {depth} halves an image {depth} times: its size must be a multiple of {2**depth}; got {size}")
+        raise StudyError(
+            f"depth {depth} halves an image {depth} times: its size must be a multiple of"
+            f" {2**depth}; got {size}"
+        )
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
@@ -54,7 +64,9 @@ def build(hyperparameters: Hyperparameters, *, size: int | None = None, precisio
 
 
 def count_operations(hyperparameters: Hyperparameters) -> int:
-    """Count the floating-point operations (two for each product) that the convolutions of one whole image take."""
+    """Count the floating-point operations (two for each product) that the convolutions of one whole
+    image take.
+    """
     model, total = build(hyperparameters, size=int(hyperparameters["image_size"])), 0
     for layer in model.layers:
         if isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
@@ -64,14 +76,22 @@ def count_operations(hyperparameters: Hyperparameters) -> int:
 
 
 def count_training_operations(hyperparameters: Hyperparameters, *, patches: int) -> int:
-    """Count the floating-point operations of training on so many patches: three times those of restoring them."""
+    """Count the floating-point operations of training on so many patches: three times those of
+    restoring them.
+    """
     share = (patch_size_of(hyperparameters) / int(hyperparameters["image_size"])) ** 2
     return round(3 * patches * share * count_operations(hyperparameters))
 
 
 def patch_size_of(hyperparameters: Hyperparameters) -> int:
-    """Return the side of what the network is trained on: the patch or crop, or the whole image where there is none."""
-    return int(hyperparameters.get("patch_size", hyperparameters.get("crop_size", hyperparameters["image_size"])))
+    """Return the side of what the network is trained on: the patch or crop, or the whole image
+    where there is none.
+    """
+    return int(
+        hyperparameters.get(
+            "patch_size", hyperparameters.get("crop_size", hyperparameters["image_size"])
+        )
+    )
 
 
 def _widths(point: Hyperparameters) -> list[int]:
@@ -80,7 +100,9 @@ def _widths(point: Hyperparameters) -> list[int]:
 
 
 def _whole(inputs: Any, point: Hyperparameters) -> Any:
-    """Transposed convolutions bring the size back; batch normalisation between pairs. The paper's filters double (growth 2)."""
+    """Transposed convolutions bring the size back; batch normalisation between pairs. The paper's
+    filters double (growth 2).
+    """
     widths = _widths(point)
     tensor = inputs
     for level, width in enumerate(widths):
@@ -89,12 +111,16 @@ def _whole(inputs: Any, point: Hyperparameters) -> Any:
         tensor = layers.MaxPooling2D(2)(tensor)
     for level, width in enumerate(reversed(widths)):
         tensor = layers.BatchNormalization()(tensor) if level else tensor
-        tensor = layers.Conv2DTranspose(width, 3, strides=2, padding="same", activation="elu")(tensor)
+        tensor = layers.Conv2DTranspose(width, 3, strides=2, padding="same", activation="elu")(
+            tensor
+        )
     return layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32")(tensor)
 
 
 def _split(inputs: Any, point: Hyperparameters) -> Any:
-    """The outermost activations are sigmoid, the inner ones relu. The paper's layers have the same filters (growth 1)."""
+    """The outermost activations are sigmoid, the inner ones relu. The paper's layers have the same
+    filters (growth 1).
+    """
     widths = _widths(point)
     activations = ["sigmoid", *["relu"] * (len(widths) - 1)]
     tensor = inputs
@@ -107,4 +133,8 @@ def _split(inputs: Any, point: Hyperparameters) -> Any:
     return layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32")(tensor)
 
 
-FAMILIES: dict[str, Callable[[Any, Hyperparameters], Any]] = {"whole": _whole, "split": _split, "free": free}
+FAMILIES: dict[str, Callable[[Any, Hyperparameters], Any]] = {
+    "whole": _whole,
+    "split": _split,
+    "free": free,
+}

@@ -1,6 +1,8 @@
-"""The paper's two networks, written out layer by layer from its section 4: what the builder is held against.
+"""The paper's two networks, written out layer by layer from its section 4: what the builder is held
+against.
 
-Raureanu, "Transfer Learning For Cell Image Reconstruction", 35th Twente Student Conference on IT, 2021.
+Raureanu, "Transfer Learning For Cell Image Reconstruction", 35th Twente Student Conference on IT,
+2021.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ from keras import layers
 
 
 def whole_image_autoencoder(image_size: int = 128) -> keras.Model:
-    """Build the whole-image autoencoder of section 4.1: 74,881 parameters, input and output "NYXC" in [0, 1].
+    """Build the whole-image autoencoder of section 4.1: 74,881 parameters, input and output "NYXC"
+    in [0, 1].
 
-    The text gives the last Conv2DTranspose 32 filters, the other one 64; batch normalisation stands between the two
-    pairs of the encoder and between the two transposed convolutions.
+    The text gives the last Conv2DTranspose 32 filters, the other one 64; batch normalisation stands
+    between the two pairs of the encoder and between the two transposed convolutions.
     """
     return keras.Sequential(
         [
@@ -33,11 +36,13 @@ def whole_image_autoencoder(image_size: int = 128) -> keras.Model:
 
 
 def split_image_autoencoder(patch_size: int = 128) -> keras.Model:
-    """Build the split-image autoencoder of section 4.2: 185,857 parameters, input and output "NYXC" in [0, 1].
+    """Build the split-image autoencoder of section 4.2: 185,857 parameters, input and output "NYXC"
+    in [0, 1].
 
-    The decoder repeats the encoder "in reverse", so its activations are relu, relu, sigmoid. The text does not name the
-    activation of the last layer; it is "the same as the whole image Autoencoder", sigmoid. Nor does it name the padding;
-    only "same" brings a patch back to its size.
+    The decoder repeats the encoder "in reverse", so its activations are relu, relu, sigmoid. The
+    text does not name the activation of the last layer; it is "the same as the whole image
+    Autoencoder", sigmoid. Nor does it name the padding; only "same" brings a patch back to its
+    size.
     """
     return keras.Sequential(
         [

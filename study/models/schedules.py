@@ -10,22 +10,28 @@ from keras import ops
 
 
 def schedule_of(hyperparameters: Mapping[str, Any], *, steps_per_pass: int, steps: int) -> Any:
-    """Return the rate that a point of a search space names by ``schedule`` and ``learning_rate``; the paper's if it names none.
+    """Return the rate that a point of a search space names by ``schedule`` and ``learning_rate``;
+    the paper's if it names none.
 
-    ``cosine`` falls from the rate to 0 over all epochs (Loshchilov and Hutter, 2017), after a warm-up of a twentieth of them.
+    ``cosine`` falls from the rate to 0 over all epochs (Loshchilov and Hutter, 2017), after a
+    warm-up of a twentieth of them.
     """
     rate = float(hyperparameters.get("learning_rate", 1e-3))
     if hyperparameters.get("schedule", "paper") == "paper":
         return PaperSchedule(steps_per_epoch=steps_per_pass, initial_rate=rate)
     warm = max(1, steps // 20)
-    return keras.optimizers.schedules.CosineDecay(rate / 100, max(1, steps - warm), warmup_target=rate, warmup_steps=warm)
+    return keras.optimizers.schedules.CosineDecay(
+        rate / 100, max(1, steps - warm), warmup_target=rate, warmup_steps=warm
+    )
 
 
 class PaperSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """The paper's rate: Keras 2's ``Adam(decay=1e-3)``, and a halving every 15 epochs on top of it (section 5.3).
+    """The paper's rate: Keras 2's ``Adam(decay=1e-3)``, and a halving every 15 epochs on top of it
+    (section 5.3).
 
-    ``rate = 1e-3 * 0.5 ** floor(epoch / 15) / (1 + 1e-3 * iteration)``, where the iteration is counted over all epochs.
-    The paper does not say which epochs are halved at; floor(epoch / 15), counted from 0, is our reading.
+    ``rate = 1e-3 * 0.5 ** floor(epoch / 15) / (1 + 1e-3 * iteration)``, where the iteration is
+    counted over all epochs. The paper does not say which epochs are halved at; floor(epoch / 15),
+    counted from 0, is our reading.
 
     Parameters
     ----------
@@ -37,7 +43,14 @@ class PaperSchedule(keras.optimizers.schedules.LearningRateSchedule):
         Epochs between halvings.
     """
 
-    def __init__(self, *, steps_per_epoch: int, initial_rate: float = 1e-3, decay: float = 1e-3, halving_epochs: int = 15) -> None:
+    def __init__(
+        self,
+        *,
+        steps_per_epoch: int,
+        initial_rate: float = 1e-3,
+        decay: float = 1e-3,
+        halving_epochs: int = 15,
+    ) -> None:
         super().__init__()
         self.steps_per_epoch, self.initial_rate = steps_per_epoch, initial_rate
         self.decay, self.halving_epochs = decay, halving_epochs

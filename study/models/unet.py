@@ -1,4 +1,6 @@
-"""The free family: what the paper's two networks do not have, each part switched by a hyperparameter."""
+"""The free family: what the paper's two networks do not have, each part switched by a
+hyperparameter.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,22 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-MOMENTUM = (
-    0.9  # of batch normalisation's statistics: after some ten steps they are those of the images, so that an early score means something
-)
+# of batch normalisation's statistics: after some ten steps they are those of the images, so that an
+# early score means something
+MOMENTUM = 0.9
 CONTEXT = 32  # numbers that describe an image
-NORMALISATIONS = {"batch": lambda: layers.BatchNormalization(momentum=MOMENTUM), "layer": layers.LayerNormalization}
+NORMALISATIONS = {
+    "batch": lambda: layers.BatchNormalization(momentum=MOMENTUM),
+    "layer": layers.LayerNormalization,
+}
 
 
 def free(inputs: Any, point: Mapping[str, Any]) -> Any:
-    """Build an encoder and a decoder with skips between them (Ronneberger et al., 2015, doi:10.1007/978-3-319-24574-4_28).
+    """Build an encoder and a decoder with skips between them (Ronneberger et al., 2015,
+    doi:10.1007/978-3-319-24574-4_28).
 
-    With ``global_context`` a description of all that the network is given scales the decoder's channels, see `_describe`.
+    With ``global_context`` a description of all that the network is given scales the decoder's
+    channels, see `_describe`.
 
     Parameters
     ----------
@@ -32,7 +39,10 @@ def free(inputs: Any, point: Mapping[str, Any]) -> Any:
     keras tensor, "NYXC"
         With ``residual`` what is added to the input, unbounded; otherwise a sigmoid's, in [0, 1].
     """
-    widths = [int(point["width"]) * int(point["growth"]) ** level for level in range(int(point["depth"]) + 1)]
+    widths = [
+        int(point["width"]) * int(point["growth"]) ** level
+        for level in range(int(point["depth"]) + 1)
+    ]
     tensor, skips = inputs, []
     for width in widths[:-1]:
         tensor = _block(tensor, width, point)
@@ -50,10 +60,14 @@ def free(inputs: Any, point: Mapping[str, Any]) -> Any:
             tensor = layers.Concatenate()([tensor, skip])
         tensor = _block(tensor, width, point)
         if context is not None:  # begins as leaving every channel as it is
-            scale = layers.Dense(width, kernel_initializer="zeros", bias_initializer="ones")(context)
+            scale = layers.Dense(width, kernel_initializer="zeros", bias_initializer="ones")(
+                context
+            )
             tensor = layers.Multiply()([tensor, scale])
     if point["residual"]:  # begins as doing nothing
-        correction = layers.Conv2D(1, 3, padding="same", kernel_initializer="zeros", dtype="float32")(tensor)
+        correction = layers.Conv2D(
+            1, 3, padding="same", kernel_initializer="zeros", dtype="float32"
+        )(tensor)
         return layers.Add(dtype="float32")([inputs, correction])
     return layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32")(tensor)
 
@@ -68,12 +82,16 @@ def _block(tensor: Any, width: int, point: Mapping[str, Any]) -> Any:
 
 
 def _describe(encoded: list[Any]) -> Any:
-    """Describe all that the network is given, a crop in training, by the mean of each of the encoder's channels, shape (N, 1, 1, `CONTEXT`).
+    """Describe all that the network is given, a crop in training, by the mean of each of the
+    encoder's channels, shape (N, 1, 1, `CONTEXT`).
 
-    How blurred an image is can be told from all its edges together better than from each; channels are weighed by it as in squeeze-and-excitation
-    (Hu et al., 2018, doi:10.1109/CVPR.2018.00745). Normalised, for the means also grow with the number of cells.
+    How blurred an image is can be told from all its edges together better than from each; channels
+    are weighed by it as in squeeze-and-excitation (Hu et al., 2018, doi:10.1109/CVPR.2018.00745).
+    Normalised, for the means also grow with the number of cells.
     """
-    means = layers.Concatenate()([layers.GlobalAveragePooling2D(keepdims=True)(tensor) for tensor in encoded])
+    means = layers.Concatenate()(
+        [layers.GlobalAveragePooling2D(keepdims=True)(tensor) for tensor in encoded]
+    )
     return layers.Dense(CONTEXT, activation="relu")(layers.LayerNormalization()(means))
 
 
@@ -86,7 +104,9 @@ def _upsample(tensor: Any, width: int, point: Mapping[str, Any]) -> Any:
 
 
 class DepthToSpace(layers.Layer):
-    """Rearrange channels into pixels: (N, Y, X, 4 C) -> (N, 2 Y, 2 X, C) (Shi et al., 2016, doi:10.1109/CVPR.2016.207)."""
+    """Rearrange channels into pixels: (N, Y, X, 4 C) -> (N, 2 Y, 2 X, C) (Shi et al., 2016,
+    doi:10.1109/CVPR.2016.207).
+    """
 
     def call(self, inputs: Any) -> Any:
         """Rearrange."""

@@ -74,13 +74,19 @@ class Costs:
         """Return the training steps of one of its epochs."""
         point, task = job.task["hyperparameters"], job.task
         images = len(task["train"]) * (self.levels - 1)
-        patches = patches_of(int(point["image_size"]) // patch_size_of(point), task["patches_per_image"])
+        patches = patches_of(
+            int(point["image_size"]) // patch_size_of(point), task["patches_per_image"]
+        )
         return steps_per_epoch(
-            min(images, task["images_per_epoch"] or images), patches=patches, batch_size=int(point.get("batch_size", task["batch_size"]))
+            min(images, task["images_per_epoch"] or images),
+            patches=patches,
+            batch_size=int(point.get("batch_size", task["batch_size"])),
         )
 
     def profile(self, job: Job) -> Profile:
-        """Return its profile: measured, or by its operations between those of the measured networks."""
+        """Return its profile: measured, or by its operations between those of the measured
+        networks.
+        """
         if (key := key_of(job)) in self.profiles:
             return self.profiles[key]
         return Profile(
@@ -93,20 +99,32 @@ class Costs:
         )
 
     def _between(self, job: Job, name: str, operations: Callable[[Job], float]) -> float:
-        known = sorted((operations(self.jobs[key]), max(getattr(profile, name), 1e-9)) for key, profile in self.profiles.items())
+        known = sorted(
+            (operations(self.jobs[key]), max(getattr(profile, name), 1e-9))
+            for key, profile in self.profiles.items()
+        )
         xs, ys = np.log(np.array(known)).T
         return float(np.exp(np.interp(math.log(operations(job)), xs, ys)))
 
     def trial_s(self, job: Job, work: Work, *, seconds: float | None = None) -> TrialTime:
-        """Return the seconds that a trial is expected to take, and those that it takes if it is not stopped."""
+        """Return the seconds that a trial is expected to take, and those that it takes if it is not
+        stopped.
+        """
         profile, budget = self.profile(job), int(job.task["epochs"])
-        epoch = self.steps(job) * profile.step_s + (profile.rung_s if job.task["rung_images"] else 0.0)
+        epoch = self.steps(job) * profile.step_s + (
+            profile.rung_s if job.task["rung_images"] else 0.0
+        )
         score = len(job.task["judge"]) * self.levels * profile.image_s
         if seconds is not None:
             return profile.setup_s + seconds + score, profile.setup_s + seconds + score
         searched = job.phase == "search" and not job.baseline
-        epochs, ends = expected_course(self.config, budget=budget) if searched else (float(budget), 1.0)
-        return profile.setup_s + epochs * epoch + ends * score, profile.setup_s + budget * epoch + score
+        epochs, ends = (
+            expected_course(self.config, budget=budget) if searched else (float(budget), 1.0)
+        )
+        return (
+            profile.setup_s + epochs * epoch + ends * score,
+            profile.setup_s + budget * epoch + score,
+        )
 
     def timing_s(self, job: Job) -> float:
         """Return what one timing of a training step takes."""
@@ -119,10 +137,14 @@ def training_size(config: StudyConfig, store: Store, job: Job) -> float:
     return Work(config, store).of(job)[0]
 
 
-def measure_networks(config: StudyConfig, jobs: list[Job], say: Say) -> tuple[dict[str, Job], dict[str, Profile], float]:
-    """Profile the baselines, the marks, and the smallest, the median and the largest of the searched networks.
+def measure_networks(
+    config: StudyConfig, jobs: list[Job], say: Say
+) -> tuple[dict[str, Job], dict[str, Profile], float]:
+    """Profile the baselines, the marks, and the smallest, the median and the largest of the
+    searched networks.
 
-    As many copies of each run at once as trials will: on a processor they share caches and memory, and each is slower than one alone.
+    As many copies of each run at once as trials will: on a processor they share caches and memory,
+    and each is slower than one alone.
 
     Returns
     -------
@@ -132,17 +154,28 @@ def measure_networks(config: StudyConfig, jobs: list[Job], say: Say) -> tuple[di
         What a worker takes to start.
     """
     store = Store(Path(jobs[0].task["store"]))
-    measured = {key_of(job): job for job in jobs if job.baseline or job.label in (name for name, _ in marks(sizes_of(config)).values())}
+    measured = {
+        key_of(job): job
+        for job in jobs
+        if job.baseline or job.label in (name for name, _ in marks(sizes_of(config)).values())
+    }
     searched = sorted(
         {key_of(job): job for job in jobs if job.phase == "search" and not job.baseline}.values(),
         key=lambda job: training_size(config, store, job),
     )
-    measured |= {key_of(searched[place]): searched[place] for place in (0, len(searched) // 2, -1)} if searched else {}
+    measured |= (
+        {key_of(searched[place]): searched[place] for place in (0, len(searched) // 2, -1)}
+        if searched
+        else {}
+    )
     copies = min(MOST_COPIES, trials_at_once(config.resources))
     profiles: dict[str, Profile] = {}
     starts: list[float] = []
     for key, job in (measured).items():
-        task = TrialTask(**job.task | {"rung_images": config.search.rung_images if config.search.space != "none" else 0})
+        task = TrialTask(
+            **job.task
+            | {"rung_images": config.search.rung_images if config.search.space != "none" else 0}
+        )
         began = time.perf_counter()
         answers: list[dict[str, Any]] = []
         for _, answer in answer_all(config.resources, _profile, [task] * copies):
@@ -150,11 +183,21 @@ def measure_networks(config: StudyConfig, jobs: list[Job], say: Say) -> tuple[di
                 raise StudyError(f"{job.label} could not be measured: {answer}")
             answers.append(answer)
         starts.append(time.perf_counter() - began - max(answer["elapsed_s"] for answer in answers))
-        middle = {name: float(np.median([answer[name] for answer in answers])) for name in answers[0]}
+        middle = {
+            name: float(np.median([answer[name] for answer in answers])) for name in answers[0]
+        }
         profiles[key] = Profile(
-            middle["setup_s"], middle["step_s"], middle["rung_s"], middle["image_s"], int(middle["parameters"]), int(middle["memory_bytes"])
+            middle["setup_s"],
+            middle["step_s"],
+            middle["rung_s"],
+            middle["image_s"],
+            int(middle["parameters"]),
+            int(middle["memory_bytes"]),
         )
-        say(f"measured {len(profiles)}/{len(measured)} | {job.label}: {profiles[key].step_s:.3f} s a step")
+        say(
+            f"measured {len(profiles)}/{len(measured)} | {job.label}: {profiles[key].step_s:.3f} s"
+            " a step"
+        )
     return measured, profiles, max(starts)
 
 
@@ -165,7 +208,9 @@ def _profile(task: TrialTask) -> dict[str, Any]:
 
 def _step_operations(job: Job) -> float:
     point = job.task["hyperparameters"]
-    return count_training_operations(point, patches=int(point.get("batch_size", job.task["batch_size"])))
+    return count_training_operations(
+        point, patches=int(point.get("batch_size", job.task["batch_size"]))
+    )
 
 
 def _image_operations(job: Job) -> float:
@@ -177,7 +222,13 @@ def time_deconvolutions(config: StudyConfig, store: Store) -> float:
     began = time.perf_counter()
     if config.evaluation.deconvolved_fields:
         for method in DECONVOLUTIONS.values():
-            score_deconvolution(method, store, common=Grid(config.sizes.common, "antialiased"), fields=[1], judged_on="test")
+            score_deconvolution(
+                method,
+                store,
+                common=Grid(config.sizes.common, "antialiased"),
+                fields=[1],
+                judged_on="test",
+            )
     return time.perf_counter() - began
 
 

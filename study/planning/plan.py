@@ -1,4 +1,6 @@
-"""What a study will take, before anything is spent: measured on a few steps and two fields, here or on the cluster it is pointed at."""
+"""What a study will take, before anything is spent: measured on a few steps and two fields, here or
+on the cluster it is pointed at.
+"""
 
 from __future__ import annotations
 
@@ -114,14 +116,19 @@ def make_plan(config: StudyConfig, say: Say) -> Plan:
     counts = count_fields(config)
     storage = Path(config.storage).resolve()
     storage.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".plan-", dir=storage))  # where the cluster's nodes see it
+    scratch = Path(
+        tempfile.mkdtemp(prefix=".plan-", dir=storage)
+    )  # where the cluster's nodes see it
     try:
         store, raw_s, prepare_s = _prepare_sample(config, scratch)
         say(f"{FIELDS} fields of {counts.fields} prepared, to measure on")
         began = time.perf_counter()
         connect(say)
         connect_s = time.perf_counter() - began
-        near, config = config.resources.node_folder, replace(config, resources=replace(config.resources, node_folder=None))
+        near, config = (
+            config.resources.node_folder,
+            replace(config, resources=replace(config.resources, node_folder=None)),
+        )
         check_nodes(config, store, say)
         config = share_gpus(config, largest_baseline(config, store, Split([0], [1], [1])), say)
         say(describe_places(config.resources))
@@ -131,33 +138,70 @@ def make_plan(config: StudyConfig, say: Say) -> Plan:
         list(references(config, store, [1], "test", skip=()))
         reference_s = time.perf_counter() - began
         costs = Costs(
-            config, jobs, profiles, levels=len(store.levels), raw_s=raw_s, prepare_s=prepare_s, start_s=IMPORT_S + connect_s, worker_s=worker_s,
-            reference_s=reference_s, deconvolution_s=time_deconvolutions(config, store), prepared=is_prepared(config),
+            config,
+            jobs,
+            profiles,
+            levels=len(store.levels),
+            raw_s=raw_s,
+            prepare_s=prepare_s,
+            start_s=IMPORT_S + connect_s,
+            worker_s=worker_s,
+            reference_s=reference_s,
+            deconvolution_s=time_deconvolutions(config, store),
+            prepared=is_prepared(config),
             rooms=node_rooms(config.resources),
-        )  # fmt: skip
+        )
         copies = free_on_nodes(near) if near else {}
-        return _reckon(config, counts, store, searched, confirmed, costs, trials_at_once(config.resources), copies)
+        return _reckon(
+            config,
+            counts,
+            store,
+            searched,
+            confirmed,
+            costs,
+            trials_at_once(config.resources),
+            copies,
+        )
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def count_fields(config: StudyConfig) -> Counts:
-    """Count fields and levels, from file names or from what will be simulated, and divide them as the study will."""
+    """Count fields and levels, from file names or from what will be simulated, and divide them as
+    the study will.
+    """
     dataset = config.dataset
     layout = LAYOUTS[dataset.kind]
     if dataset.root is None:
-        wells = [f"{well:03d}" for well in range(dataset.simulate.wells) for _ in range(dataset.simulate.fields_per_well)]
+        wells = [
+            f"{well:03d}"
+            for well in range(dataset.simulate.wells)
+            for _ in range(dataset.simulate.fields_per_well)
+        ]
         wells, levels = wells[: dataset.max_fields], len(dataset.levels or layout.all_levels)
     else:
-        planes = thin_out(read_planes(layout, Path(dataset.root), channel=dataset.channel, levels=dataset.levels), dataset.max_fields)
+        planes = thin_out(
+            read_planes(layout, Path(dataset.root), channel=dataset.channel, levels=dataset.levels),
+            dataset.max_fields,
+        )
         wells = list({plane.field: plane.well for plane in planes}.values())
         levels = len({plane.level for plane in planes})
-    return Counts(split_by_well(wells, test=dataset.test, validation=dataset.validation, seed=derive_seed(config.seed, "split")), levels)
+    return Counts(
+        split_by_well(
+            wells,
+            test=dataset.test,
+            validation=dataset.validation,
+            seed=derive_seed(config.seed, "split"),
+        ),
+        levels,
+    )
 
 
 def makespan(durations: Sequence[float], places: int) -> float:
-    """Return when the last of some jobs ends, if each starts, in their order, as soon as one of `places` is free."""
+    """Return when the last of some jobs ends, if each starts, in their order, as soon as one of
+    `places` is free.
+    """
     ends = [0.0] * places
     for duration in durations:
         heapq.heapreplace(ends, ends[0] + duration)
@@ -165,38 +209,77 @@ def makespan(durations: Sequence[float], places: int) -> float:
 
 
 def _prepare_sample(config: StudyConfig, scratch: Path) -> tuple[Store, float, float]:
-    """Prepare two fields; return their store, and the seconds that simulating and preparing a field takes."""
+    """Prepare two fields; return their store, and the seconds that simulating and preparing a field
+    takes.
+    """
     dataset, raw_s = config.dataset, 0.0
     root = Path(dataset.root) if dataset.root is not None else scratch / "raw"
     if dataset.root is None:
         began = time.perf_counter()
-        simulate_raw(replace(config, dataset=replace(dataset, simulate=replace(dataset.simulate, wells=FIELDS, fields_per_well=1))), root)
+        simulate_raw(
+            replace(
+                config,
+                dataset=replace(
+                    dataset, simulate=replace(dataset.simulate, wells=FIELDS, fields_per_well=1)
+                ),
+            ),
+            root,
+        )
         raw_s = (time.perf_counter() - began) / FIELDS
     began = time.perf_counter()
-    sample = DatasetConfig(kind=dataset.kind, root=str(root), channel=dataset.channel, levels=dataset.levels, max_fields=FIELDS)
+    sample = DatasetConfig(
+        kind=dataset.kind,
+        root=str(root),
+        channel=dataset.channel,
+        levels=dataset.levels,
+        max_fields=FIELDS,
+    )
     store = prepare(sample, root, scratch / "stores", grids=grids_of(config, dataset))
     return store, raw_s, (time.perf_counter() - began) / len(store.fields)
 
 
-def _jobs(config: StudyConfig, store: Store, counts: Counts, scratch: Path) -> tuple[list[Job], list[Job]]:
-    """Return the jobs of the search and of the confirmation, asked of the sample as often as the study asks its own images."""
-    split = Split(*([index] * len(side) for index, side in zip((0, 1, 1), counts.split.to_dict().values(), strict=True)))
+def _jobs(
+    config: StudyConfig, store: Store, counts: Counts, scratch: Path
+) -> tuple[list[Job], list[Job]]:
+    """Return the jobs of the search and of the confirmation, asked of the sample as often as the
+    study asks its own images.
+    """
+    split = Split(
+        *(
+            [index] * len(side)
+            for index, side in zip((0, 1, 1), counts.split.to_dict().values(), strict=True)
+        )
+    )
     searched: list[Job] = []
     if config.search.space != "none":
         searcher = make_searcher(config, store, split, folder=scratch, past={})
         while isinstance(proposed := searcher.suggest(str(len(searched))), dict):
             searched.append(Job.of(proposed))
     sizes = sizes_of(config)
-    points = {number: _point(label, point, baseline=True) for number, (label, point) in enumerate(baselines(sizes).items())}
-    found = sorted((job for job in searched if not job.baseline), key=lambda job: training_size(config, store, job))
+    points = {
+        number: _point(label, point, baseline=True)
+        for number, (label, point) in enumerate(baselines(sizes).items())
+    }
+    found = sorted(
+        (job for job in searched if not job.baseline),
+        key=lambda job: training_size(config, store, job),
+    )
     best = EXPECTED_FRONT if config.confirm.best == "front" else config.confirm.best
-    for number in range(min(best, len(found))):  # nobody knows who wins: one of middling cost stands for it
-        points[CONFIRMED + number] = _point("a winner", found[len(found) // 2].task["hyperparameters"], baseline=False)
+    for number in range(
+        min(best, len(found))
+    ):  # nobody knows who wins: one of middling cost stands for it
+        points[CONFIRMED + number] = _point(
+            "a winner", found[len(found) // 2].task["hyperparameters"], baseline=False
+        )
     for name in config.confirm.marks:
         known = marks(sizes).get(name)
         middle = found[len(found) // 2].task["hyperparameters"] if found else {}
-        points[2 * CONFIRMED + len(points)] = _point(*(known or ("the earlier winner", middle)), baseline=False)
-    return searched, confirm_jobs(config, points, task_template(config, store), split, store, epochs={})
+        points[2 * CONFIRMED + len(points)] = _point(
+            *(known or ("the earlier winner", middle)), baseline=False
+        )
+    return searched, confirm_jobs(
+        config, points, task_template(config, store), split, store, epochs={}
+    )
 
 
 def _point(label: str, point: dict[str, Any], *, baseline: bool) -> dict[str, Any]:
@@ -213,7 +296,9 @@ def _reckon(
     places: int,
     copies: dict[str, int],
 ) -> Plan:
-    """Add up what every part takes, and hold it against the disk and the nodes; `copies`: free bytes on nodes that will copy the images."""
+    """Add up what every part takes, and hold it against the disk and the nodes; `copies`: free
+    bytes on nodes that will copy the images.
+    """
     work, sides = Work(config, store), counts.split
     expected = [costs.trial_s(job, work) for job in searched]
     last = [costs.trial_s(job, work, seconds=config.confirm.seconds) for job in confirmed]
@@ -221,15 +306,28 @@ def _reckon(
     parts = {
         "the images": 0.0 if costs.prepared else counts.fields * (costs.raw_s + costs.prepare_s),
         "starting": costs.start_s,
-        "the references": judged * costs.reference_s + min(config.evaluation.deconvolved_fields, len(sides.test)) * costs.deconvolution_s,
-        "the search": makespan([one for one, _ in expected], places) + (costs.worker_s if searched else 0),
-        "timing steps": 0.0 if config.confirm.seconds is None else TIMED_ROUNDS * sum(costs.timing_s(job) for job in _firsts(confirmed)),
+        "the references": (
+            judged * costs.reference_s
+            + min(config.evaluation.deconvolved_fields, len(sides.test)) * costs.deconvolution_s
+        ),
+        "the search": (
+            makespan([one for one, _ in expected], places) + (costs.worker_s if searched else 0)
+        ),
+        "timing steps": (
+            0.0
+            if config.confirm.seconds is None
+            else TIMED_ROUNDS * sum(costs.timing_s(job) for job in _firsts(confirmed))
+        ),
         "the confirmation": makespan([one for one, _ in last], places) + costs.worker_s,
-        "questions to the networks": makespan(list(_questions(config, counts, confirmed, costs)), places),
+        "questions to the networks": makespan(
+            list(_questions(config, counts, confirmed, costs)), places
+        ),
         "the report": REPORT_S,
     }
     if config.confirm.leak:
-        whole = [one for job, (one, _) in zip(confirmed, last, strict=True) if job.label == WHOLE_IMAGE]
+        whole = [
+            one for job, (one, _) in zip(confirmed, last, strict=True) if job.label == WHOLE_IMAGE
+        ]
         parts["the leak"] = makespan(whole, places) + costs.worker_s
     parts = {name: seconds for name, seconds in parts.items() if seconds}
     unstopped = (
@@ -244,18 +342,36 @@ def _reckon(
     problems = list(_misfits(config, disk, costs, copies, _image_bytes(config, counts)))
     most = max(count for count, _ in costs.rooms)
     lines = [
-        f"images        {counts.fields} fields at {counts.levels} levels: {len(sides.train)} train, {len(sides.validation)} validation, {len(sides.test)} test"
+        f"images        {counts.fields} fields at {counts.levels} levels: {len(sides.train)} train,"
+        f" {len(sides.validation)} validation, {len(sides.test)} test"
         + ("; prepared already" if costs.prepared else ""),
         *_table(config, searched, confirmed, costs, work),
         *([_search_line(config, searched, expected)] if searched else []),
-        f"confirmation  {len(_firsts(confirmed))} configurations, {config.confirm.replicates} seed{'s' * (config.confirm.replicates > 1)} each, "
-        + (f"{config.confirm.seconds:g} s of training" if config.confirm.seconds else f"{config.training.epochs} epochs"),
-        "takes         " + ", ".join(f"{name} {format_duration(seconds)}" for name, seconds in parts.items()),
-        f"in all        {format_duration(sum(parts.values()))}, {places} trial{'s' * (places > 1)} at once"
+        f"confirmation  {len(_firsts(confirmed))} configurations, {config.confirm.replicates}"
+        f" seed{'s' * (config.confirm.replicates > 1)} each, "
+        + (
+            f"{config.confirm.seconds:g} s of training"
+            if config.confirm.seconds
+            else f"{config.training.epochs} epochs"
+        ),
+        "takes         "
+        + ", ".join(f"{name} {format_duration(seconds)}" for name, seconds in parts.items()),
+        f"in all        {format_duration(sum(parts.values()))}, {places} trial{'s' * (places > 1)}"
+        " at once"
         + (f"; {gpu_hours:.1f} GPU hours" if gpu_hours else "; no GPU")
-        + (f"; {format_duration(unstopped)} if no trial were stopped early" if unstopped > 1.02 * sum(parts.values()) else ""),
-        f"disk          {_gib(disk)} in {Path(config.storage).resolve()}, where {_gib(shutil.disk_usage(Path(config.storage)).free)} are free",
-        f"memory        {_gib(costs.memory_bytes)} for the largest trial, {_gib(costs.memory_bytes * most)} for {most} on a node",
+        + (
+            f"; {format_duration(unstopped)} if no trial were stopped early"
+            if unstopped > 1.02 * sum(parts.values())
+            else ""
+        ),
+        (
+            f"disk          {_gib(disk)} in {Path(config.storage).resolve()}, where"
+            f" {_gib(shutil.disk_usage(Path(config.storage)).free)} are free"
+        ),
+        (
+            f"memory        {_gib(costs.memory_bytes)} for the largest trial,"
+            f" {_gib(costs.memory_bytes * most)} for {most} on a node"
+        ),
         "fits          " + ("yes" if not problems else "no: " + "; ".join(problems)),
     ]
     return Plan(parts, unstopped, gpu_hours, lines, problems)
@@ -269,52 +385,85 @@ def _search_line(config: StudyConfig, searched: list[Job], expected: list[TrialT
     trials = [job for job in searched if not job.baseline]
     full = sum(int(job.task["epochs"]) for job in trials)
     run = sum(expected_course(config, budget=int(job.task["epochs"]))[0] for job in trials)
-    return f"search        {len(trials)} trials and {len(searched) - len(trials)} baselines; of the trials' {full} epochs " + (
-        f"{config.search.scheduler} is expected to leave {run:.0f}" if run < full else "all are run"
+    return (
+        f"search        {len(trials)} trials and {len(searched) - len(trials)} baselines; of the"
+        f" trials' {full} epochs "
+        + (
+            f"{config.search.scheduler} is expected to leave {run:.0f}"
+            if run < full
+            else "all are run"
+        )
     )
 
 
-def _table(config: StudyConfig, searched: list[Job], confirmed: list[Job], costs: Costs, work: Work) -> Iterator[str]:
-    yield "measured      configuration                   parameters  s a step  steps an epoch  s of its score  memory"
+def _table(
+    config: StudyConfig, searched: list[Job], confirmed: list[Job], costs: Costs, work: Work
+) -> Iterator[str]:
+    yield (
+        "measured      configuration                   parameters  s a step  steps an epoch  s of"
+        " its score  memory"
+    )
     shown: dict[str, Job] = {}
     for job in (*searched, *confirmed):
         shown.setdefault(key_of(job), job)
     found = sorted(
-        (key_of(job) for job in searched if not job.baseline and key_of(job) in costs.profiles), key=lambda key: work.of(shown[key])[0]
+        (key_of(job) for job in searched if not job.baseline and key_of(job) in costs.profiles),
+        key=lambda key: work.of(shown[key])[0],
     )
     names = dict(
         zip(
             found,
-            ["smallest searched", "median searched", "largest searched"] if len(found) == 3 else ["searched"] * len(found),
+            (
+                ["smallest searched", "median searched", "largest searched"]
+                if len(found) == 3
+                else ["searched"] * len(found)
+            ),
             strict=True,
         )
     )
     for key, profile in costs.profiles.items():
         job = shown[key]
         yield (
-            f"              {names.get(key, job.label):<30} {profile.parameters:>11,} {profile.step_s:>9.3f} {costs.steps(job):>15,} "
-            f"{len(job.task['judge']) * costs.levels * profile.image_s:>15.1f} {_gib(profile.memory_bytes):>9}"
+            f"              {names.get(key, job.label):<30} {profile.parameters:>11,}"
+            f" {profile.step_s:>9.3f} {costs.steps(job):>15,}"
+            f" {len(job.task['judge']) * costs.levels * profile.image_s:>15.1f}"
+            f" {_gib(profile.memory_bytes):>9}"
         )
 
 
-def _questions(config: StudyConfig, counts: Counts, confirmed: list[Job], costs: Costs) -> Iterator[float]:
+def _questions(
+    config: StudyConfig, counts: Counts, confirmed: list[Job], costs: Costs
+) -> Iterator[float]:
     """Yield the seconds of each question that is asked of the confirmed networks."""
     shown = len(LAYOUTS[config.dataset.kind].shown_levels)
     others = 0
     if config.transfer.root is not None:
         layout = LAYOUTS[config.transfer.kind]
-        planes = read_planes(layout, Path(config.transfer.root), channel=config.transfer.channel, levels=config.transfer.levels)
+        planes = read_planes(
+            layout,
+            Path(config.transfer.root),
+            channel=config.transfer.channel,
+            levels=config.transfer.levels,
+        )
         others = len(thin_out(planes, config.transfer.max_fields))
     for job in confirmed:
         point, image_s = job.task["hyperparameters"], costs.profile(job).image_s
         if others:
             yield others * image_s
-        if point.get("patch_size", point["image_size"]) < point["image_size"] and config.dataset.split == "by_well":
+        if (
+            point.get("patch_size", point["image_size"]) < point["image_size"]
+            and config.dataset.split == "by_well"
+        ):
             yield 2 * len(counts.split.test) * min(shown, counts.levels) * image_s
 
 
 def _image_bytes(config: StudyConfig, counts: Counts) -> int:
-    return 2 * counts.fields * counts.levels * sum(grid.size**2 for grid in set(grids_of(config, config.dataset)))
+    return (
+        2
+        * counts.fields
+        * counts.levels
+        * sum(grid.size**2 for grid in set(grids_of(config, config.dataset)))
+    )
 
 
 def _disk_bytes(config: StudyConfig, counts: Counts, jobs: list[Job], costs: Costs) -> int:
@@ -324,18 +473,27 @@ def _disk_bytes(config: StudyConfig, counts: Counts, jobs: list[Job], costs: Cos
     return int(images + weights + scores + REPORT_BYTES)
 
 
-def _misfits(config: StudyConfig, disk: int, costs: Costs, copies: dict[str, int], copy: int) -> Iterator[str]:
+def _misfits(
+    config: StudyConfig, disk: int, costs: Costs, copies: dict[str, int], copy: int
+) -> Iterator[str]:
     free = shutil.disk_usage(Path(config.storage)).free
     if disk > free:
-        yield f"it needs {_gib(disk)} of disk, {_gib(free)} are free in {Path(config.storage).resolve()}"
+        yield (
+            f"it needs {_gib(disk)} of disk, {_gib(free)} are free in"
+            f" {Path(config.storage).resolve()}"
+        )
     for node, left in copies.items():
         if copy > left:
-            yield f"the copy of the images on node {node} needs {_gib(copy)} of disk, {_gib(left)} are free in resources.node_folder"
+            yield (
+                f"the copy of the images on node {node} needs {_gib(copy)} of disk, {_gib(left)}"
+                " are free in resources.node_folder"
+            )
     for count, memory in set(costs.rooms):
         if costs.memory_bytes * count > memory:
             yield (
-                f"{count} trials on a node need {_gib(costs.memory_bytes * count)} of memory, it has {_gib(memory)} for them: give each more "
-                "resources.cpus_per_trial, so that fewer run at once"
+                f"{count} trials on a node need {_gib(costs.memory_bytes * count)} of memory, it"
+                f" has {_gib(memory)} for them: give each more resources.cpus_per_trial, so that"
+                " fewer run at once"
             )
 
 

@@ -1,4 +1,6 @@
-"""A search space as a table: its hyperparameters, how many configurations it holds, and where the baselines stand."""
+"""A search space as a table: its hyperparameters, how many configurations it holds, and where the
+baselines stand.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +18,39 @@ from study.models.autoencoder import build, patch_size_of
 
 Space = Callable[[HyperParameters, Sizes], dict[str, Any]]
 OF_TRAINING = (
-    "loss", "alpha", "relative_loss", "weigh_near_focus", "learning_rate", "schedule", "weight_decay", "batch_size", "augment", "augment_light", "ema", "dropout",
+    "loss",
+    "alpha",
+    "relative_loss",
+    "weigh_near_focus",
+    "learning_rate",
+    "schedule",
+    "weight_decay",
+    "batch_size",
+    "augment",
+    "augment_light",
+    "ema",
+    "dropout",
     "activation",
-)  # fmt: skip
+)
 
 
 def space_table(space: Space, sizes: Sizes) -> pd.DataFrame:
-    """Return a row for every hyperparameter: name, when it is active, values, and the baselines' value."""
+    """Return a row for every hyperparameter: name, when it is active, values, and the baselines'
+    value.
+    """
     hp = HyperParameters()
     space(hp, sizes)
     points = baselines(sizes)
     rows = []
     for one in hp.space:
-        condition = " and ".join(f"{part.name} is {' or '.join(map(str, part.values))}" for part in one.conditions)
-        row = {"hyperparameter": one.name, "where": condition or "always", "values": _values_text(one)}
+        condition = " and ".join(
+            f"{part.name} is {' or '.join(map(str, part.values))}" for part in one.conditions
+        )
+        row = {
+            "hyperparameter": one.name,
+            "where": condition or "always",
+            "values": _values_text(one),
+        }
         for label, point in points.items():
             row[label] = str(point[one.name]) if one.name in point and _active(one, point) else ""
         rows.append(row)
@@ -37,27 +58,37 @@ def space_table(space: Space, sizes: Sizes) -> pd.DataFrame:
 
 
 def count_configurations(space: Space, sizes: Sizes) -> tuple[int, list[str]]:
-    """Return the number of configurations and the names of continuous hyperparameters, which are not counted."""
+    """Return the number of configurations and the names of continuous hyperparameters, which are
+    not counted.
+    """
     hp = HyperParameters()
     space(hp, sizes)
     continuous = sorted({one.name for one in hp.space if _values(one) is None})
     parents = {part.name for one in hp.space for part in one.conditions}
     total = 0
-    for values in itertools.product(*([(name, value) for value in _values_of(hp, name)] for name in sorted(parents))):
+    for values in itertools.product(
+        *([(name, value) for value in _values_of(hp, name)] for name in sorted(parents))
+    ):
         chosen, reachable, product = dict(values), set(), 1
         for one in hp.space:
             if _active(one, chosen):
                 reachable.add(one.name)
                 product *= 1 if one.name in parents else len(_values(one) or [0])
         # a parent that is not active here is counted once, at its first value
-        if all(name in reachable or value == _values_of(hp, name)[0] for name, value in chosen.items()):
+        if all(
+            name in reachable or value == _values_of(hp, name)[0] for name, value in chosen.items()
+        ):
             total += product
     return total, continuous
 
 
 def parameter_range(space: Space, sizes: Sizes) -> tuple[int, int]:
-    """Return the smallest and the largest number of weights, over the ends of everything that shapes a network."""
-    counts = [build(point, size=_smallest_size(point)).count_params() for point in _corners(space, sizes)]
+    """Return the smallest and the largest number of weights, over the ends of everything that
+    shapes a network.
+    """
+    counts = [
+        build(point, size=_smallest_size(point)).count_params() for point in _corners(space, sizes)
+    ]
     return min(counts), max(counts)
 
 
@@ -69,26 +100,47 @@ def describe_space(name: str, space: Space, sizes: Sizes) -> str:
     lines = [space_table(space, sizes).to_string(index=False), ""]
     lines.append(f"{name}: {total:,} configurations{without}; {low:,} to {high:,} parameters")
     for label, point in baselines(sizes).items():
-        lines.append(f"{label}: {build(point).count_params():,} parameters, trained at {patch_size_of(point)} px")
+        lines.append(
+            f"{label}: {build(point).count_params():,} parameters, trained at"
+            f" {patch_size_of(point)} px"
+        )
     return "\n".join(lines)
 
 
 def _corners(space: Space, sizes: Sizes) -> Iterator[dict[str, Any]]:
-    """Yield points with every number at its lowest and with every number at its highest, for every choice that names a kind.
+    """Yield points with every number at its lowest and with every number at its highest, for every
+    choice that names a kind.
 
     More depth, filters, growth, convolutions, kernel or context never take a weight away.
     """
     hp = HyperParameters()
     space(hp, sizes)
     for family in _values_of(hp, "family"):
-        active = [one for one in hp.space if one.name != "family" and _active(one, {"family": family, "loss": "l1"})]
+        active = [
+            one
+            for one in hp.space
+            if one.name != "family" and _active(one, {"family": family, "loss": "l1"})
+        ]
         values = {one.name: _values(one) or [one.default] for one in active}
-        numbers = {name for name, held in values.items() if name == "global_context" or all(type(value) in (int, float) for value in held)}
-        kinds = {name: held if name not in (*OF_TRAINING, "residual") else held[:1] for name, held in values.items() if name not in numbers}
+        numbers = {
+            name
+            for name, held in values.items()
+            if name == "global_context" or all(type(value) in (int, float) for value in held)
+        }
+        kinds = {
+            name: held if name not in (*OF_TRAINING, "residual") else held[:1]
+            for name, held in values.items()
+            if name not in numbers
+        }
         for end, corner in itertools.product(
-            (min, max), itertools.product(*([(name, one) for one in held] for name, held in kinds.items()))
+            (min, max),
+            itertools.product(*([(name, one) for one in held] for name, held in kinds.items())),
         ):
-            yield {"family": family, **{name: end(values[name]) for name in numbers}, **dict(corner)}
+            yield {
+                "family": family,
+                **{name: end(values[name]) for name in numbers},
+                **dict(corner),
+            }
 
 
 def _smallest_size(point: dict[str, Any]) -> int:

@@ -1,7 +1,9 @@
-"""The ledger: an append-only file of everything a study learns, one JSON object a line. It is the truth.
+"""The ledger: an append-only file of everything a study learns, one JSON object a line. It is the
+truth.
 
-Every event has `event`, `time` (seconds since 1970) and the key that tells it from others of its kind, see `KEYS`. The
-first event with a key wins. Numbers that JSON can not write (inf, nan) are strings.
+Every event has `event`, `time` (seconds since 1970) and the key that tells it from others of its
+kind, see `KEYS`. The first event with a key wins. Numbers that JSON can not write (inf, nan) are
+strings.
 """
 
 from __future__ import annotations
@@ -29,7 +31,13 @@ NO_CURVES = (CEILING, AT_SIZE)
 KEYS = {
     "study": (),  # configuration, environment, store, split
     "trial": ("phase", "trial", "replicate"),  # label, baseline, hyperparameters, seed
-    "placed": ("phase", "trial", "replicate", "node", "pid"),  # from its first report there: node, process, device, GPUs, share
+    "placed": (
+        "phase",
+        "trial",
+        "replicate",
+        "node",
+        "pid",
+    ),  # from its first report there: node, process, device, GPUs, share
     "epoch": ("phase", "trial", "replicate", "epoch"),  # metrics, cost
     "score": ("phase", "trial", "replicate"),  # metrics of every field at every level
     "trial_end": ("phase", "trial", "replicate"),  # status: finished, stopped, failed; reason
@@ -37,14 +45,25 @@ KEYS = {
     "transfer_set": (),  # the other data set: its store and its images
     "transfer_reference": ("reference",),  # do-nothing and the paper's curves there
     "transfer": ("trial", "replicate"),  # a confirmed network's score there
-    "stitching": ("trial", "replicate"),  # the same weights stitched and at once: errors at the seams and elsewhere
+    "stitching": (
+        "trial",
+        "replicate",
+    ),  # the same weights stitched and at once: errors at the seams and elsewhere
     "timing": ("trial",),  # seconds of a training step, steps of an epoch
     "test_opened": ("opening",),  # the candidates that the test set was opened for
     "resumed": ("run",),  # the configuration with which a study goes on, environment
     "study_end": ("run",),  # status
-    "repeat": ("of", "attempt"),  # numbers that came out otherwise when a trial was taken up again: the first stand, these are kept
+    # numbers that came out otherwise when a trial was taken up again; the first stand
+    "repeat": ("of", "attempt"),
 }
-DURATIONS = ("time", "seconds", "rung_seconds", "training_seconds", "latency_ms", "record_seconds")  # what differs from one time to another
+DURATIONS = (
+    "time",
+    "seconds",
+    "rung_seconds",
+    "training_seconds",
+    "latency_ms",
+    "record_seconds",
+)  # what differs from one time to another
 """What every kind of event is told from the others by, and (in the comment) what it holds."""
 
 
@@ -68,10 +87,15 @@ class Ledger:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("ab")
         except OSError as error:
-            raise StudyError(f"the ledger {self.path} can not be written: {error.strerror}. Choose another --storage") from None
+            raise StudyError(
+                f"the ledger {self.path} can not be written: {error.strerror}. Choose another"
+                " --storage"
+            ) from None
         if not _lock(self._file):
             self._file.close()
-            raise StudyError(f"another process is running this study: it holds the lock of {self.path}")
+            raise StudyError(
+                f"another process is running this study: it holds the lock of {self.path}"
+            )
         try:
             _mend(self.path)
             self._seen = {_key(event): _digest(event) for event in read_events(folder)}
@@ -82,16 +106,24 @@ class Ledger:
         self.broken = ""  # why nothing can be written any more
 
     def append(self, event: str, **values: Any) -> None:
-        """Write one event to the disk, unless one with its key is there, before anything else may hear of it.
+        """Write one event to the disk, unless one with its key is there, before anything else may
+        hear of it.
 
-        An epoch or a score that is there already with other numbers is kept as a `repeat`; the first stands.
+        An epoch or a score that is there already with other numbers is kept as a `repeat`; the
+        first stands.
         """
         started = time.perf_counter()
         row = {"event": event, "time": time.time(), **values}
         key = _key(row)
         if key in self._seen and event in ("epoch", "score") and self._seen[key] != _digest(row):
             attempts = sum(other[:2] == ("repeat", key) for other in self._seen)
-            row = {"event": "repeat", "time": row["time"], "of": list(key), "attempt": attempts, "instead": values}
+            row = {
+                "event": "repeat",
+                "time": row["time"],
+                "of": list(key),
+                "attempt": attempts,
+                "instead": values,
+            }
             key = _key(row)
         if key not in self._seen:
             line = json.dumps(_plain(row), allow_nan=False, separators=(",", ":")).encode() + b"\n"
@@ -103,8 +135,9 @@ class Ledger:
                 os.fsync(self._file.fileno())
             except OSError as error:
                 self.broken = (
-                    f"the ledger {self.path} can not be written any more: {error.strerror}. It holds all that was learned until then: make room, "
-                    f"and go on with --resume {self.path.parent}"
+                    f"the ledger {self.path} can not be written any more: {error.strerror}. It"
+                    " holds all that was learned until then: make room, and go on with --resume"
+                    f" {self.path.parent}"
                 )
                 raise StudyError(self.broken) from None
             self._seen[key] = _digest(row)
@@ -131,12 +164,15 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise StudyError(f"{folder} holds no study that can be read: {error.strerror}: {path}") from None
+        raise StudyError(
+            f"{folder} holds no study that can be read: {error.strerror}: {path}"
+        ) from None
     events = [event for event, _ in parse_lines(data, path)]
     if events and (written := events[0].get("format", FORMAT)) != FORMAT:
         raise StudyError(
-            f"{path} has format {written}, written by {'a newer' if written > FORMAT else 'an older'} version of this program, which reads "
-            f"format {FORMAT}. Use that version for it"
+            f"{path} has format {written}, written by"
+            f" {'a newer' if written > FORMAT else 'an older'} version of this program, which reads"
+            f" format {FORMAT}. Use that version for it"
         )
     return events
 
@@ -160,8 +196,12 @@ def level_means(score: dict[str, Any], table: str, metric: str) -> list[float]:
     return means
 
 
-def parse_lines(data: bytes, path: Path, *, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield each whole line's event and the offset behind it; `data` starts at `offset` of the file `path`."""
+def parse_lines(
+    data: bytes, path: Path, *, offset: int = 0
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each whole line's event and the offset behind it; `data` starts at `offset` of the file
+    `path`.
+    """
     for line in data.splitlines(keepends=True):
         if not line.endswith(b"\n"):
             return
@@ -170,23 +210,27 @@ def parse_lines(data: bytes, path: Path, *, offset: int = 0) -> Iterator[tuple[d
             event = json.loads(line)
         except ValueError:
             raise StudyError(
-                f"{path} has a corrupt line that ends at byte {offset}: {line[:60]!r}... Restore the file from a copy, or remove the line"
+                f"{path} has a corrupt line that ends at byte {offset}: {line[:60]!r}... Restore"
+                " the file from a copy, or remove the line"
             ) from None
         yield _numbers(event), offset
 
 
 def check_place(folder: Path) -> None:
-    """Raise a `StudyError` if a study's ledger can not be kept in a folder, or the one that is there can not be read; leaves nothing behind."""
+    """Raise a `StudyError` if a study's ledger can not be kept in a folder, or the one that is
+    there can not be read; leaves nothing behind.
+    """
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(existing).free
     if free < LEAST_FREE_BYTES:
         raise StudyError(
-            f"the disk of {existing} is full: {free // 2**20} MiB are free, a study needs {LEAST_FREE_BYTES // 2**20} MiB at least. Make room, or "
-            "choose another --storage"
+            f"the disk of {existing} is full: {free // 2**20} MiB are free, a study needs"
+            f" {LEAST_FREE_BYTES // 2**20} MiB at least. Make room, or choose another --storage"
         )
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise StudyError(
-            f"the ledger {folder / FILE_NAME} can not be written: {existing} is no folder that can be. Choose another --storage"
+            f"the ledger {folder / FILE_NAME} can not be written: {existing} is no folder that can"
+            " be. Choose another --storage"
         )
     if (folder / FILE_NAME).exists():
         with Ledger(folder):
@@ -194,7 +238,9 @@ def check_place(folder: Path) -> None:
 
 
 def _lock(file: IO[bytes]) -> bool:
-    """Take the lock of a ledger; a reader that looks whether it is written holds it for an instant."""
+    """Take the lock of a ledger; a reader that looks whether it is written holds it for an
+    instant.
+    """
     for _ in range(5):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -215,7 +261,9 @@ def _hashable(value: Any) -> Any:
 
 def _digest(event: dict[str, Any]) -> bytes:
     """Tell events apart by all but their durations."""
-    return hashlib.blake2b(json.dumps(_timeless(_plain(event)), sort_keys=True).encode(), digest_size=8).digest()
+    return hashlib.blake2b(
+        json.dumps(_timeless(_plain(event)), sort_keys=True).encode(), digest_size=8
+    ).digest()
 
 
 def _timeless(value: Any) -> Any:

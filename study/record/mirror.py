@@ -1,6 +1,8 @@
-"""The ledger, mirrored to MLflow: from its own thread, in batches, again and again until it is there. Nothing waits for it.
+"""The ledger, mirrored to MLflow: from its own thread, in batches, again and again until it is
+there. Nothing waits for it.
 
-How far a server is stands in the study's folder (``mirror/``); one process at a time mirrors a study to a server.
+How far a server is stands in the study's folder (``mirror/``); one process at a time mirrors a
+study to a server.
 """
 
 from __future__ import annotations
@@ -66,8 +68,18 @@ class Mirror:
         conclude: Conclude | None = None,
         again: bool = False,
     ) -> None:
-        self._folder, self._uri, self._experiment, self._draw, self._conclude = folder, uri, experiment, draw, conclude
-        self._file = Path(uri.removeprefix("sqlite:///")).resolve() if uri and uri.startswith("sqlite:///") else None
+        self._folder, self._uri, self._experiment, self._draw, self._conclude = (
+            folder,
+            uri,
+            experiment,
+            draw,
+            conclude,
+        )
+        self._file = (
+            Path(uri.removeprefix("sqlite:///")).resolve()
+            if uri and uri.startswith("sqlite:///")
+            else None
+        )
         self._stop, self._again = threading.Event(), again
         self._thread: threading.Thread | None = None
         self._runs: Runs | None = None
@@ -86,28 +98,43 @@ class Mirror:
         return self._runs.outcome if self._runs else None
 
     def check(self) -> None:
-        """Raise a `StudyError` if the server does not answer, or the folder of a sqlite file can not be made."""
+        """Raise a `StudyError` if the server does not answer, or the folder of a sqlite file can
+        not be made.
+        """
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         try:
             with self._alone_with_the_file():
                 if self._uri is not None:
-                    found = MlflowClient(tracking_uri=self._uri).get_experiment_by_name(self._experiment)
+                    found = MlflowClient(tracking_uri=self._uri).get_experiment_by_name(
+                        self._experiment
+                    )
                     if found is not None and found.lifecycle_stage == "deleted":
                         raise StudyError(
-                            f"its experiment {self._experiment!r} is deleted: mlflow experiments restore -x {found.experiment_id}"
+                            f"its experiment {self._experiment!r} is deleted: mlflow experiments"
+                            f" restore -x {found.experiment_id}"
                         )
         except Exception as error:  # whatever the server's client raises: there is no common class
             told = (str(error) or type(error).__name__).splitlines()[0][:200]
-            remedy = "Start it, correct record.mlflow, or go on without it: --without-mlflow; `refocus sync` brings the record there later"
+            remedy = (
+                "Start it, correct record.mlflow, or go on without it: --without-mlflow; `refocus"
+                " sync` brings the record there later"
+            )
             if str(self._uri).startswith("http") and any(
                 word in str(error).lower() for word in ("401", "403", "authenticat", "permission")
             ):
-                remedy = f"It wants a name and a password: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD. {remedy}"
-            raise StudyError(f"MLflow can not be reached at {self._uri}: {told}. {remedy}") from error
+                remedy = (
+                    "It wants a name and a password: set MLFLOW_TRACKING_USERNAME and"
+                    f" MLFLOW_TRACKING_PASSWORD. {remedy}"
+                )
+            raise StudyError(
+                f"MLflow can not be reached at {self._uri}: {told}. {remedy}"
+            ) from error
 
     @contextlib.contextmanager
     def _alone_with_the_file(self) -> Iterator[None]:
-        """Hold a lock beside the sqlite file while it is opened: two processes that make it at once break it."""
+        """Hold a lock beside the sqlite file while it is opened: two processes that make it at once
+        break it.
+        """
         if self._file is None:
             yield
             return
@@ -122,8 +149,11 @@ class Mirror:
             self._thread = threading.Thread(target=self._follow, name="mlflow-mirror", daemon=True)
             self._thread.start()
 
-    def close(self, *, patience_s: float = 60.0, say: Callable[[str], None] = lambda line: None) -> int:
-        """Mirror what is left; give up after `patience_s` without progress; return the number of events that MLflow has not got.
+    def close(
+        self, *, patience_s: float = 60.0, say: Callable[[str], None] = lambda line: None
+    ) -> int:
+        """Mirror what is left; give up after `patience_s` without progress; return the number of
+        events that MLflow has not got.
 
         Whatever holds it up is said when it begins to.
         """
@@ -155,8 +185,13 @@ class Mirror:
                 if closing and not _is_written(self._folder / FILE_NAME):
                     self._send(self._runs)  # what was written before its writer ended
                     self._runs.settle()
-            except Exception as error:  # a server's failure of any kind never reaches the study; it is tried again
-                self._runs, self.failure = None, f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            except (
+                Exception
+            ) as error:  # a server's failure of any kind never reaches the study; it is tried again
+                self._runs, self.failure = (
+                    None,
+                    f"{type(error).__name__}: {error}".splitlines()[0][:300],
+                )
                 if closing and time.monotonic() - self._progressed > self._patience_s:
                     break
                 pause_s = min(pause_s * 2, 30.0)
@@ -187,7 +222,10 @@ class Mirror:
     def _remember(self, offset: int) -> None:
         self._done = offset
         with new_file(self._memory) as path:
-            path.write_text(json.dumps({"uri": self._uri, "experiment": self._experiment, "bytes": offset}), encoding="utf-8")
+            path.write_text(
+                json.dumps({"uri": self._uri, "experiment": self._experiment, "bytes": offset}),
+                encoding="utf-8",
+            )
 
     def _new_events(self) -> Iterator[tuple[dict[str, Any], int]]:
         return self._events(self._done)
@@ -221,16 +259,26 @@ class Mirror:
         else:  # a file's artifacts lie beside it, not in whatever folder the program was started in
             place = None if self._file is None else (self._file.parent / "mlartifacts").as_uri()
             self.experiment_id = client.create_experiment(self._experiment, artifact_location=place)
-        runs = Runs(client, self.experiment_id, self._folder, draw=self._draw, conclude=self._conclude)
+        runs = Runs(
+            client, self.experiment_id, self._folder, draw=self._draw, conclude=self._conclude
+        )
         self._done = 0
         if self._memory.is_file():
             until = int(json.loads(self._memory.read_text(encoding="utf-8"))["bytes"])
             for event, offset in self._events(0, until):
                 runs.learn(event)
                 self._done = offset
-            if not runs.complete:  # another server at the same address, an emptied one, or a run was deleted there
+            if (
+                not runs.complete
+            ):  # another server at the same address, an emptied one, or a run was deleted there
                 self._done = 0
-                runs = Runs(client, self.experiment_id, self._folder, draw=self._draw, conclude=self._conclude)
+                runs = Runs(
+                    client,
+                    self.experiment_id,
+                    self._folder,
+                    draw=self._draw,
+                    conclude=self._conclude,
+                )
         return runs
 
     def _take_lock(self) -> None:
@@ -244,7 +292,9 @@ class Mirror:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.close()
-            raise StudyError("another process brings this study to MLflow; waiting for it") from None
+            raise StudyError(
+                "another process brings this study to MLflow; waiting for it"
+            ) from None
         self._lock = lock
 
 

@@ -1,4 +1,5 @@
-"""What a study's events become in MLflow: a parent run, a run for each trial and each reference, found again by a tag before they are made.
+"""What a study's events become in MLflow: a parent run, a run for each trial and each reference,
+found again by a tag before they are made.
 
 Every timestamp is the ledger's, so that sending an event again changes nothing.
 """
@@ -19,8 +20,12 @@ from study.record.ledger import level_means
 from study.record.outcome import Outcome
 from study.record.registry import KEY_TAG, register
 
-DrawFigures = Callable[[Path, dict[str, Any], dict[str, Any], dict[str, Any], list[dict[str, Any]]], list[Path]]
-"""Study folder, a `score` event, its `trial` event, what the ledger says of the images, the `reference` events to show -> figures of that trial."""
+DrawFigures = Callable[
+    [Path, dict[str, Any], dict[str, Any], dict[str, Any], list[dict[str, Any]]], list[Path]
+]
+"""Study folder, a `score` event, its `trial` event, what the ledger says of the images, the
+`reference` events to show -> figures of that trial.
+"""
 Conclude = Callable[[Path, int], Outcome]
 """Study folder and number of the run -> what the study had found out when that run of it ended."""
 
@@ -28,7 +33,11 @@ LEVEL_METRICS = ("ssim", "psnr", "nrmse", "mse")
 PROBLEM = "problem"
 OUTCOME_TAGS = ("champion", "winner", "baseline", "verdict", "front", PROBLEM)
 BATCH, PARAMS = 1000, 100  # MLflow's limits for the metrics and the parameters of one request
-_STATUS = {"finished": RunStatus.FINISHED, "stopped": RunStatus.FINISHED, "failed": RunStatus.FAILED}
+_STATUS = {
+    "finished": RunStatus.FINISHED,
+    "stopped": RunStatus.FINISHED,
+    "failed": RunStatus.FAILED,
+}
 
 
 class Runs:
@@ -45,11 +54,18 @@ class Runs:
     draw : callable, optional
         Draws a trial's figures, which become artifacts of its run.
     conclude : callable, optional
-        Says how the study came out, once it has ended; this becomes tags, metrics and artifacts of the parent run, and registered models.
+        Says how the study came out, once it has ended; this becomes tags, metrics and artifacts of
+        the parent run, and registered models.
     """
 
     def __init__(
-        self, client: MlflowClient, experiment_id: str, folder: Path, *, draw: DrawFigures | None = None, conclude: Conclude | None = None
+        self,
+        client: MlflowClient,
+        experiment_id: str,
+        folder: Path,
+        *,
+        draw: DrawFigures | None = None,
+        conclude: Conclude | None = None,
     ) -> None:
         self._client, self._experiment_id, self._folder = client, experiment_id, folder
         self._draw, self._conclude = draw, conclude
@@ -80,7 +96,9 @@ class Runs:
         self._last_ms = max(self._last_ms, _milliseconds(event))
         if kind == "study":
             self._study, self._open = event, {"study": None}
-            self._ids = {run.data.tags[KEY_TAG].partition("/")[2]: run.info.run_id for run in self._found()}
+            self._ids = {
+                run.data.tags[KEY_TAG].partition("/")[2]: run.info.run_id for run in self._found()
+            }
         elif kind == "trial":
             self._trials[_trial_key(event)] = event
             self._open[_trial_key(event)] = None
@@ -120,7 +138,10 @@ class Runs:
         params = {
             **_flatten(event["config"]),
             "store.fingerprint": event["store"]["fingerprint"],
-            **{f"package.{name}": version for name, version in event["environment"]["packages"].items()},
+            **{
+                f"package.{name}": version
+                for name, version in event["environment"]["packages"].items()
+            },
             "git": event["environment"]["git"],
         }
         rows = [Param(name, str(value)[:500]) for name, value in params.items()]
@@ -131,7 +152,10 @@ class Runs:
     def _send_trial(self, event: dict[str, Any]) -> None:
         name = event["label"]
         if event["phase"] != "search":
-            name += f" (test, {'split within levels, ' if event['phase'] == 'leak' else ''}seed {event['replicate']})"
+            name += (
+                f" (test, {'split within levels, ' if event['phase'] == 'leak' else ''}seed"
+                f" {event['replicate']})"
+            )
         tags = {
             "kind": "baseline" if event["baseline"] else "trial",
             "phase": event["phase"],
@@ -139,34 +163,70 @@ class Runs:
             "judged_on": event["judged_on"],
         }
         config = self._study["config"]
-        cautions = {"patches_per_image": config["training"]["patches_per_image"], "scaled_down": config["scaled_down"]}
+        cautions = {
+            "patches_per_image": config["training"]["patches_per_image"],
+            "scaled_down": config["scaled_down"],
+        }
         tags |= {caution: str(value) for caution, value in cautions.items() if value}
         run = self._ensure(_trial_key(event), name, event, tags)
-        params = {**event["hyperparameters"], "seed": event["seed"], "epochs": event["epochs"], "threads": event["threads"]}
-        self._client.log_batch(run, params=[Param(key, str(value)) for key, value in params.items()])
+        params = {
+            **event["hyperparameters"],
+            "seed": event["seed"],
+            "epochs": event["epochs"],
+            "threads": event["threads"],
+        }
+        self._client.log_batch(
+            run, params=[Param(key, str(value)) for key, value in params.items()]
+        )
         self._log_dataset(run)
 
     def _send_placed(self, event: dict[str, Any]) -> None:
-        tags = {"node": event["node"], "device": event.get("gpu") or event.get("processor"), "backend": event.get("backend")}
-        self._client.log_batch(self._run_of(event), tags=[RunTag(name, value) for name, value in tags.items() if value])
+        tags = {
+            "node": event["node"],
+            "device": event.get("gpu") or event.get("processor"),
+            "backend": event.get("backend"),
+        }
+        self._client.log_batch(
+            self._run_of(event), tags=[RunTag(name, value) for name, value in tags.items() if value]
+        )
 
     def _send_epoch(self, event: dict[str, Any]) -> None:
-        metrics = {**event["metrics"], **{f"cost/{name}": value for name, value in event["cost"].items()}}
+        metrics = {
+            **event["metrics"],
+            **{f"cost/{name}": value for name, value in event["cost"].items()},
+        }
         self._log(self._run_of(event), _metrics(metrics, event, step=event["epoch"]))
 
     def _send_score(self, event: dict[str, Any]) -> None:
         run = self._run_of(event)
         self._log_score(run, event)
-        nothing = next((row for row in self._references if row["reference"] == f"do-nothing ({event['judged_on']})"), None)
+        nothing = next(
+            (
+                row
+                for row in self._references
+                if row["reference"] == f"do-nothing ({event['judged_on']})"
+            ),
+            None,
+        )
         if nothing is not None:
-            without = dict(zip(nothing["levels"], level_means(nothing, "common", "ssim"), strict=True))
-            for level, value in zip(event["levels"], level_means(event, "common", "ssim"), strict=True):
-                self._log(run, _metrics({"level/ssim_gain": value - without[level]}, event, step=level))
+            without = dict(
+                zip(nothing["levels"], level_means(nothing, "common", "ssim"), strict=True)
+            )
+            for level, value in zip(
+                event["levels"], level_means(event, "common", "ssim"), strict=True
+            ):
+                self._log(
+                    run, _metrics({"level/ssim_gain": value - without[level]}, event, step=level)
+                )
         if self._draw is None:
             return
-        shown = [row for row in self._references if row["judged_on"] in (event["judged_on"], "paper")]
+        shown = [
+            row for row in self._references if row["judged_on"] in (event["judged_on"], "paper")
+        ]
         try:
-            paths = self._draw(self._folder, event, self._trials[_trial_key(event)], self._study["images"], shown)
+            paths = self._draw(
+                self._folder, event, self._trials[_trial_key(event)], self._study["images"], shown
+            )
         except Exception as error:  # numbers go on without a figure; the run says why it has none
             self._client.set_tag(run, "figures", f"not drawn: {error}"[:500])
             return
@@ -176,12 +236,19 @@ class Runs:
     def _send_trial_end(self, event: dict[str, Any]) -> None:
         self.flush()
         run = self._run_of(event)
-        self._client.log_batch(run, tags=[RunTag("end", event["status"]), RunTag("reason", event["reason"][:500])])
-        self._client.set_terminated(run, RunStatus.to_string(_STATUS[event["status"]]), _milliseconds(event))
+        self._client.log_batch(
+            run, tags=[RunTag("end", event["status"]), RunTag("reason", event["reason"][:500])]
+        )
+        self._client.set_terminated(
+            run, RunStatus.to_string(_STATUS[event["status"]]), _milliseconds(event)
+        )
 
     def _send_reference(self, event: dict[str, Any]) -> None:
         run = self._ensure(
-            f"reference/{event['reference']}", event["reference"], event, {"kind": "reference", "judged_on": event["judged_on"]}
+            f"reference/{event['reference']}",
+            event["reference"],
+            event,
+            {"kind": "reference", "judged_on": event["judged_on"]},
         )
         self._log_score(run, event)
         self.flush()
@@ -189,13 +256,20 @@ class Runs:
 
     def _send_transfer_reference(self, event: dict[str, Any]) -> None:
         tags = {"kind": "reference", "judged_on": self._other}
-        run = self._ensure(f"transfer_reference/{event['reference']}", f"{event['reference']} ({self._other})", event, tags)
+        run = self._ensure(
+            f"transfer_reference/{event['reference']}",
+            f"{event['reference']} ({self._other})",
+            event,
+            tags,
+        )
         self._log_score(run, event, prefix="transfer")
         self.flush()
         self._client.set_terminated(run, "FINISHED", _milliseconds(event))
 
     def _send_transfer(self, event: dict[str, Any]) -> None:
-        self._log_score(self._ids[f"confirm/{event['trial']}/{event['replicate']}"], event, prefix="transfer")
+        self._log_score(
+            self._ids[f"confirm/{event['trial']}/{event['replicate']}"], event, prefix="transfer"
+        )
 
     def _send_resumed(self, event: dict[str, Any]) -> None:
         for key in self._open:
@@ -215,13 +289,23 @@ class Runs:
                 self._client.log_artifact(parent, str(path), "report")
             for kept in outcome.models:
                 key = f"confirm/{kept.trial}/{kept.replicate}"
-                register(self._client, study=self._study["name"], key=f"{self._study['uid']}/{key}", run=self._ids[key], kept=kept)
+                register(
+                    self._client,
+                    study=self._study["name"],
+                    key=f"{self._study['uid']}/{key}",
+                    run=self._ids[key],
+                    kept=kept,
+                )
         self.flush()
         self._client.log_batch(parent, tags=[RunTag(name, text) for name, text in tags.items()])
-        self._client.set_terminated(parent, "FAILED" if event["status"] == "failed" else "FINISHED", _milliseconds(event))
+        self._client.set_terminated(
+            parent, "FAILED" if event["status"] == "failed" else "FINISHED", _milliseconds(event)
+        )
 
     def _concluded(self, event: dict[str, Any]) -> Outcome | None:
-        """Return the outcome as of this end of the study, which may be gone on with later; what can not be concluded holds no number up."""
+        """Return the outcome as of this end of the study, which may be gone on with later; what can
+        not be concluded holds no number up.
+        """
         if self._conclude is None:
             return None
         try:
@@ -234,7 +318,10 @@ class Runs:
         token = None
         while True:
             page = self._client.search_runs(
-                [self._experiment_id], f"tags.`refocus.study_uid` = '{self._study['uid']}'", max_results=1000, page_token=token
+                [self._experiment_id],
+                f"tags.`refocus.study_uid` = '{self._study['uid']}'",
+                max_results=1000,
+                page_token=token,
             )
             yield from page
             token = page.token
@@ -253,7 +340,9 @@ class Runs:
             }
             if key != "study":
                 every[MLFLOW_PARENT_RUN_ID] = self._ids["study"]
-            run = self._client.create_run(self._experiment_id, start_time=_milliseconds(event), tags=every)
+            run = self._client.create_run(
+                self._experiment_id, start_time=_milliseconds(event), tags=every
+            )
             self._ids[key] = run.info.run_id
         return self._ids[key]
 
@@ -268,18 +357,26 @@ class Runs:
             digest=store["fingerprint"][:32],
             source_type="local",
             source=json.dumps({"uri": store["source"]}),
-            profile=json.dumps({"levels": len(store["levels"]), "fields": self._study["images"]["fields"]}),
+            profile=json.dumps(
+                {"levels": len(store["levels"]), "fields": self._study["images"]["fields"]}
+            ),
         )
-        self._client.log_inputs(run, [DatasetInput(described, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])])
+        self._client.log_inputs(
+            run, [DatasetInput(described, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])]
+        )
 
     def _log_score(self, run: str, event: dict[str, Any], *, prefix: str = "") -> None:
-        """Log each metric by level under one key, with step = level, so that the UI draws curves over z."""
+        """Log each metric by level under one key, with step = level, so that the UI draws curves
+        over z.
+        """
         by_level, mean = (prefix, f"{prefix}_mean") if prefix else ("level", "mean")
         metrics = []
         for name in LEVEL_METRICS:
             if name not in event["common"]:
                 continue
-            for level, value in zip(event["levels"], level_means(event, "common", name), strict=True):
+            for level, value in zip(
+                event["levels"], level_means(event, "common", name), strict=True
+            ):
                 metrics += _metrics({f"{by_level}/{name}": value}, event, step=level)
         summary = {f"{mean}/{name}": value for name, value in event.get("summary", {}).items()}
         self._log(run, metrics + _metrics(summary, event, step=0))
@@ -297,13 +394,23 @@ def _milliseconds(event: dict[str, Any]) -> int:
 
 
 def _metrics(values: dict[str, float], event: dict[str, Any], *, step: int) -> list[Metric]:
-    """Return MLflow's metrics; what is not finite is left out, for MLflow would store 1.8e308 for it."""
+    """Return MLflow's metrics; what is not finite is left out, for MLflow would store 1.8e308 for
+    it.
+    """
     stamp = _milliseconds(event)
-    return [Metric(name, float(value), stamp, step) for name, value in values.items() if math.isfinite(value)]
+    return [
+        Metric(name, float(value), stamp, step)
+        for name, value in values.items()
+        if math.isfinite(value)
+    ]
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        flat |= (
+            _flatten(value, f"{prefix}{name}.")
+            if isinstance(value, dict)
+            else {f"{prefix}{name}": value}
+        )
     return flat

@@ -1,4 +1,6 @@
-"""What a study found out, as the record holds it beside the numbers: plain values, made by whoever reads the ledger."""
+"""What a study found out, as the record holds it beside the numbers: plain values, made by whoever
+reads the ledger.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class Outcome:
     Parameters
     ----------
     tags : short texts by name: the winner, the verdict.
-    metrics : numbers by name: the winner's scores, its difference to the better baseline and the interval.
+    metrics : numbers by name: the winner's scores, its difference to the better baseline and the
+        interval.
     artifacts : files, such as the report.
     models : the networks to register.
     """

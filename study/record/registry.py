@@ -17,7 +17,14 @@ from study.record.outcome import KeptModel
 
 ROOT = Path(__file__).resolve().parents[1]  # the package `study`, which travels with a model
 KEPT_FILES = ("weights.npz", "model.json")
-REQUIREMENTS = ("tensorflow", "keras>=3", "numpy", "opencv-python-headless", "scikit-image", "mlflow")
+REQUIREMENTS = (
+    "tensorflow",
+    "keras>=3",
+    "numpy",
+    "opencv-python-headless",
+    "scikit-image",
+    "mlflow",
+)
 KEY_TAG = "refocus.key"
 
 
@@ -27,7 +34,8 @@ def model_name(study: str) -> str:
 
 
 def register(client: MlflowClient, *, study: str, key: str, run: str, kept: KeptModel) -> None:
-    """Register a network as a version of the study's model, unless it is there; let its alias point at it.
+    """Register a network as a version of the study's model, unless it is there; let its alias point
+    at it.
 
     Parameters
     ----------
@@ -46,8 +54,17 @@ def register(client: MlflowClient, *, study: str, key: str, run: str, kept: Kept
     try:
         client.get_registered_model(name)
     except MlflowException:
-        client.create_registered_model(name, description=f"Networks that the study {study} confirmed: {{image (N, Y, X)}} -> restored")
-    versions = [version for version in client.search_model_versions(f"name = '{name}'") if version.tags.get(KEY_TAG) == key]
+        client.create_registered_model(
+            name,
+            description=(
+                f"Networks that the study {study} confirmed: {{image (N, Y, X)}} -> restored"
+            ),
+        )
+    versions = [
+        version
+        for version in client.search_model_versions(f"name = '{name}'")
+        if version.tags.get(KEY_TAG) == key
+    ]
     if versions:
         version = versions[0]
     else:
@@ -56,14 +73,18 @@ def register(client: MlflowClient, *, study: str, key: str, run: str, kept: Kept
             _save(kept, folder)
             client.log_artifacts(run, str(folder), "model")
         source = f"{client.get_run(run).info.artifact_uri}/model"
-        version = client.create_model_version(name, source, run, tags={KEY_TAG: key, "label": kept.label}, await_creation_for=None)
+        version = client.create_model_version(
+            name, source, run, tags={KEY_TAG: key, "label": kept.label}, await_creation_for=None
+        )
     client.set_registered_model_alias(name, kept.alias, version.version)
 
 
 def _save(kept: KeptModel, folder: Path) -> None:
     """Write the model's folder: code, weights and JSON."""
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch:
-        warnings.simplefilter("ignore")  # of MLflow's type hints, and of examples that a model does without
+        warnings.simplefilter(
+            "ignore"
+        )  # of MLflow's type hints, and of examples that a model does without
         import mlflow.pyfunc  # here: it takes seconds, and only the end of a study needs it
 
         trial = Path(scratch) / "trial"

@@ -1,7 +1,8 @@
 """What a network must beat: restorations that learn nothing.
 
-`METHODS` take defocused images and their in-focus image, both in [0, 1] and of shapes (N, Y, X). `DECONVOLUTIONS` take one image
-as the camera gave it, shape (Y, X), in [0, 1] of its range, and the true blur: more than any network is told.
+`METHODS` take defocused images and their in-focus image, both in [0, 1] and of shapes (N, Y, X).
+`DECONVOLUTIONS` take one image as the camera gave it, shape (Y, X), in [0, 1] of its range, and the
+true blur: more than any network is told.
 """
 
 from __future__ import annotations
@@ -22,22 +23,29 @@ def do_nothing(defocused: np.ndarray, in_focus: np.ndarray) -> np.ndarray:
 
 
 def best_affine_fit(defocused: np.ndarray, in_focus: np.ndarray) -> np.ndarray:
-    """Return ``gain * defocused + offset`` with the gain and offset of each image that come closest to its target.
+    """Return ``gain * defocused + offset`` with the gain and offset of each image that come closest
+    to its target.
 
-    Normalising by the minimum and maximum lets one bright object set the scale of an image. This takes that out of a
-    comparison: no change of intensities alone has a smaller mean squared error. It knows the target, as no restoration
-    does.
+    Normalising by the minimum and maximum lets one bright object set the scale of an image. This
+    takes that out of a comparison: no change of intensities alone has a smaller mean squared error.
+    It knows the target, as no restoration does.
     """
     x, y = (images.reshape(len(images), -1).astype(np.float64) for images in (defocused, in_focus))
     mean_x, mean_y = x.mean(axis=1, keepdims=True), y.mean(axis=1, keepdims=True)
     spread = np.square(x - mean_x).mean(axis=1, keepdims=True)
-    gain = ((x - mean_x) * (y - mean_y)).mean(axis=1, keepdims=True) / np.where(spread > 0, spread, 1.0)
+    gain = ((x - mean_x) * (y - mean_y)).mean(axis=1, keepdims=True) / np.where(
+        spread > 0, spread, 1.0
+    )
     return (gain * (x - mean_x) + mean_y).reshape(defocused.shape).astype(np.float32)
 
 
 def unsharp_mask(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Add what a Gaussian of the blur's own width takes away (`skimage.filters.unsharp_mask`, amount 1)."""
-    return np.asarray(filters.unsharp_mask(image, radius=_sigma(kernel), amount=1.0, preserve_range=True))
+    """Add what a Gaussian of the blur's own width takes away (`skimage.filters.unsharp_mask`,
+    amount 1).
+    """
+    return np.asarray(
+        filters.unsharp_mask(image, radius=_sigma(kernel), amount=1.0, preserve_range=True)
+    )
 
 
 def wiener(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -46,8 +54,12 @@ def wiener(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def richardson_lucy(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Deconvolve after Richardson (1972, doi:10.1364/JOSA.62.000055) and Lucy with the known kernel (`skimage.restoration`)."""
-    return np.asarray(restoration.richardson_lucy(image, kernel, num_iter=RICHARDSON_LUCY_ITERATIONS, clip=False))
+    """Deconvolve after Richardson (1972, doi:10.1364/JOSA.62.000055) and Lucy with the known kernel
+    (`skimage.restoration`).
+    """
+    return np.asarray(
+        restoration.richardson_lucy(image, kernel, num_iter=RICHARDSON_LUCY_ITERATIONS, clip=False)
+    )
 
 
 def _sigma(kernel: np.ndarray) -> float:
@@ -61,4 +73,7 @@ DECONVOLUTIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "Wiener": wiener,
     "Richardson-Lucy": richardson_lucy,
 }
-METHODS: dict[str, Method] = {"do-nothing": do_nothing, "do-nothing, best affine fit": best_affine_fit}
+METHODS: dict[str, Method] = {
+    "do-nothing": do_nothing,
+    "do-nothing, best affine fit": best_affine_fit,
+}

@@ -1,4 +1,6 @@
-"""The device of a trial: what it is, keeping the process to its share of a GPU's memory, and how much of it is used."""
+"""The device of a trial: what it is, keeping the process to its share of a GPU's memory, and how
+much of it is used.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ CONTEXT_MIB = 600  # what CUDA itself takes for each process, outside the framew
 
 
 def limit_gpu_memory(share: float | None) -> int | None:
-    """Keep this process to a share of its GPU's memory; return that in MiB, or None where there is no bound, or no GPU.
+    """Keep this process to a share of its GPU's memory; return that in MiB, or None where there is
+    no bound, or no GPU.
 
-    It must come before the first operation of the process; later calls with the same share change nothing.
+    It must come before the first operation of the process; later calls with the same share change
+    nothing.
 
     Parameters
     ----------
@@ -32,9 +36,15 @@ def limit_gpu_memory(share: float | None) -> int | None:
 
 
 def describe_device() -> dict[str, str]:
-    """Return the processor, the GPU with its driver's version (empty without one), and the backend of this process with its own."""
+    """Return the processor, the GPU with its driver's version (empty without one), and the backend
+    of this process with its own.
+    """
     gpu = _ask("name,driver_version") or ""
-    return {"processor": processor_name(), "gpu": gpu, "backend": f"{_backend()} {importlib.import_module(_backend()).__version__}"}
+    return {
+        "processor": processor_name(),
+        "gpu": gpu,
+        "backend": f"{_backend()} {importlib.import_module(_backend()).__version__}",
+    }
 
 
 def processor_name() -> str:
@@ -43,11 +53,16 @@ def processor_name() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
 
 
 def gpu_total_mib() -> int | None:
-    """Return the memory of the GPU that this process may see; None where there is none, or its driver does not answer."""
+    """Return the memory of the GPU that this process may see; None where there is none, or its
+    driver does not answer.
+    """
     return _ask_number("memory.total")
 
 
@@ -67,12 +82,16 @@ def _limit_tensorflow(mib: int | None, fraction: float) -> None:
 
     for gpu in tf.config.list_physical_devices("GPU"):
         if mib is not None and not tf.config.get_logical_device_configuration(gpu):
-            tf.config.set_logical_device_configuration(gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=mib)])
+            tf.config.set_logical_device_configuration(
+                gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=mib)]
+            )
 
 
 def _limit_jax(mib: int | None, fraction: float) -> None:
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{fraction:.4f}"  # read when the first operation runs
+    os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = (
+        f"{fraction:.4f}"  # read when the first operation runs
+    )
 
 
 def _limit_torch(mib: int | None, fraction: float) -> None:
@@ -120,7 +139,11 @@ def _ask(quantities: str) -> str | None:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return answer.stdout.splitlines()[0].strip() if answer.returncode == 0 and answer.stdout.strip() else None
+    return (
+        answer.stdout.splitlines()[0].strip()
+        if answer.returncode == 0 and answer.stdout.strip()
+        else None
+    )
 
 
 def _backend() -> str:
@@ -129,5 +152,13 @@ def _backend() -> str:
     return str(keras.backend.backend())
 
 
-_limits: dict[str, Callable[[int | None, float], None]] = {"tensorflow": _limit_tensorflow, "jax": _limit_jax, "torch": _limit_torch}
-_peaks: dict[str, Callable[[], Any]] = {"tensorflow": _peak_tensorflow, "jax": _peak_jax, "torch": _peak_torch}
+_limits: dict[str, Callable[[int | None, float], None]] = {
+    "tensorflow": _limit_tensorflow,
+    "jax": _limit_jax,
+    "torch": _limit_torch,
+}
+_peaks: dict[str, Callable[[], Any]] = {
+    "tensorflow": _peak_tensorflow,
+    "jax": _peak_jax,
+    "torch": _peak_torch,
+}

@@ -1,4 +1,6 @@
-"""Model + store -> metrics by level, beside do-nothing, at the model's own size and on the common grid."""
+"""Model + store -> metrics by level, beside do-nothing, at the model's own size and on the common
+grid.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ OWN_METRICS = (*METRICS, "ssim_range2")
 Measured = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # own size, common grid
 
 
-def measure(reference: np.ndarray, restored: np.ndarray, *, names: Sequence[str] = METRICS) -> dict[str, np.ndarray]:
+def measure(
+    reference: np.ndarray, restored: np.ndarray, *, names: Sequence[str] = METRICS
+) -> dict[str, np.ndarray]:
     """Return metrics of images in [0, 1], shape (N, Y, X), each of shape (N,)."""
     computed = {"mse": metrics.mse(reference, restored)}
     computed["rmse"] = np.sqrt(computed["mse"])
@@ -38,13 +42,16 @@ def measure(reference: np.ndarray, restored: np.ndarray, *, names: Sequence[str]
     return {name: computed[name] for name in names}
 
 
-def to_common_grid(restored: np.ndarray, own_range: np.ndarray, common_range: np.ndarray, common: Grid) -> np.ndarray:
+def to_common_grid(
+    restored: np.ndarray, own_range: np.ndarray, common_range: np.ndarray, common: Grid
+) -> np.ndarray:
     """Bring restorations to the common grid through the intensities of their in-focus images.
 
     Parameters
     ----------
     restored : numpy.ndarray, shape (N, S, S)
-        In [0, 1], where 0 and 1 stand for the intensities `own_range` of the in-focus image at size S.
+        In [0, 1], where 0 and 1 stand for the intensities `own_range` of the in-focus image at size
+        S.
     own_range, common_range : numpy.ndarray, shape (N, 2)
         Intensities of the in-focus image at 0 and 1, at size S and on the common grid.
     common : Grid
@@ -53,12 +60,15 @@ def to_common_grid(restored: np.ndarray, own_range: np.ndarray, common_range: np
     Returns
     -------
     numpy.ndarray, shape (N, common size, common size)
-        In units of the common grid's in-focus image; a perfect restoration equals it but for the resizing.
+        In units of the common grid's in-focus image; a perfect restoration equals it but for the
+        resizing.
     """
     size = (common.size, common.size)
     method = cv2.INTER_AREA if restored.shape[1] > common.size else cv2.INTER_CUBIC
     resized = (
-        restored if restored.shape[1] == common.size else np.stack([cv2.resize(image, size, interpolation=method) for image in restored])
+        restored
+        if restored.shape[1] == common.size
+        else np.stack([cv2.resize(image, size, interpolation=method) for image in restored])
     )
     low, high = own_range[:, 0], own_range[:, 1]
     common_low, common_high = common_range[:, 0], common_range[:, 1]
@@ -68,12 +78,14 @@ def to_common_grid(restored: np.ndarray, own_range: np.ndarray, common_range: np
 
 
 def model_restorer(predict: Restore, *, patch_size: int, inference: str) -> Restore:
-    """Return a function that restores images, shape (N, S, S): at once, or patch by patch and stitched.
+    """Return a function that restores images, shape (N, S, S): at once, or patch by patch and
+    stitched.
 
     Parameters
     ----------
     predict : callable
-        The network on "NYXC" arrays, of the patch's size if `inference` is stitched, else of the image's.
+        The network on "NYXC" arrays, of the patch's size if `inference` is stitched, else of the
+        image's.
     patch_size : int
         Side of the patches that are stitched.
     inference : str
@@ -82,7 +94,9 @@ def model_restorer(predict: Restore, *, patch_size: int, inference: str) -> Rest
 
     def restore(images: np.ndarray) -> np.ndarray:
         if inference == "stitched":
-            return stitch_patches(predict(split_patches(images, patch_size)[..., None])[..., 0], images.shape[1])
+            return stitch_patches(
+                predict(split_patches(images, patch_size)[..., None])[..., 0], images.shape[1]
+            )
         return predict(images[..., None])[..., 0]
 
     return restore
@@ -118,8 +132,12 @@ def score_model(
 
     def measure_field(field: int, levels: np.ndarray) -> Measured:
         restored = restore(store.as_float(grid, field, levels))
-        target, own_range, common_target, common_range = _targets(store, grid, common, field, len(levels))
-        return _measure_own(target, restored), measure(common_target, to_common_grid(restored, own_range, common_range, common))
+        target, own_range, common_target, common_range = _targets(
+            store, grid, common, field, len(levels)
+        )
+        return _measure_own(target, restored), measure(
+            common_target, to_common_grid(restored, own_range, common_range, common)
+        )
 
     return _score(measure_field, store, fields, judged_on, held_out)
 
@@ -134,12 +152,16 @@ def score_classical(
     judged_on: str,
     held_out: Sequence[Sequence[int]] | None = None,
 ) -> Score:
-    """Score a classical method on defocused images that are each normalised by their own range; see `score_model`."""
+    """Score a classical method on defocused images that are each normalised by their own range; see
+    `score_model`.
+    """
 
     def measure_field(field: int, levels: np.ndarray) -> Measured:
         pairs = []
         for on in (grid, common):
-            target = np.repeat(store.as_float(on, field, store.in_focus_index)[None], len(levels), axis=0)
+            target = np.repeat(
+                store.as_float(on, field, store.in_focus_index)[None], len(levels), axis=0
+            )
             pairs.append((target, method(store.as_float(on, field, levels), target)))
         return _measure_own(*pairs[0]), measure(*pairs[1])
 
@@ -147,11 +169,18 @@ def score_classical(
 
 
 def score_deconvolution(
-    method: Callable[[np.ndarray, np.ndarray], np.ndarray], store: Store, *, common: Grid, fields: Sequence[int], judged_on: str
+    method: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    store: Store,
+    *,
+    common: Grid,
+    fields: Sequence[int],
+    judged_on: str,
 ) -> Score:
-    """Score a deconvolution that is told the true blur, at native pixels before any resizing, on the common grid.
+    """Score a deconvolution that is told the true blur, at native pixels before any resizing, on
+    the common grid.
 
-    Its restorations keep the camera's intensities, so that they need no normalisation of their own: another upper hand.
+    Its restorations keep the camera's intensities, so that they need no normalisation of their own:
+    another upper hand.
     """
     planes, root = store.planes(), Path(store.description["source"])
 
@@ -166,14 +195,20 @@ def score_deconvolution(
             sharp = image if kernel.size == 1 else method(image / scale, kernel) * scale
             restored.append((resize_image(sharp, common) - low) / (high - low))
         images = np.stack(restored).astype(np.float32)
-        target = np.repeat(store.as_float(common, field, store.in_focus_index)[None], len(levels), axis=0)
+        target = np.repeat(
+            store.as_float(common, field, store.in_focus_index)[None], len(levels), axis=0
+        )
         return _measure_own(target, images), measure(target, images)
 
     return _score(measure_field, store, fields, judged_on, None)
 
 
-def score_ceiling(store: Store, *, grid: Grid, common: Grid, fields: Sequence[int], judged_on: str) -> Score:
-    """Score a perfect restoration at one size on the common grid: what no model of that size can exceed."""
+def score_ceiling(
+    store: Store, *, grid: Grid, common: Grid, fields: Sequence[int], judged_on: str
+) -> Score:
+    """Score a perfect restoration at one size on the common grid: what no model of that size can
+    exceed.
+    """
 
     def measure_field(field: int, levels: np.ndarray) -> Measured:
         target, own_range, common_target, common_range = _targets(store, grid, common, field, 1)
@@ -187,13 +222,16 @@ def score_ceiling(store: Store, *, grid: Grid, common: Grid, fields: Sequence[in
 
 def _measure_own(reference: np.ndarray, restored: np.ndarray) -> dict[str, np.ndarray]:
     """Return what is measured at a model's own size."""
-    return measure(reference, restored, names=OWN_METRICS) | {"cells_bias": cells_bias(reference, restored)}
+    return measure(reference, restored, names=OWN_METRICS) | {
+        "cells_bias": cells_bias(reference, restored)
+    }
 
 
 def cells_bias(reference: np.ndarray, restored: np.ndarray) -> np.ndarray:
     """Return how much brighter restored images are where cells are, in units of [0, 1], shape (N,).
 
-    Cells are where the in-focus image is above its threshold after Otsu (1979), doi:10.1109/TSMC.1979.4310076.
+    Cells are where the in-focus image is above its threshold after Otsu (1979),
+    doi:10.1109/TSMC.1979.4310076.
     """
     biases = []
     for target, image in zip(reference, restored, strict=True):
@@ -216,7 +254,9 @@ def rung_score(
     objective: str = "ssim",
     weights: Mapping[int, float] | None = None,
 ) -> dict[str, float]:
-    """Score a fixed sample of defocused images on the common grid: cheap, and the same images for all trials."""
+    """Score a fixed sample of defocused images on the common grid: cheap, and the same images for
+    all trials.
+    """
     chosen = _sample(fields, store.defocused_indices, images=images, seed=seed)
     totals: dict[str, list[float]] = {"ssim": [], "psnr": [], "mse": []}
     for start in range(0, len(chosen), 8):
@@ -224,38 +264,61 @@ def rung_score(
         restored = restore(store.as_float(grid, field, level))
         focus = np.full(len(field), store.in_focus_index)
         ranges = store.ranges(grid)[field, focus], store.ranges(common)[field, focus]
-        scored = measure(store.as_float(common, field, focus), to_common_grid(restored, *ranges, common), names=tuple(totals))
+        scored = measure(
+            store.as_float(common, field, focus),
+            to_common_grid(restored, *ranges, common),
+            names=tuple(totals),
+        )
         for name, values in scored.items():
             totals[name].extend(values)
     measured = {name: np.array(values) for name, values in totals.items()}
     means = {name: float(measured[name].mean()) for name in ("ssim", "psnr")}
     measured["defocused_mse"] = defocused_mse(store, common, chosen)
-    return means | {"objective": quality(objective, measured, np.array(store.levels)[chosen[:, 1]], weights)}
+    return means | {
+        "objective": quality(objective, measured, np.array(store.levels)[chosen[:, 1]], weights)
+    }
 
 
 def _sample(fields: Sequence[int], levels: Sequence[int], *, images: int, seed: int) -> np.ndarray:
-    """Draw so many images, pairs of field and level, shape (N, 2): every level once before any is drawn again."""
+    """Draw so many images, pairs of field and level, shape (N, 2): every level once before any is
+    drawn again.
+    """
     rng, rounds = np.random.default_rng(seed), min(-(-images // len(levels)), len(fields))
     drawn = rng.permuted(np.tile(fields, (len(levels), 1)), axis=1)
-    pairs = [(drawn[place, round_], levels[place]) for round_ in range(rounds) for place in rng.permutation(len(levels))]
+    pairs = [
+        (drawn[place, round_], levels[place])
+        for round_ in range(rounds)
+        for place in rng.permutation(len(levels))
+    ]
     return np.array(pairs[:images])
 
 
 def defocused_mse(store: Store, common: Grid, images: Iterable[tuple[int, int]]) -> np.ndarray:
-    """Return the squared error of doing nothing to some images, pairs of field and level as indices, on the common grid, shape (N,)."""
+    """Return the squared error of doing nothing to some images, pairs of field and level as
+    indices, on the common grid, shape (N,).
+    """
     errors = []
     for field, level in images:
-        errors.append(metrics.mse(store.as_float(common, field, [store.in_focus_index]), store.as_float(common, field, [level])))
+        errors.append(
+            metrics.mse(
+                store.as_float(common, field, [store.in_focus_index]),
+                store.as_float(common, field, [level]),
+            )
+        )
     return np.concatenate(errors)
 
 
-def _targets(store: Store, grid: Grid, common: Grid, field: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _targets(
+    store: Store, grid: Grid, common: Grid, field: int, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the in-focus image on both grids, each with its range, repeated for `count` levels."""
     repeated = []
     for on in (grid, common):
         image = store.as_float(on, field, store.in_focus_index)
         repeated.append(np.repeat(image[None], count, axis=0))
-        repeated.append(np.repeat(store.ranges(on)[field, store.in_focus_index][None], count, axis=0))
+        repeated.append(
+            np.repeat(store.ranges(on)[field, store.in_focus_index][None], count, axis=0)
+        )
     return repeated[0], repeated[1], repeated[2], repeated[3]
 
 

@@ -1,4 +1,5 @@
-"""Image metrics on batches of images, shape (N, Y, X) -> shape (N,), equal to scikit-image's on each pair.
+"""Image metrics on batches of images, shape (N, Y, X) -> shape (N,), equal to scikit-image's on
+each pair.
 
 Nothing is clipped, and no data range is guessed from a dtype. Results are float64.
 """
@@ -51,9 +52,11 @@ def rmse(reference: np.ndarray, restored: np.ndarray) -> np.ndarray:
 
 
 def nrmse(reference: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """Root mean squared error over the root mean square of the in-focus image (scikit-image's `euclidean`).
+    """Root mean squared error over the root mean square of the in-focus image (scikit-image's
+    `euclidean`).
 
-    The paper's column "RMSE" behaves as this one. ``inf`` where an in-focus image is 0 everywhere; see `mse`.
+    The paper's column "RMSE" behaves as this one. ``inf`` where an in-focus image is 0 everywhere;
+    see `mse`.
 
     Examples
     --------
@@ -98,10 +101,12 @@ def psnr(reference: np.ndarray, restored: np.ndarray, *, data_range: float) -> n
 
 
 def ssim(reference: np.ndarray, restored: np.ndarray, *, data_range: float) -> np.ndarray:
-    """Structural similarity, as scikit-image defines it by default: 7 x 7 uniform window, sample covariance.
+    """Structural similarity, as scikit-image defines it by default: 7 x 7 uniform window, sample
+    covariance.
 
-    The mean over all windows that lie inside the image (the border of 3 px is left out). Box sums are taken in float32 on
-    images with their mean removed, so that bright flat images lose no digits.
+    The mean over all windows that lie inside the image (the border of 3 px is left out). Box sums
+    are taken in float32 on images with their mean removed, so that bright flat images lose no
+    digits.
 
     Parameters
     ----------
@@ -122,8 +127,8 @@ def ssim(reference: np.ndarray, restored: np.ndarray, *, data_range: float) -> n
 
     References
     ----------
-    Wang, Bovik, Sheikh, Simoncelli, IEEE Transactions on Image Processing 13(4), 600-612, 2004, equation 13,
-    doi:10.1109/TIP.2003.819861.
+    Wang, Bovik, Sheikh, Simoncelli, IEEE Transactions on Image Processing 13(4), 600-612, 2004,
+    equation 13, doi:10.1109/TIP.2003.819861.
 
     Examples
     --------
@@ -134,10 +139,13 @@ def ssim(reference: np.ndarray, restored: np.ndarray, *, data_range: float) -> n
     _check_range(data_range)
     _check_pair(reference, restored)
     if min(reference.shape[1:]) < SSIM_WINDOW_PX:
-        raise ValueError(f"SSIM needs images of {SSIM_WINDOW_PX} px a side at least; got {reference.shape[1:]}")
+        raise ValueError(
+            f"SSIM needs images of {SSIM_WINDOW_PX} px a side at least; got {reference.shape[1:]}"
+        )
     step = max(1, _CHUNK_PIXELS // (reference.shape[1] * reference.shape[2]))
     chunks = [
-        _ssim_chunk(reference[start : start + step], restored[start : start + step], data_range) for start in range(0, len(reference), step)
+        _ssim_chunk(reference[start : start + step], restored[start : start + step], data_range)
+        for start in range(0, len(reference), step)
     ]
     return np.concatenate(chunks) if chunks else np.empty(0)
 
@@ -159,7 +167,9 @@ def _ssim_chunk(reference: np.ndarray, restored: np.ndarray, data_range: float) 
 
 
 def _box_mean(images: np.ndarray) -> np.ndarray:
-    """Mean over each window inside the images, by sums of slices along one axis and then the other."""
+    """Mean over each window inside the images, by sums of slices along one axis and then the
+    other.
+    """
     rows, columns = (side - SSIM_WINDOW_PX + 1 for side in images.shape[1:])
     total = images[:, :rows].copy()
     for shift in range(1, SSIM_WINDOW_PX):
@@ -173,7 +183,10 @@ def _box_mean(images: np.ndarray) -> np.ndarray:
 
 def _check_pair(reference: np.ndarray, restored: np.ndarray) -> None:
     if reference.shape != restored.shape or reference.ndim != 3:
-        raise ValueError(f"images must be two arrays of shape (N, Y, X); got {reference.shape} and {restored.shape}")
+        raise ValueError(
+            f"images must be two arrays of shape (N, Y, X); got {reference.shape} and"
+            f" {restored.shape}"
+        )
 
 
 def _check_range(data_range: float) -> None:

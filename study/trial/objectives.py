@@ -7,16 +7,23 @@ from collections.abc import Mapping
 import numpy as np
 
 
-def quality(objective: str, metrics: Mapping[str, np.ndarray], levels: np.ndarray, weights: Mapping[int, float] | None = None) -> float:
+def quality(
+    objective: str,
+    metrics: Mapping[str, np.ndarray],
+    levels: np.ndarray,
+    weights: Mapping[int, float] | None = None,
+) -> float:
     """Return the objective of some scored images.
 
     Parameters
     ----------
     objective : str
-        One of `study.config.QUALITIES`: the mean over images of a metric; `worst_`, of the level with the lowest mean; `harmless_`, less the
-        `harm` that is done, beside which differences between good networks are small.
+        One of `study.config.QUALITIES`: the mean over images of a metric; `worst_`, of the level
+        with the lowest mean; `harmless_`, less the `harm` that is done, beside which differences
+        between good networks are small.
     metrics : mapping
-        ``ssim``, ``psnr``, ``mse`` of each image and ``defocused_mse``, that of doing nothing, shape (N,); nan is left out.
+        ``ssim``, ``psnr``, ``mse`` of each image and ``defocused_mse``, that of doing nothing,
+        shape (N,); nan is left out.
     levels : numpy.ndarray, shape (N,)
         The level of each image.
     weights : mapping, optional
@@ -28,21 +35,32 @@ def quality(objective: str, metrics: Mapping[str, np.ndarray], levels: np.ndarra
     values = metrics[metric]
     if kind == "worst":
         return float(min(values[levels == level].mean() for level in np.unique(levels)))
-    weight = np.array([1.0 if weights is None else float(weights.get(int(level), 1.0)) for level in levels])
+    weight = np.array(
+        [1.0 if weights is None else float(weights.get(int(level), 1.0)) for level in levels]
+    )
     mean = float((values * weight).sum() / weight.sum())
-    return mean - harm(metrics["mse"], metrics["defocused_mse"], levels) if kind == "harmless" else mean
+    return (
+        mean - harm(metrics["mse"], metrics["defocused_mse"], levels)
+        if kind == "harmless"
+        else mean
+    )
 
 
 def harm(mse: np.ndarray, defocused_mse: np.ndarray, levels: np.ndarray) -> float:
-    """Return by what share the squared error of a level grows, 0 where it shrinks, in the mean over levels.
+    """Return by what share the squared error of a level grows, 0 where it shrinks, in the mean over
+    levels.
 
     Parameters
     ----------
     mse, defocused_mse : numpy.ndarray, shape (N,)
-        Of each image restored, and left alone; a level to which nothing can be done, its error being 0, is left out.
+        Of each image restored, and left alone; a level to which nothing can be done, its error
+        being 0, is left out.
     levels : numpy.ndarray, shape (N,)
         The level of each image.
     """
-    sums = [(mse[levels == level].sum(), defocused_mse[levels == level].sum()) for level in np.unique(levels)]
+    sums = [
+        (mse[levels == level].sum(), defocused_mse[levels == level].sum())
+        for level in np.unique(levels)
+    ]
     grown = [max(0.0, after / before - 1) for after, before in sums if before > 0]
     return float(np.mean(grown)) if grown else 0.0

@@ -1,4 +1,5 @@
-"""A trained network, asked more than its score: how it does on another data set, and what stitching patches costs it.
+"""A trained network, asked more than its score: how it does on another data set, and what stitching
+patches costs it.
 
 Both work from what a trial left in its folder, so that a finished study can be asked at any time.
 """
@@ -32,25 +33,49 @@ def examine(task: Examination) -> dict[str, Any]:
     limit_threads(task.threads)
     limit_gpu_memory(task.gpu_share)
     if task.question == "stitching":
-        return measure_stitching(Path(task.folder), open_store(task.store, task.node_folder), fields=task.fields, levels=task.levels)
+        return measure_stitching(
+            Path(task.folder),
+            open_store(task.store, task.node_folder),
+            fields=task.fields,
+            levels=task.levels,
+        )
     return score_transfer(task)
 
 
 def score_transfer(task: Examination) -> dict[str, Any]:
-    """Score a network on images of another data set, prepared as its own were; leaves an example in the trial's folder."""
+    """Score a network on images of another data set, prepared as its own were; leaves an example in
+    the trial's folder.
+    """
     folder, store = Path(task.folder), open_store(task.store, task.node_folder)
     description = read_description(folder)
-    point, grid = description["hyperparameters"], Grid(int(description["hyperparameters"]["image_size"]), description["resize"])
+    point, grid = (
+        description["hyperparameters"],
+        Grid(int(description["hyperparameters"]["image_size"]), description["resize"]),
+    )
     restore = restorer(load_model(folder), point, inference=task.inference)
     score = score_model(
-        restore, store, grid=grid, common=Grid(task.common_size, "antialiased"), fields=task.fields, judged_on=task.judged_on
+        restore,
+        store,
+        grid=grid,
+        common=Grid(task.common_size, "antialiased"),
+        fields=task.fields,
+        judged_on=task.judged_on,
     )
-    save_examples(folder / "transfer_examples.npz", restore, store, grid, field=task.fields[len(task.fields) // 2])
+    save_examples(
+        folder / "transfer_examples.npz",
+        restore,
+        store,
+        grid,
+        field=task.fields[len(task.fields) // 2],
+    )
     return score.to_dict()
 
 
-def measure_stitching(folder: Path, store: Store, *, fields: list[int], levels: list[int]) -> dict[str, Any]:
-    """Restore the same images with the same weights at once and patch by patch, and compare the errors along the seams.
+def measure_stitching(
+    folder: Path, store: Store, *, fields: list[int], levels: list[int]
+) -> dict[str, Any]:
+    """Restore the same images with the same weights at once and patch by patch, and compare the
+    errors along the seams.
 
     Parameters
     ----------
@@ -64,9 +89,10 @@ def measure_stitching(folder: Path, store: Store, *, fields: list[int], levels: 
     Returns
     -------
     dict
-        ``levels``, ``fields``, ``wells``, ``patch_size``, ``border_px``; ``profile``: mode -> mean absolute error by distance to
-        the nearest seam in pixels, from 0; ``border`` and ``inside``: mode -> mean absolute error of each field within
-        `border_px` of a seam and elsewhere; ``ssim`` and ``psnr``: mode -> mean of each field, at the network's own size.
+        ``levels``, ``fields``, ``wells``, ``patch_size``, ``border_px``; ``profile``: mode -> mean
+        absolute error by distance to the nearest seam in pixels, from 0; ``border`` and ``inside``:
+        mode -> mean absolute error of each field within `border_px` of a seam and elsewhere;
+        ``ssim`` and ``psnr``: mode -> mean of each field, at the network's own size.
     """
     description = read_description(folder)
     point = description["hyperparameters"]
@@ -76,11 +102,15 @@ def measure_stitching(folder: Path, store: Store, *, fields: list[int], levels: 
     distance = distance_to_seam(grid.size, patch_size)
     count = np.bincount(distance.ravel())
     sums = {mode: np.zeros(len(count)) for mode in MODES}
-    by_field: dict[str, dict[str, list[float]]] = {name: {mode: [] for mode in MODES} for name in ("border", "inside", "ssim", "psnr")}
+    by_field: dict[str, dict[str, list[float]]] = {
+        name: {mode: [] for mode in MODES} for name in ("border", "inside", "ssim", "psnr")
+    }
     near = distance < BORDER_PX
     for field in fields:
         images = store.as_float(grid, field, np.array(levels))
-        target = np.repeat(store.as_float(grid, field, store.in_focus_index)[None], len(levels), axis=0)
+        target = np.repeat(
+            store.as_float(grid, field, store.in_focus_index)[None], len(levels), axis=0
+        )
         for mode in MODES:
             restored = restore[mode](images)
             error = np.abs(restored - target).mean(axis=0, dtype=np.float64)
@@ -101,11 +131,16 @@ def measure_stitching(folder: Path, store: Store, *, fields: list[int], levels: 
 
 
 def distance_to_seam(size: int, patch_size: int) -> np.ndarray:
-    """Return each pixel's distance to the nearest seam between patches, shape (size, size); 0 touches one.
+    """Return each pixel's distance to the nearest seam between patches, shape (size, size); 0
+    touches one.
 
     The image's own border is no seam.
     """
     position = np.arange(size)
     seams = np.arange(patch_size, size, patch_size)  # between pixel seam - 1 and pixel seam
-    along = np.abs(position[:, None] + 0.5 - seams[None]).min(axis=1).astype(np.int64) if len(seams) else np.full(size, size)
+    along = (
+        np.abs(position[:, None] + 0.5 - seams[None]).min(axis=1).astype(np.int64)
+        if len(seams)
+        else np.full(size, size)
+    )
     return np.minimum(along[:, None], along[None])

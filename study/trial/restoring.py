@@ -28,20 +28,30 @@ class Restorer:
     grid: Grid
 
     def restore(self, image: np.ndarray) -> np.ndarray:
-        """Restore one grey image, shape (Y, X); the result has its shape and its range of intensities, float32.
+        """Restore one grey image, shape (Y, X); the result has its shape and its range of
+        intensities, float32.
 
-        The image is brought to the network's size, normalised by its own minimum and maximum, restored, and brought
-        back: detail finer than the network's size is lost, and 0 and 1 of the restoration are given the image's own
-        minimum and maximum, for those of an in-focus image are not known.
+        The image is brought to the network's size, normalised by its own minimum and maximum,
+        restored, and brought back: detail finer than the network's size is lost, and 0 and 1 of the
+        restoration are given the image's own minimum and maximum, for those of an in-focus image
+        are not known.
         """
         scaled, low, high = normalise(resize_image(image, self.grid))
-        restored = np.asarray(self.predict(scaled[None, ..., None].astype(np.float32) / np.float32(FULL_SCALE)))[0, ..., 0]
-        back = cv2.resize(restored.astype(np.float32), (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC)
+        restored = np.asarray(
+            self.predict(scaled[None, ..., None].astype(np.float32) / np.float32(FULL_SCALE))
+        )[0, ..., 0]
+        back = cv2.resize(
+            restored.astype(np.float32),
+            (image.shape[1], image.shape[0]),
+            interpolation=cv2.INTER_CUBIC,
+        )
         return (np.clip(back, 0, 1) * (high - low) + low).astype(np.float32)
 
 
 def load_restorer(folder: Path) -> Restorer:
-    """Load the network that a trial left in its folder: weights and JSON alone, nothing that could run code."""
+    """Load the network that a trial left in its folder: weights and JSON alone, nothing that could
+    run code.
+    """
     described = read_description(folder)
     grid = Grid(int(described["hyperparameters"]["image_size"]), described["resize"])
     return Restorer(load_model(folder, size=grid.size).predict_on_batch, grid)

@@ -1,4 +1,6 @@
-"""What one trial is asked, and what it answers: plain values that travel between processes and into the ledger."""
+"""What one trial is asked, and what it answers: plain values that travel between processes and into
+the ledger.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +21,24 @@ class TrialTask:
     folder : where the trial keeps its checkpoint and leaves its weights and example restorations.
     train, judge : indices of the fields that it learns from, and of those that it is scored on.
     judged_on : name of the second, validation or test.
-    resize, common_size : how images are brought to the trial's size, and the side of the common grid.
-    epochs, batch_size, patches_per_image, images_per_epoch : the budget; all patches, and all images, where the last two are not given.
-    precision : what the network computes in while it is trained, and for its rung score: float32 or mixed_bfloat16. Its score is measured in
-        float32.
+    resize, common_size : how images are brought to the trial's size, and the side of the common
+        grid.
+    epochs, batch_size, patches_per_image, images_per_epoch : the budget; all patches, and all
+        images, where the last two are not given.
+    precision : what the network computes in while it is trained, and for its rung score: float32 or
+        mixed_bfloat16. Its score is measured in float32.
     inference : whole or stitched.
     rung_images : images scored after each epoch; 0 for none.
     rung_seed : which ones: the same for all trials of a study.
     seed : of the weights, the order of the batches, and the patches.
     threads : of the processor; the same number gives the same numbers.
-    held_out : for each field of the store the indices of the levels that are not trained on, and alone are scored; without it a
-        field is trained on, or scored, at every level.
-    objective, level_weights : what the rung score and the score are summed up to, see `study.trial.objectives`.
+    held_out : for each field of the store the indices of the levels that are not trained on, and
+        alone are scored; without it a field is trained on, or scored, at every level.
+    objective, level_weights : what the rung score and the score are summed up to, see
+        `study.trial.objectives`.
     gpu_share : the share of a GPU's memory that it may take; no bound if not given.
-    node_folder : where this machine keeps a copy of the store to read; the store itself is read if not given.
+    node_folder : where this machine keeps a copy of the store to read; the store itself is read if
+        not given.
     """
 
     hyperparameters: dict[str, Any]
@@ -79,9 +85,12 @@ class Score:
     judged_on : validation, test, or the name of another data set.
     levels : the levels scored, the in-focus one among them.
     fields : the fields scored; `wells` are theirs.
-    common : metric -> its value for every field (row) and level (column), on the common grid; nan where an image was not scored.
-    own : the same at the model's own size; with `ssim_range2`, SSIM with a data range of 2, and `cells_bias`.
-    summary : metric -> mean over the scored defocused images, on the common grid; and the task's `objective`.
+    common : metric -> its value for every field (row) and level (column), on the common grid; nan
+        where an image was not scored.
+    own : the same at the model's own size; with `ssim_range2`, SSIM with a data range of 2, and
+        `cells_bias`.
+    summary : metric -> mean over the scored defocused images, on the common grid; and the task's
+        `objective`.
     """
 
     judged_on: str
@@ -104,8 +113,10 @@ class EpochReport:
     Parameters
     ----------
     epoch : 1 after the first.
-    metrics : loss, learning_rate, seconds, and the rung score `ssim`, `psnr`, `objective` and its `rung_seconds` where one was asked for.
-    cost : parameters, gflop of one image, seconds of training so far; after the last epoch also latency_ms of one image.
+    metrics : loss, learning_rate, seconds, and the rung score `ssim`, `psnr`, `objective` and its
+        `rung_seconds` where one was asked for.
+    cost : parameters, gflop of one image, seconds of training so far; after the last epoch also
+        latency_ms of one image.
     score : after the last epoch.
     """
 

@@ -1,4 +1,6 @@
-"""What a configuration takes of this device, in time and memory: what budgets in seconds, plans, and shares of a GPU rest on."""
+"""What a configuration takes of this device, in time and memory: what budgets in seconds, plans,
+and shares of a GPU rest on.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,13 @@ def time_steps(task: TrialTask) -> dict[str, Any]:
         ``seconds_per_step`` after a warm-up, and ``steps_per_epoch``.
     """
     model, batches, _ = _begin(task)
-    model.fit(batches, epochs=1, steps_per_epoch=min(WARM_UP_STEPS, len(batches)), shuffle=False, verbose=0)
+    model.fit(
+        batches,
+        epochs=1,
+        steps_per_epoch=min(WARM_UP_STEPS, len(batches)),
+        shuffle=False,
+        verbose=0,
+    )
     return {"seconds_per_step": _time_steps(model, batches, STEPS), "steps_per_epoch": len(batches)}
 
 
@@ -66,32 +74,44 @@ def profile_trial(task: TrialTask) -> Profile:
     model.fit(batches, epochs=1, steps_per_epoch=1, shuffle=False, verbose=0)
     setup_s = time.perf_counter() - began
     step_s = _time_steps(model, batches, PLANNED_STEPS)
-    restore = restorer(model, task.hyperparameters, inference=task.inference, precision=task.precision)
+    restore = restorer(
+        model, task.hyperparameters, inference=task.inference, precision=task.precision
+    )
     field, rung_s = task.judge[0], 0.0
     if task.rung_images:
         for _ in range(2):  # the first traces the network
             began = time.perf_counter()
             rung_score(
-                restore, store, grid=task.grid, common=task.common, fields=task.judge, images=task.rung_images, seed=task.rung_seed,
-                objective=task.objective, weights=task.level_weights,
-            )  # fmt: skip
+                restore,
+                store,
+                grid=task.grid,
+                common=task.common,
+                fields=task.judge,
+                images=task.rung_images,
+                seed=task.rung_seed,
+                objective=task.objective,
+                weights=task.level_weights,
+            )
             rung_s = time.perf_counter() - began
     restore = restorer(model, task.hyperparameters, inference=task.inference)
     began = time.perf_counter()
-    score_model(restore, store, grid=task.grid, common=task.common, fields=[field], judged_on=task.judged_on)
+    score_model(
+        restore, store, grid=task.grid, common=task.common, fields=[field], judged_on=task.judged_on
+    )
     image_s = (time.perf_counter() - began) / len(store.levels)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Profile(setup_s, step_s, rung_s, image_s, int(model.count_params()), memory)
 
 
 def measure_share(task: TrialTask) -> dict[str, float] | None:
-    """Train some steps of a task on a GPU of its own, and say what they took of it; building and tracing the network do not count.
+    """Train some steps of a task on a GPU of its own, and say what they took of it; building and
+    tracing the network do not count.
 
     Returns
     -------
     dict or None
-        ``bytes`` of memory at most, the GPU's ``total_bytes``, and ``busy``, the share of the time in which it computed; None where there
-        is no GPU that can be measured.
+        ``bytes`` of memory at most, the GPU's ``total_bytes``, and ``busy``, the share of the time
+        in which it computed; None where there is no GPU that can be measured.
     """
     total = gpu_total_mib()
     if total is None:
@@ -113,7 +133,11 @@ def measure_share(task: TrialTask) -> dict[str, float] | None:
         _time_steps(model, batches, MEASURED_STEPS)
     ended.set()
     sampler.join()
-    return {"bytes": float(gpu_peak_bytes()), "total_bytes": float(total * 2**20), "busy": sum(busy) / len(busy) if busy else 1.0}
+    return {
+        "bytes": float(gpu_peak_bytes()),
+        "total_bytes": float(total * 2**20),
+        "busy": sum(busy) / len(busy) if busy else 1.0,
+    }
 
 
 def _begin(task: TrialTask) -> tuple[keras.Model, Any, Store]:

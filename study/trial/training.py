@@ -1,4 +1,5 @@
-"""One configuration: train it epoch by epoch, score it. Runs alone, in a notebook or on a bare GPU machine.
+"""One configuration: train it epoch by epoch, score it. Runs alone, in a notebook or on a bare GPU
+machine.
 
 >>> for report in run_trial(task):  # doctest: +SKIP
 ...     print(report.epoch, report.metrics)
@@ -34,16 +35,25 @@ from study.trial.task import EpochReport, Score, TrialTask
 EMA_MOMENTUM = 0.99  # the mean weights look back over some hundred steps
 EMA_STEPS = 300  # after which they are judged instead of the last weights
 STOPPED = "stopped.npz"
-PREDICTED_PIXELS = 16 * 128 * 128  # in one call of the network: bounds the memory of its widest layer
-EXAMPLE_PLACES = (0.0, 8 / 33, 15 / 33, 24 / 33, 1.0)  # z 0, 8, 15, 24 and 33 of BBBC006; and the level in focus
+PREDICTED_PIXELS = (
+    16 * 128 * 128
+)  # in one call of the network: bounds the memory of its widest layer
+EXAMPLE_PLACES = (
+    0.0,
+    8 / 33,
+    15 / 33,
+    24 / 33,
+    1.0,
+)  # z 0, 8, 15, 24 and 33 of BBBC006; and the level in focus
 
 
 def run_trial(task: TrialTask) -> Generator[EpochReport]:
     """Train one configuration and report after every epoch; after the last one also its score.
 
-    A checkpoint is left in the trial's folder after each epoch that was reported; a trial that finds one goes on from there, and gives the
-    numbers that it would have given without the interruption. At the end the weights stand beside the last checkpoint; a trial that is
-    stopped early leaves its last weights too (`STOPPED`).
+    A checkpoint is left in the trial's folder after each epoch that was reported; a trial that
+    finds one goes on from there, and gives the numbers that it would have given without the
+    interruption. At the end the weights stand beside the last checkpoint; a trial that is stopped
+    early leaves its last weights too (`STOPPED`).
 
     Parameters
     ----------
@@ -66,7 +76,9 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
     keras.backend.clear_session()
     keras.utils.set_random_seed(task.seed)
     model = compile_model(task, store)
-    restore = restorer(model, task.hyperparameters, inference=task.inference, precision=task.precision)
+    restore = restorer(
+        model, task.hyperparameters, inference=task.inference, precision=task.precision
+    )
     operations = count_operations(task.hyperparameters)
     done, trained_s = _restore_checkpoint(folder, model)
     for epoch in range(done, task.epochs):
@@ -78,16 +90,27 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
             if task.rung_images:
                 began = time.perf_counter()
                 metrics |= rung_score(
-                    restore, store, grid=task.grid, common=task.common, fields=task.judge, images=task.rung_images,
-                    seed=task.rung_seed, objective=task.objective, weights=task.level_weights,
-                )  # fmt: skip
+                    restore,
+                    store,
+                    grid=task.grid,
+                    common=task.common,
+                    fields=task.judge,
+                    images=task.rung_images,
+                    seed=task.rung_seed,
+                    objective=task.objective,
+                    weights=task.level_weights,
+                )
                 metrics["rung_seconds"] = time.perf_counter() - began
             score = None
             if epoch + 1 == task.epochs:
                 if task.precision != "float32":
                     restore = restorer(model, task.hyperparameters, inference=task.inference)
                 score = _finish(model, restore, task, store)
-        cost = {"parameters": float(model.count_params()), "gflop": operations / 1e9, "training_seconds": trained_s}
+        cost = {
+            "parameters": float(model.count_params()),
+            "gflop": operations / 1e9,
+            "training_seconds": trained_s,
+        }
         if score is not None:
             cost["latency_ms"] = _latency_ms(restore, task.grid.size)
         try:
@@ -98,17 +121,22 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
             raise
         for variable, value in zip(model.trainable_variables, own, strict=False):
             variable.assign(value)
-        if score is None:  # after the report: what was not heard of is done again, and gives the same numbers
+        if (
+            score is None
+        ):  # after the report: what was not heard of is done again, and gives the same numbers
             _save_checkpoint(folder, model, epoch + 1, trained_s)
 
 
 def limit_threads(threads: int) -> None:
     """Give numerical libraries so many threads: one pool that runs one operation after another.
 
-    On processors this is faster than Keras's own setting, and it is what makes a trial's numbers repeatable. It must
-    come before the first operation of the process; later calls do not change a running TensorFlow or JAX.
+    On processors this is faster than Keras's own setting, and it is what makes a trial's numbers
+    repeatable. It must come before the first operation of the process; later calls do not change a
+    running TensorFlow or JAX.
     """
-    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["OMP_NUM_THREADS"] = os.environ["NPROC"] = str(threads)  # NPROC: of JAX's pool
+    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["OMP_NUM_THREADS"] = os.environ["NPROC"] = (
+        str(threads)
+    )  # NPROC: of JAX's pool
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     cv2.setNumThreads(threads)
     if keras.backend.backend() == "torch":  # it has read its variable already
@@ -117,8 +145,15 @@ def limit_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def restorer(model: keras.Model, hyperparameters: Hyperparameters, *, inference: str, precision: str = "float32") -> Restore:
-    """Return the function that restores images of the network's image size with the weights that the model then has.
+def restorer(
+    model: keras.Model,
+    hyperparameters: Hyperparameters,
+    *,
+    inference: str,
+    precision: str = "float32",
+) -> Restore:
+    """Return the function that restores images of the network's image size with the weights that
+    the model then has.
 
     Parameters
     ----------
@@ -134,7 +169,8 @@ def restorer(model: keras.Model, hyperparameters: Hyperparameters, *, inference:
     Returns
     -------
     callable
-        Its network takes the model's weights over at the first call, and again whenever the optimiser has made steps.
+        Its network takes the model's weights over at the first call, and again whenever the
+        optimiser has made steps.
     """
     patch_size = patch_size_of(hyperparameters)
     size = patch_size if inference == "stitched" else int(hyperparameters["image_size"])
@@ -150,14 +186,19 @@ def restorer(model: keras.Model, hyperparameters: Hyperparameters, *, inference:
         if network is not model and copied != [steps]:
             network.set_weights(model.get_weights())
             copied[:] = [steps]
-        parts = [network.predict_on_batch(images[start : start + step]) for start in range(0, len(images), step)]
+        parts = [
+            network.predict_on_batch(images[start : start + step])
+            for start in range(0, len(images), step)
+        ]
         return np.concatenate([np.asarray(part, np.float32) for part in parts])
 
     return model_restorer(predict, patch_size=patch_size, inference=inference)
 
 
 def load_model(folder: Path, *, size: int | None = None) -> keras.Model:
-    """Build the network that a trial left in its folder, for images of `size` or its own, from plain arrays and JSON alone."""
+    """Build the network that a trial left in its folder, for images of `size` or its own, from
+    plain arrays and JSON alone.
+    """
     model = build(read_description(folder)["hyperparameters"], size=size)
     with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
         model.set_weights([arrays[name] for name in arrays.files])
@@ -165,7 +206,9 @@ def load_model(folder: Path, *, size: int | None = None) -> keras.Model:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Read what a trial left beside its weights: ``hyperparameters``, ``resize``, and the fingerprint of its ``store``."""
+    """Read what a trial left beside its weights: ``hyperparameters``, ``resize``, and the
+    fingerprint of its ``store``.
+    """
     described: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     return described
 
@@ -173,7 +216,9 @@ def read_description(folder: Path) -> dict[str, Any]:
 def compile_model(task: TrialTask, store: Store) -> keras.Model:
     """Build a task's network with its optimiser and loss."""
     images = len(training_images(store, task.train, task.held_out))
-    patches = patches_of(task.grid.size // patch_size_of(task.hyperparameters), task.patches_per_image)
+    patches = patches_of(
+        task.grid.size // patch_size_of(task.hyperparameters), task.patches_per_image
+    )
     steps_per_pass, steps = (
         steps_per_epoch(count, patches=patches, batch_size=_batch_size(task))
         for count in (images, min(task.images_per_epoch or images, images))
@@ -188,7 +233,9 @@ def compile_model(task: TrialTask, store: Store) -> keras.Model:
             ema_momentum=EMA_MOMENTUM,
         ),
         loss=loss_of(point),
-        jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,  # XLA is slower on a processor
+        jit_compile=(
+            "auto" if keras.backend.backend() != "tensorflow" else False
+        ),  # XLA is slower on a processor
     )
     model.optimizer.build(model.trainable_variables)
     return model
@@ -197,16 +244,26 @@ def compile_model(task: TrialTask, store: Store) -> keras.Model:
 def epoch_batches(task: TrialTask, store: Store, *, epoch: int) -> EpochBatches:
     """Return the batches that a task trains on in one epoch, counted from 0."""
     return EpochBatches(
-        store, task.grid, fields=task.train, patch_size=patch_size_of(task.hyperparameters),
-        patches_per_image=task.patches_per_image, batch_size=_batch_size(task), seed=task.seed, epoch=epoch,
-        augment=bool(task.hyperparameters.get("augment", False)), augment_light=bool(task.hyperparameters.get("augment_light", False)),
-        weigh_near_focus=bool(task.hyperparameters.get("weigh_near_focus", False)), held_out=task.held_out,
+        store,
+        task.grid,
+        fields=task.train,
+        patch_size=patch_size_of(task.hyperparameters),
+        patches_per_image=task.patches_per_image,
+        batch_size=_batch_size(task),
+        seed=task.seed,
+        epoch=epoch,
+        augment=bool(task.hyperparameters.get("augment", False)),
+        augment_light=bool(task.hyperparameters.get("augment_light", False)),
+        weigh_near_focus=bool(task.hyperparameters.get("weigh_near_focus", False)),
+        held_out=task.held_out,
         images_per_epoch=task.images_per_epoch,
-    )  # fmt: skip
+    )
 
 
 def _latency_ms(restore: Restore, size: int) -> float:
-    """Return how long one image takes on this device: the median of five, after one that is not counted."""
+    """Return how long one image takes on this device: the median of five, after one that is not
+    counted.
+    """
     image = np.zeros((1, size, size), np.float32)
     elapsed = []
     for _ in range(6):
@@ -220,10 +277,14 @@ def _batch_size(task: TrialTask) -> int:
     return int(task.hyperparameters.get("batch_size", task.batch_size))
 
 
-def _train_epoch(model: keras.Model, task: TrialTask, store: Store, epoch: int) -> tuple[dict[str, float], list[np.ndarray]]:
-    """Train one epoch; return its metrics and, where a mean of the weights is to be judged, the weights to go on with.
+def _train_epoch(
+    model: keras.Model, task: TrialTask, store: Store, epoch: int
+) -> tuple[dict[str, float], list[np.ndarray]]:
+    """Train one epoch; return its metrics and, where a mean of the weights is to be judged, the
+    weights to go on with.
 
-    Keras gives a model that keeps a moving mean (``ema``) that mean at the end of `fit`; training goes on with its own weights.
+    Keras gives a model that keeps a moving mean (``ema``) that mean at the end of `fit`; training
+    goes on with its own weights.
     """
     batches = epoch_batches(task, store, epoch=epoch)
     rate = float(np.asarray(model.optimizer.learning_rate))
@@ -234,7 +295,9 @@ def _train_epoch(model: keras.Model, task: TrialTask, store: Store, epoch: int) 
 
     keeping = [keras.callbacks.LambdaCallback(on_epoch_end=keep)] if model.optimizer.use_ema else []
     history = model.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=keeping)
-    if own and int(model.optimizer.iterations) < EMA_STEPS:  # the mean still remembers the weights that training began with
+    if (
+        own and int(model.optimizer.iterations) < EMA_STEPS
+    ):  # the mean still remembers the weights that training began with
         for variable, value in zip(model.trainable_variables, own, strict=True):
             variable.assign(value)
         own = []
@@ -250,7 +313,10 @@ def _memory_failures(epoch: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        known = type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError") or "RESOURCE_EXHAUSTED" in str(error)
+        known = type(error).__name__ in (
+            "ResourceExhaustedError",
+            "OutOfMemoryError",
+        ) or "RESOURCE_EXHAUSTED" in str(error)
         if known or isinstance(error, MemoryError):
             raise TrialFailed(f"out of memory in epoch {epoch + 1}: {str(error)[:200]}") from error
         raise
@@ -258,25 +324,43 @@ def _memory_failures(epoch: int) -> Iterator[None]:
 
 def _finish(model: keras.Model, restore: Restore, task: TrialTask, store: Store) -> Score:
     score = score_model(
-        restore, store, grid=task.grid, common=task.common, fields=task.judge, judged_on=task.judged_on, held_out=task.held_out
+        restore,
+        store,
+        grid=task.grid,
+        common=task.common,
+        fields=task.judge,
+        judged_on=task.judged_on,
+        held_out=task.held_out,
     )
     defocused = store.defocused_indices
-    table = {name: np.array(score.common[name])[:, defocused].ravel() for name in ("ssim", "psnr", "mse")}
+    table = {
+        name: np.array(score.common[name])[:, defocused].ravel() for name in ("ssim", "psnr", "mse")
+    }
     if task.objective.startswith("harmless_"):
-        table["defocused_mse"] = defocused_mse(store, task.common, [(field, level) for field in task.judge for level in defocused])
+        table["defocused_mse"] = defocused_mse(
+            store, task.common, [(field, level) for field in task.judge for level in defocused]
+        )
     levels = np.tile(np.array(store.levels)[defocused], len(task.judge))
     score.summary["objective"] = quality(task.objective, table, levels, task.level_weights)
     folder = Path(task.folder)
     _save_weights(folder / "weights.npz", model)
     with new_file(folder / "model.json") as path:
-        described = {"hyperparameters": task.hyperparameters, "store": store.fingerprint, "resize": task.resize}
+        described = {
+            "hyperparameters": task.hyperparameters,
+            "store": store.fingerprint,
+            "resize": task.resize,
+        }
         path.write_text(json.dumps(described, indent=1), encoding="utf-8")
-    save_examples(folder / "examples.npz", restore, store, task.grid, field=task.judge[len(task.judge) // 2])
+    save_examples(
+        folder / "examples.npz", restore, store, task.grid, field=task.judge[len(task.judge) // 2]
+    )
     return score
 
 
 def save_examples(path: Path, restore: Restore, store: Store, grid: Grid, *, field: int) -> None:
-    """Keep one field, defocused at five levels and in focus, and restored, at the model's own size, for the figures."""
+    """Keep one field, defocused at five levels and in focus, and restored, at the model's own size,
+    for the figures.
+    """
     last = len(store.levels) - 1
     levels = sorted({round(place * last) for place in EXAMPLE_PLACES} | {store.in_focus_index})
     images = store.as_float(grid, field, np.array(levels))
@@ -285,10 +369,15 @@ def save_examples(path: Path, restore: Restore, store: Store, grid: Grid, *, fie
         "restored": restore(images),
         "in_focus": store.as_float(grid, field, store.in_focus_index),
     }
-    stored = {name: np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8) for name, array in arrays.items()}
+    stored = {
+        name: np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8) for name, array in arrays.items()
+    }
     with new_file(path) as partial:
         np.savez_compressed(
-            partial, **stored, levels=np.array([store.levels[level] for level in levels]), field=np.array(store.fields[field])
+            partial,
+            **stored,
+            levels=np.array([store.levels[level] for level in levels]),
+            field=np.array(store.fields[field]),
         )
 
 
@@ -299,12 +388,16 @@ def _save_weights(target: Path, model: keras.Model) -> None:
 
 def _save_checkpoint(folder: Path, model: keras.Model, epoch: int, trained_s: float) -> None:
     with new_file(folder / "checkpoint.npz") as path:
-        state = [np.asarray(variable) for variable in (*model.variables, *model.optimizer.variables)]
+        state = [
+            np.asarray(variable) for variable in (*model.variables, *model.optimizer.variables)
+        ]
         np.savez(path, np.array([epoch, trained_s]), *state)
 
 
 def _restore_checkpoint(folder: Path, model: keras.Model) -> tuple[int, float]:
-    """Bring the model to where its checkpoint is, if there is one; return the epochs done and the seconds they took."""
+    """Bring the model to where its checkpoint is, if there is one; return the epochs done and the
+    seconds they took.
+    """
     path = folder / "checkpoint.npz"
     if not path.is_file():
         return 0, 0.0

@@ -17,7 +17,8 @@ ORDERS = 200  # of trials, over which the work of ASHA is averaged
 
 
 def affordable_epochs(config: StudyConfig, hyperparameters: dict[str, Any], *, images: int) -> int:
-    """Return for how many epochs a searched trial may train: `training.epochs`, or what `search.max_tflop` pays for, at least one.
+    """Return for how many epochs a searched trial may train: `training.epochs`, or what
+    `search.max_tflop` pays for, at least one.
 
     Parameters
     ----------
@@ -44,9 +45,11 @@ def epoch_operations(config: StudyConfig, hyperparameters: dict[str, Any], *, im
 
 @lru_cache(maxsize=64)
 def rung_shares(trials: int, reduction_factor: int, rungs: int) -> tuple[float, ...]:
-    """Return the share of a search's trials that go on from each rung of ASHA, in the mean over random orders of good and poor trials.
+    """Return the share of a search's trials that go on from each rung of ASHA, in the mean over
+    random orders of good and poor trials.
 
-    It is more than one in `reduction_factor` where trials are few: the first that reach a rung have hardly anyone to be compared with.
+    It is more than one in `reduction_factor` where trials are few: the first that reach a rung have
+    hardly anyone to be compared with.
 
     Parameters
     ----------
@@ -61,14 +64,19 @@ def rung_shares(trials: int, reduction_factor: int, rungs: int) -> tuple[float, 
     for _ in range(ORDERS):
         order = rng.permutation(trials)  # a trial's quality is the same at every rung
         for rung in range(rungs):
-            better = np.array([(order[:place] < one).mean() if place else 1.0 for place, one in enumerate(order)])
+            better = np.array(
+                [(order[:place] < one).mean() if place else 1.0 for place, one in enumerate(order)]
+            )
             order = order[better >= 1 - 1 / reduction_factor]
             counts[rung] += len(order) / trials
     return tuple(counts / ORDERS)
 
 
-def expected_course(config: StudyConfig, *, budget: int | None = None, reached: int = 0) -> tuple[float, float]:
-    """Return how many epochs a searched trial runs in the mean, and the share of such trials that run to their end.
+def expected_course(
+    config: StudyConfig, *, budget: int | None = None, reached: int = 0
+) -> tuple[float, float]:
+    """Return how many epochs a searched trial runs in the mean, and the share of such trials that
+    run to their end.
 
     Parameters
     ----------
@@ -81,7 +89,13 @@ def expected_course(config: StudyConfig, *, budget: int | None = None, reached: 
     """
     budget = config.training.epochs if budget is None else budget
     rungs = _rungs(config)
-    shares = dict(zip(rungs, rung_shares(max(1, config.search.trials), config.search.reduction_factor, len(rungs)), strict=True))
+    shares = dict(
+        zip(
+            rungs,
+            rung_shares(max(1, config.search.trials), config.search.reduction_factor, len(rungs)),
+            strict=True,
+        )
+    )
     passed = next((shares[rung] for rung in reversed(rungs) if rung <= reached), 1.0)
     epochs, begun, going_on = float(reached), reached, 1.0
     for rung in [rung for rung in rungs if reached < rung < budget]:
@@ -101,7 +115,8 @@ def _rungs(config: StudyConfig) -> list[int]:
 
 
 class Work:
-    """Floating-point operations of jobs, done and to be done: what progress and plans are reckoned in.
+    """Floating-point operations of jobs, done and to be done: what progress and plans are reckoned
+    in.
 
     Parameters
     ----------
@@ -116,14 +131,20 @@ class Work:
         self._known: dict[tuple[str, int], tuple[int, int]] = {}
 
     def __call__(self, job: Job, epoch: int) -> tuple[float, float]:
-        """Return what a job has done after so many epochs, and what it is expected to do still; its score is work too."""
+        """Return what a job has done after so many epochs, and what it is expected to do still; its
+        score is work too.
+        """
         training, scoring = self.of(job)
         budget = int(job.task["epochs"])
         searched = job.phase == "search" and not job.baseline
-        expected, ends = expected_course(self._config, budget=budget, reached=epoch) if searched else (float(budget), 1.0)
-        return training * epoch + (scoring if epoch >= budget else 0.0), training * (expected - epoch) + (
-            scoring * ends if epoch < budget else 0.0
+        expected, ends = (
+            expected_course(self._config, budget=budget, reached=epoch)
+            if searched
+            else (float(budget), 1.0)
         )
+        return training * epoch + (scoring if epoch >= budget else 0.0), training * (
+            expected - epoch
+        ) + (scoring * ends if epoch < budget else 0.0)
 
     def of(self, job: Job) -> tuple[int, int]:
         """Return the operations of one epoch of a job's training, and of its score."""
@@ -132,5 +153,8 @@ class Work:
             point, task = job.task["hyperparameters"], job.task
             images = len(training_images(self._store, task["train"], task.get("held_out")))
             judged = len(task["judge"]) * len(self._store.levels)
-            self._known[key] = epoch_operations(self._config, point, images=images), judged * count_operations(point)
+            self._known[key] = (
+                epoch_operations(self._config, point, images=images),
+                judged * count_operations(point),
+            )
         return self._known[key]

@@ -28,20 +28,31 @@ class Progress:
     jobs : int
         How many trials there are.
     work : callable
-        Job and the epochs it has run -> the work that it has done, and that it is expected to do still, in any unit.
+        Job and the epochs it has run -> the work that it has done, and that it is expected to do
+        still, in any unit.
     known : sequence of Job
         The trials, where they are known from the beginning.
     """
 
     def __init__(
-        self, say: Say, *, phase: str, jobs: int, work: Callable[[Job, int], tuple[float, float]], known: Sequence[Job] = ()
+        self,
+        say: Say,
+        *,
+        phase: str,
+        jobs: int,
+        work: Callable[[Job, int], tuple[float, float]],
+        known: Sequence[Job] = (),
     ) -> None:
         self._say, self._phase, self._jobs, self._work = say, phase, jobs, work
         self._started = self._said = time.monotonic()
         self._epochs_done = self._done = 0
-        self._expected = {_place(job): work(job, 0)[1] for job in known}  # of every trial that is known, from its beginning
+        self._expected = {
+            _place(job): work(job, 0)[1] for job in known
+        }  # of every trial that is known, from its beginning
         self._searched: set[tuple[int, int]] = set()
-        self._begun: dict[tuple[int, int], float] = {}  # what it had done before: trials are gone on with
+        self._begun: dict[
+            tuple[int, int], float
+        ] = {}  # what it had done before: trials are gone on with
         self._did: dict[tuple[int, int], float] = {}
         self._left: dict[tuple[int, int], float] = {}
         self._best: tuple[float, str] | None = None
@@ -52,7 +63,10 @@ class Progress:
         place = _place(job)
         self._epochs_done += 1
         if place not in self._begun:
-            self._begun[place], self._expected[place] = self._work(job, epoch - 1)[0], self._work(job, 0)[1]
+            self._begun[place], self._expected[place] = (
+                self._work(job, epoch - 1)[0],
+                self._work(job, 0)[1],
+            )
             self._searched |= set() if job.baseline else {place}
         done, self._left[place] = self._work(job, epoch)
         self._did[place] = done - self._begun[place]
@@ -71,15 +85,25 @@ class Progress:
         self._left[_place(job)] = 0.0
         if score is not None and (self._best is None or score > self._best[0]):
             self._best = score, job.label
-        self._report(f"{job.label}{f' (seed {job.replicate})' if self._phase == 'confirm' else ''}: {outcome}")
+        self._report(
+            f"{job.label}{f' (seed {job.replicate})' if self._phase == 'confirm' else ''}:"
+            f" {outcome}"
+        )
 
     def _report(self, text: str) -> None:
         self._said = time.monotonic()
         elapsed_s = self._said - self._started
         best = f"best {self._best[0]:.4f} ({self._best[1]})" if self._best else "none finished yet"
         did, left = sum(self._did.values()), self._work_left()
-        guess = f"about {format_duration(elapsed_s / did * left)} left" if did and left > 0 else "nearly done"
-        self._say(f"{self._phase} {self._done}/{self._jobs} | {text} | {best} | {format_duration(elapsed_s)} gone, {guess}")
+        guess = (
+            f"about {format_duration(elapsed_s / did * left)} left"
+            if did and left > 0
+            else "nearly done"
+        )
+        self._say(
+            f"{self._phase} {self._done}/{self._jobs} | {text} | {best} |"
+            f" {format_duration(elapsed_s)} gone, {guess}"
+        )
 
     def _work_left(self) -> float:
         waiting = [work for place, work in self._expected.items() if place not in self._left]
@@ -101,43 +125,70 @@ class LedgerCallback(Callback):
         Names of the cluster's nodes by Ray's ids of them.
     """
 
-    def __init__(self, ledger: Ledger, progress: Progress, nodes: Mapping[str, str], explain: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        progress: Progress,
+        nodes: Mapping[str, str],
+        explain: Callable[[str, str], None],
+    ) -> None:
         self._ledger, self._progress, self._nodes, self._explain = ledger, progress, nodes, explain
 
     def __getstate__(self) -> dict[str, Any]:
         """Give Tune's snapshot nothing: only the ledger decides what was done."""
         return {}
 
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
         """Record what will be trained."""
         self._begin(Job.of(trial.config))
 
-    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
         """Record an epoch, and the score that comes with the last one."""
         job = Job.of(trial.config)
         if "failure" in result:
             return
-        place = result["place"] | {"node": self._nodes.get(result["place"]["node"], result["place"]["node"])}
+        place = result["place"] | {
+            "node": self._nodes.get(result["place"]["node"], result["place"]["node"])
+        }
         if 0 < (place["gpu_share"] or 0) < 1 and place["gpu_limit_mib"] is None:
             self._progress.say_once(
-                f"node {place['node']}: trials share a GPU whose memory is not bounded, for nvidia-smi does not tell how large it is"
+                f"node {place['node']}: trials share a GPU whose memory is not bounded, for"
+                " nvidia-smi does not tell how large it is"
             )
         self._ledger.append("placed", **job.key, **place)
         self._ledger.append(
-            "epoch", **job.key, epoch=result["epoch"], metrics=result["metrics"], cost=result["cost"], objective=result[OBJECTIVE]
+            "epoch",
+            **job.key,
+            epoch=result["epoch"],
+            metrics=result["metrics"],
+            cost=result["cost"],
+            objective=result[OBJECTIVE],
         )
         if result["score"] is not None:
             self._ledger.append("score", **job.key, **result["score"], cost=result["cost"])
         self._progress.epoch_done(job, result["epoch"])
 
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
         """Record how a trial ended: finished, stopped by the scheduler, or failed on purpose."""
         job, result = Job.of(trial.config), trial.last_result or {}
         epoch = int(result.get("epoch", 0))
         if "failure" in result:
             self._end(job, epoch, "failed", result["failure"], f"failed, {result['failure']}", None)
         elif result.get("score") is None:
-            self._end(job, epoch, "stopped", "by the scheduler", f"stopped after epoch {epoch}, {result.get(OBJECTIVE, 0.0):.4f}", None)
+            self._end(
+                job,
+                epoch,
+                "stopped",
+                "by the scheduler",
+                f"stopped after epoch {epoch}, {result.get(OBJECTIVE, 0.0):.4f}",
+                None,
+            )
         else:
             self._end(
                 job,
@@ -148,31 +199,58 @@ class LedgerCallback(Callback):
                 result[OBJECTIVE],
             )
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Record a trial whose worker died more often than it may be taken up again, or that met a bug."""
-        self._begin(Job.of(trial.config))  # for Tune says nothing of the start of a trial that had no worker at all
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Record a trial whose worker died more often than it may be taken up again, or that met a
+        bug.
+        """
+        self._begin(
+            Job.of(trial.config)
+        )  # for Tune says nothing of the start of a trial that had no worker at all
         lines = [line for line in str(trial.get_error() or "").splitlines() if line.strip()]
         reason = lines[-1].strip()[:300] if lines else "its worker was lost"
         self._explain(trial.trial_id, reason)
-        self._end(Job.of(trial.config), int((trial.last_result or {}).get("epoch", 0)), "failed", reason, f"failed, {reason}", None)
+        self._end(
+            Job.of(trial.config),
+            int((trial.last_result or {}).get("epoch", 0)),
+            "failed",
+            reason,
+            f"failed, {reason}",
+            None,
+        )
 
     def _begin(self, job: Job) -> None:
-        facts = {name: job.task[name] for name in ("hyperparameters", "seed", "threads", "judged_on", "epochs", "folder")}
+        facts = {
+            name: job.task[name]
+            for name in ("hyperparameters", "seed", "threads", "judged_on", "epochs", "folder")
+        }
         self._ledger.append("trial", **job.key, label=job.label, baseline=job.baseline, **facts)
 
-    def _end(self, job: Job, epoch: int, status: str, reason: str, said: str, score: float | None) -> None:
+    def _end(
+        self, job: Job, epoch: int, status: str, reason: str, said: str, score: float | None
+    ) -> None:
         self._ledger.append("trial_end", **job.key, status=status, reason=reason, epoch=epoch)
         self._progress.trial_done(job, said, score)
 
 
 def _title(objective: str) -> str:
-    return objective.replace("harmless_ssim", "SSIM less harm").replace("_", " ").replace("ssim", "SSIM").replace("psnr", "PSNR")
+    return (
+        objective.replace("harmless_ssim", "SSIM less harm")
+        .replace("_", " ")
+        .replace("ssim", "SSIM")
+        .replace("psnr", "PSNR")
+    )
 
 
 def format_duration(seconds: float) -> str:
     """Write a duration as a person reads it: 4:05 min, 3 h 20 min."""
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes}:{rest:02d} min"
+    return (
+        f"{minutes // 60} h {minutes % 60:02d} min"
+        if minutes >= 60
+        else f"{minutes}:{rest:02d} min"
+    )
 
 
 def _place(job: Job) -> tuple[int, int]:

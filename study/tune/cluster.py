@@ -1,4 +1,6 @@
-"""The cluster: joining it, how many trials it holds at once, and whether each of its nodes sees what a trial needs."""
+"""The cluster: joining it, how many trials it holds at once, and whether each of its nodes sees
+what a trial needs.
+"""
 
 from __future__ import annotations
 
@@ -47,14 +49,25 @@ class Places:
 
 
 def connect(say: Say) -> None:
-    """Join the cluster that RAY_ADDRESS names (a submitted job finds it set), or start one on this machine alone."""
+    """Join the cluster that RAY_ADDRESS names (a submitted job finds it set), or start one on this
+    machine alone.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger is the record
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it looks for those loggers' files
-    logging.getLogger("ray.tune.tune").setLevel(logging.ERROR)  # it names a way to go on that is not ours
-    variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
-    variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # or the first of several trials on a GPU takes all of its memory
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(
+        logging.ERROR
+    )  # it looks for those loggers' files
+    logging.getLogger("ray.tune.tune").setLevel(
+        logging.ERROR
+    )  # it names a way to go on that is not ours
+    variables = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+    }
+    variables["TF_FORCE_GPU_ALLOW_GROWTH"] = (
+        "true"  # or the first of several trials on a GPU takes all of its memory
+    )
     if "KERAS_BACKEND" in os.environ:
         variables["KERAS_BACKEND"] = os.environ["KERAS_BACKEND"]
     for name in _variables_of_job():  # whoever submits a job decides; Ray refuses what is set twice
@@ -63,37 +76,68 @@ def connect(say: Say) -> None:
     if address := os.environ.get("RAY_ADDRESS"):
         variables.pop("PYTHONPATH", None)  # the job's working directory is on every worker's path
         try:
-            ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level="WARNING")
+            ray.init(
+                address=address,
+                runtime_env={"env_vars": variables},
+                log_to_driver=False,
+                logging_level="WARNING",
+            )
         except (ConnectionError, RuntimeError) as error:
-            remedy = ". Such an address takes jobs: ray job submit --address ..." if address.startswith("http") else ""
-            raise StudyError(f"no Ray cluster answers at RAY_ADDRESS={address}: {str(error).splitlines()[0][:200]}{remedy}") from None
+            remedy = (
+                ". Such an address takes jobs: ray job submit --address ..."
+                if address.startswith("http")
+                else ""
+            )
+            raise StudyError(
+                f"no Ray cluster answers at RAY_ADDRESS={address}:"
+                f" {str(error).splitlines()[0][:200]}{remedy}"
+            ) from None
     else:
         ray.init(
-            address="local", include_dashboard=False, runtime_env={"env_vars": variables},
-            log_to_driver=False, logging_level="WARNING",
-        )  # fmt: skip
+            address="local",
+            include_dashboard=False,
+            runtime_env={"env_vars": variables},
+            log_to_driver=False,
+            logging_level="WARNING",
+        )
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, terminated)  # Ray has put its own there, which does not end what waits for the cluster
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # this process only counts operations: the GPUs are the workers'
+        signal.signal(
+            signal.SIGTERM, terminated
+        )  # Ray has put its own there, which does not end what waits for the cluster
+    os.environ["CUDA_VISIBLE_DEVICES"] = (
+        ""  # this process only counts operations: the GPUs are the workers'
+    )
     resources = ray.cluster_resources()
     nodes = len(_alive())
-    say(f"cluster: {nodes} node{'s' * (nodes > 1)}, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
+    say(
+        f"cluster: {nodes} node{'s' * (nodes > 1)}, {resources.get('CPU', 0):g} CPUs,"
+        f" {resources.get('GPU', 0):g} GPUs"
+    )
 
 
 def node_names() -> dict[str, str]:
-    """Return each node's name by Ray's id of it: what `ray start --node-name` gave it, or its address; numbered where several share one."""
-    named = {node["NodeID"]: str(node.get("NodeName") or node["NodeManagerAddress"]) for node in ray.nodes()}
+    """Return each node's name by Ray's id of it: what `ray start --node-name` gave it, or its
+    address; numbered where several share one.
+    """
+    named = {
+        node["NodeID"]: str(node.get("NodeName") or node["NodeManagerAddress"])
+        for node in ray.nodes()
+    }
     shared = {name for name in named.values() if list(named.values()).count(name) > 1}
     return {key: f"{name}-{key[:6]}" if name in shared else name for key, name in named.items()}
 
 
 def trials_at_once(resources: ResourcesConfig) -> int:
-    """Return how many trials the cluster's nodes hold together; a `StudyError` if none holds one."""
+    """Return how many trials the cluster's nodes hold together; a `StudyError` if none holds
+    one.
+    """
     return count_places(_held(), _needed(resources)).count
 
 
 def node_rooms(resources: ResourcesConfig) -> list[tuple[int, float]]:
-    """Return, for each node that holds trials, how many at once, and its bytes of memory for them."""
+    """Return, for each node that holds trials, how many at once, and its bytes of memory for
+    them.
+    """
     needed = _needed(resources)
     rooms = [(_room(node, needed), node.get("memory", math.inf)) for node in _held()]
     return [(places, memory) for places, memory in rooms if places]
@@ -110,7 +154,10 @@ def describe_places(resources: ResourcesConfig) -> str:
         said += f"; the {places.binding}s bind: the {other}s would hold {places.others}"
     idle = sum(node.get("GPU", 0) for node in _held())
     if idle and "GPU" not in needed:
-        said += f"; {idle:g} {_noun('GPU', idle)} of the cluster idle: set resources.gpus_per_trial, to auto for instance"
+        said += (
+            f"; {idle:g} {_noun('GPU', idle)} of the cluster idle: set resources.gpus_per_trial, to"
+            " auto for instance"
+        )
     return said
 
 
@@ -132,18 +179,24 @@ def count_places(nodes: Sequence[Mapping[str, float]], needed: Mapping[str, floa
     count = sum(_room(node, needed) for node in nodes)
     if not count:
         wanted = " and ".join(f"{need:g} {_noun(name, need)}" for name, need in needed.items())
-        held = "; ".join(", ".join(f"{node.get(name, 0):g} {name}s" for name in needed) for node in nodes)
-        raise StudyError(
-            f"a trial needs {wanted} on one node; the nodes have: {held}. Set resources.cpus_per_trial and resources.gpus_per_trial lower"
+        held = "; ".join(
+            ", ".join(f"{node.get(name, 0):g} {name}s" for name in needed) for node in nodes
         )
-    alone = {name: sum(_room(node, {name: need}) for node in nodes) for name, need in needed.items()}
+        raise StudyError(
+            f"a trial needs {wanted} on one node; the nodes have: {held}. Set"
+            " resources.cpus_per_trial and resources.gpus_per_trial lower"
+        )
+    alone = {
+        name: sum(_room(node, {name: need}) for node in nodes) for name, need in needed.items()
+    }
     binding = min(alone, key=lambda name: alone[name])
     others = max(alone.values())
     return Places(count, binding if others > count else "", others)
 
 
 def share_gpus(config: StudyConfig, task: TrialTask, say: Say) -> StudyConfig:
-    """Return the configuration with a number for ``gpus_per_trial: auto``: the share that a measured trial takes of a GPU.
+    """Return the configuration with a number for ``gpus_per_trial: auto``: the share that a
+    measured trial takes of a GPU.
 
     Parameters
     ----------
@@ -165,13 +218,15 @@ def share_gpus(config: StudyConfig, task: TrialTask, say: Say) -> StudyConfig:
             used = ray.get(measure.remote(task))
         except ray.exceptions.RayError as error:
             raise StudyError(
-                f"resources.gpus_per_trial: auto measures a trial, and it failed: {str(error).strip().splitlines()[-1][:300]}. "
-                "Give a number instead"
+                "resources.gpus_per_trial: auto measures a trial, and it failed:"
+                f" {str(error).strip().splitlines()[-1][:300]}. Give a number instead"
             ) from None
         cpus = min(node["CPU"] / node["GPU"] for node in held) / config.resources.cpus_per_trial
         share, why = choose_share(used, cpus=cpus)
     say(f"resources.gpus_per_trial: auto is {share:g}: {why}")
-    return dataclasses.replace(config, resources=dataclasses.replace(config.resources, gpus_per_trial=share))
+    return dataclasses.replace(
+        config, resources=dataclasses.replace(config.resources, gpus_per_trial=share)
+    )
 
 
 def choose_share(used: Mapping[str, float] | None, *, cpus: float) -> tuple[float, str]:
@@ -180,7 +235,8 @@ def choose_share(used: Mapping[str, float] | None, *, cpus: float) -> tuple[floa
     Parameters
     ----------
     used : mapping or None
-        What a trial alone on a GPU took: ``bytes`` and ``busy`` (0 to 1), of the GPU's ``total_bytes``; None if it could not be measured.
+        What a trial alone on a GPU took: ``bytes`` and ``busy`` (0 to 1), of the GPU's
+        ``total_bytes``; None if it could not be measured.
     cpus : float
         How many trials the processors beside each GPU hold.
     """
@@ -188,18 +244,28 @@ def choose_share(used: Mapping[str, float] | None, *, cpus: float) -> tuple[floa
         return 1.0, "what a trial takes of a GPU could not be measured"
     memory = int(used["total_bytes"] / (used["bytes"] * MARGIN + CONTEXT_BYTES))
     busy = int(1 / max(used["busy"], 0.01) + 1e-9)
-    limits = {"its memory": memory, "its time": busy, "the processors beside it": int(cpus), "the bound": MOST_TRIALS_A_GPU}
+    limits = {
+        "its memory": memory,
+        "its time": busy,
+        "the processors beside it": int(cpus),
+        "the bound": MOST_TRIALS_A_GPU,
+    }
     binding = min(limits, key=lambda name: limits[name])
     count = max(1, limits[binding])
-    return 1 / count if count > 1 else 1.0, (
-        f"a trial alone took {used['bytes'] / 2**30:.1f} of {used['total_bytes'] / 2**30:.0f} GiB and kept the GPU busy for "
-        f"{100 * used['busy']:.0f} % of the time; a GPU's memory holds {memory} such trials, its time {busy}, the processors beside it "
-        f"{math.floor(cpus)}, and {MOST_TRIALS_A_GPU} is the most: {binding} binds"
+    return (
+        1 / count if count > 1 else 1.0,
+        (
+            f"a trial alone took {used['bytes'] / 2**30:.1f} of {used['total_bytes'] / 2**30:.0f}"
+            f" GiB and kept the GPU busy for {100 * used['busy']:.0f} % of the time; a GPU's memory"
+            f" holds {memory} such trials, its time {busy}, the processors beside it"
+            f" {math.floor(cpus)}, and {MOST_TRIALS_A_GPU} is the most: {binding} binds"
+        ),
     )
 
 
 def check_nodes(config: StudyConfig, store: Store, say: Say) -> None:
-    """Ask every node of a cluster whether it sees the images and the study's folder, before anything is trained.
+    """Ask every node of a cluster whether it sees the images and the study's folder, before
+    anything is trained.
 
     Nodes that keep a copy of the images (``resources.node_folder``) make it now.
 
@@ -213,31 +279,56 @@ def check_nodes(config: StudyConfig, store: Store, say: Say) -> None:
         return
     shared = Path(config.storage).resolve()
     probes = {node["NodeID"]: shared / f".seen-{uuid.uuid4().hex}" for node in alive}
-    asked = {node: (str(store.folder), store.fingerprint, str(probe), config.resources.node_folder) for node, probe in probes.items()}
+    asked = {
+        node: (str(store.folder), store.fingerprint, str(probe), config.resources.node_folder)
+        for node, probe in probes.items()
+    }
     problems = []
     for node, found in _ask_nodes(_look, asked).items():
         if not found and not probes[node].exists():
-            found = f"what it writes to {shared} is not seen by the driver: the folder is not shared"
+            found = (
+                f"what it writes to {shared} is not seen by the driver: the folder is not shared"
+            )
         probes[node].unlink(missing_ok=True)
         if found:
             problems.append(f"node {names[node]}: {found}")
-    raise_all(problems, heading="Not every node sees what a trial needs. --storage must be a folder that all nodes share")
-    copied = f", and the images are copied to {config.resources.node_folder} on each" if config.resources.node_folder else ""
+    raise_all(
+        problems,
+        heading=(
+            "Not every node sees what a trial needs. --storage must be a folder that all nodes"
+            " share"
+        ),
+    )
+    copied = (
+        f", and the images are copied to {config.resources.node_folder} on each"
+        if config.resources.node_folder
+        else ""
+    )
     say(f"nodes: {', '.join(names[node['NodeID']] for node in alive)}; all see {shared}{copied}")
 
 
 def free_on_nodes(folder: str) -> dict[str, int]:
-    """Return the free bytes where a folder stands, or would, on each node's own disk, by the node's name."""
+    """Return the free bytes where a folder stands, or would, on each node's own disk, by the node's
+    name.
+    """
     names = node_names()
     answers = _ask_nodes(_free_bytes, {node["NodeID"]: (folder,) for node in _alive()})
     return {names[node]: answer for node, answer in answers.items() if isinstance(answer, int)}
 
 
-def _ask_nodes(question: Callable[..., Any], asked: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
-    """Ask each node, by Ray's id of it, all at once; an answer is what the function returned there, or why it did not."""
+def _ask_nodes(
+    question: Callable[..., Any], asked: Mapping[str, tuple[Any, ...]]
+) -> dict[str, Any]:
+    """Ask each node, by Ray's id of it, all at once; an answer is what the function returned there,
+    or why it did not.
+    """
     remote = ray.remote(num_cpus=0, max_retries=0)(question)
     waiting = {
-        node: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(*arguments)
+        node: (
+            remote.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+            ).remote(*arguments)
+        )
         for node, arguments in asked.items()
     }
     answers: dict[str, Any] = {}
@@ -259,7 +350,10 @@ def _look(folder: str, fingerprint: str, probe: str, node_folder: str | None) ->
     try:
         store = open_store(folder, node_folder)
         if store.fingerprint != fingerprint:
-            return f"the images in {store.folder} are others than those that this study was prepared with"
+            return (
+                f"the images in {store.folder} are others than those that this study was prepared"
+                " with"
+            )
         if not Path(probe).parent.is_dir():
             return f"it does not see {Path(probe).parent}"
         Path(probe).touch()
@@ -282,7 +376,9 @@ def _room(node: Mapping[str, float], needed: Mapping[str, float]) -> int:
 
 
 def _variables_of_job() -> set[str]:
-    """Return the environment variables that were given with the submission of this job, if it is one."""
+    """Return the environment variables that were given with the submission of this job, if it is
+    one.
+    """
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
     return set((job.get("runtime_env") or {}).get("env_vars") or {})
 
@@ -297,7 +393,11 @@ def _held() -> list[dict[str, float]]:
 
 def _needed(resources: ResourcesConfig) -> dict[str, float]:
     gpus = 0.0 if resources.gpus_per_trial == "auto" else resources.gpus_per_trial
-    return {name: need for name, need in (("CPU", float(resources.cpus_per_trial)), ("GPU", gpus)) if need > 0}
+    return {
+        name: need
+        for name, need in (("CPU", float(resources.cpus_per_trial)), ("GPU", gpus))
+        if need > 0
+    }
 
 
 def _noun(name: str, count: float) -> str:

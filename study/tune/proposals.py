@@ -1,4 +1,6 @@
-"""What a configuration has its search propose: its space, the points to begin with, and the searcher that goes on from there."""
+"""What a configuration has its search propose: its space, the points to begin with, and the
+searcher that goes on from there.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from study.tune.tasks import search_job, sizes_of
 from study.tune.trainable import Job
 
 
-def make_searcher(config: StudyConfig, store: Store, split: Split, *, folder: Path, past: Mapping[int, PastTrial]) -> OptunaSearcher:
+def make_searcher(
+    config: StudyConfig, store: Store, split: Split, *, folder: Path, past: Mapping[int, PastTrial]
+) -> OptunaSearcher:
     """Return what proposes the trials of a study; its Optuna storage is made in `folder`."""
     sizes = sizes_of(config)
 
@@ -34,13 +38,23 @@ def make_searcher(config: StudyConfig, store: Store, split: Split, *, folder: Pa
         completed = complete(space, point)
         return completed if fits(space, completed) else None
 
-    past = {number: replace(trial, hyperparameters=complete(space, trial.hyperparameters)) for number, trial in past.items()}
+    past = {
+        number: replace(trial, hyperparameters=complete(space, trial.hyperparameters))
+        for number, trial in past.items()
+    }
     return OptunaSearcher(
         space,
-        baselines=baselines(sizes), make_job=make_job, folder=folder, sampler=config.search.searcher,
-        seed=config.seed, trials=config.search.trials, past=past, costs=config.search.objectives[1:],
-        first=first_points(config, space), warm=warm_trials(config, store, admit),
-    )  # fmt: skip
+        baselines=baselines(sizes),
+        make_job=make_job,
+        folder=folder,
+        sampler=config.search.searcher,
+        seed=config.seed,
+        trials=config.search.trials,
+        past=past,
+        costs=config.search.objectives[1:],
+        first=first_points(config, space),
+        warm=warm_trials(config, store, admit),
+    )
 
 
 def space_of(config: StudyConfig) -> Callable[[Any], dict[str, Any]]:
@@ -49,11 +63,16 @@ def space_of(config: StudyConfig) -> Callable[[Any], dict[str, Any]]:
     return lambda hp: SPACES[config.search.space](hp, sizes)
 
 
-def first_points(config: StudyConfig, space: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the points that a search begins with; a `StudyError` if the space does not hold them."""
+def first_points(
+    config: StudyConfig, space: Callable[[Any], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the points that a search begins with; a `StudyError` if the space does not hold
+    them.
+    """
     points = [starts(sizes_of(config))[name] for name in config.search.first]
     if not all(fits(space, point) for point in points):
         raise StudyError(
-            f"search.first: {', '.join(config.search.first)} are no points of the space {config.search.space!r} with these sizes"
+            f"search.first: {', '.join(config.search.first)} are no points of the space"
+            f" {config.search.space!r} with these sizes"
         )
     return points

@@ -1,4 +1,6 @@
-"""What a ledger says of the trials of a search that was begun before: all that a resumed search knows."""
+"""What a ledger says of the trials of a search that was begun before: all that a resumed search
+knows.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ from study.errors import StudyError
 from study.record.ledger import read_events
 
 Point = dict[str, Any]
-SCORED_BY = ("objectives", "level_weights", "max_tflop", "rung_images")  # what a score and a rung score depend on
+SCORED_BY = (
+    "objectives",
+    "level_weights",
+    "max_tflop",
+    "rung_images",
+)  # what a score and a rung score depend on
 WARM_PROPOSALS = 4  # of an earlier study on other images: the best so many are tried first
 
 
@@ -49,12 +56,17 @@ def past_trials(events: list[dict[str, Any]]) -> dict[int, PastTrial]:
         if event.get("phase") != "search":
             continue
         if event["event"] == "trial":
-            trials[event["trial"]] = PastTrial(event["trial"], event["baseline"], event["hyperparameters"])
+            trials[event["trial"]] = PastTrial(
+                event["trial"], event["baseline"], event["hyperparameters"]
+            )
         elif event["event"] == "epoch":
             trials[event["trial"]].curve[event["epoch"]] = event["objective"]
             trials[event["trial"]].costs = event["cost"]
         elif event["event"] == "trial_end":
-            trials[event["trial"]].status, trials[event["trial"]].reason = event["status"], event["reason"]
+            trials[event["trial"]].status, trials[event["trial"]].reason = (
+                event["status"],
+                event["reason"],
+            )
     return trials
 
 
@@ -64,8 +76,10 @@ class WarmStart:
 
     Parameters
     ----------
-    told : trials whose results hold here too: those of the same images, told to the searcher as they ended.
-    proposed : points to try first: the best of a study on other images, whose results do not hold here.
+    told : trials whose results hold here too: those of the same images, told to the searcher as
+        they ended.
+    proposed : points to try first: the best of a study on other images, whose results do not hold
+        here.
     """
 
     told: list[PastTrial] = field(default_factory=list)
@@ -73,11 +87,15 @@ class WarmStart:
 
 
 def earlier_winner(config: StudyConfig) -> tuple[str, dict[str, Any]]:
-    """Return label and point of the winner of the study that a configuration starts warm from: the searched trial that was best on validation."""
+    """Return label and point of the winner of the study that a configuration starts warm from: the
+    searched trial that was best on validation.
+    """
     folder = Path(str(config.search.warm_start))
     events = read_events(folder)
     trials = {
-        event["trial"]: event for event in events if event["event"] == "trial" and event["phase"] == "search" and not event["baseline"]
+        event["trial"]: event
+        for event in events
+        if event["event"] == "trial" and event["phase"] == "search" and not event["baseline"]
     }
     scores = {
         event["trial"]: event["summary"]["objective"]
@@ -85,12 +103,21 @@ def earlier_winner(config: StudyConfig) -> tuple[str, dict[str, Any]]:
         if event["event"] == "score" and event["phase"] == "search" and event["trial"] in trials
     }
     if not scores:
-        raise StudyError(f"search.warm_start: no searched trial of {folder} ran to its end, so it has no winner to confirm")
-    return f"winner of {folder.name}", trials[max(scores, key=lambda trial: scores[trial])]["hyperparameters"]
+        raise StudyError(
+            f"search.warm_start: no searched trial of {folder} ran to its end, so it has no winner"
+            " to confirm"
+        )
+    return (
+        f"winner of {folder.name}",
+        trials[max(scores, key=lambda trial: scores[trial])]["hyperparameters"],
+    )
 
 
-def warm_trials(config: StudyConfig, store: Store, admit: Callable[[Point], Point | None] = lambda point: point) -> WarmStart:
-    """Read the trials of the study that a configuration starts warm from; its baselines are left out, for they are run anyway.
+def warm_trials(
+    config: StudyConfig, store: Store, admit: Callable[[Point], Point | None] = lambda point: point
+) -> WarmStart:
+    """Read the trials of the study that a configuration starts warm from; its baselines are left
+    out, for they are run anyway.
 
     Parameters
     ----------
@@ -109,15 +136,33 @@ def warm_trials(config: StudyConfig, store: Store, admit: Callable[[Point], Poin
     events = read_events(Path(config.search.warm_start))
     earlier = events[0]
     if (space := earlier["config"]["search"]["space"]) != config.search.space:
-        raise StudyError(f"search.warm_start: {config.search.warm_start} searched the space {space}, not {config.search.space}")
-    trials = [trial for trial in past_trials(events).values() if not trial.baseline and trial.status in ("finished", "stopped")]
-    trials = [replace(trial, hyperparameters=point) for trial in trials if (point := admit(trial.hyperparameters)) is not None]
-    here, there = json.loads(json.dumps(config.to_dict())), earlier["config"]  # as a ledger holds it
+        raise StudyError(
+            f"search.warm_start: {config.search.warm_start} searched the space {space}, not"
+            f" {config.search.space}"
+        )
+    trials = [
+        trial
+        for trial in past_trials(events).values()
+        if not trial.baseline and trial.status in ("finished", "stopped")
+    ]
+    trials = [
+        replace(trial, hyperparameters=point)
+        for trial in trials
+        if (point := admit(trial.hyperparameters)) is not None
+    ]
+    here, there = (
+        json.loads(json.dumps(config.to_dict())),
+        earlier["config"],
+    )  # as a ledger holds it
     same = earlier["store"]["fingerprint"] == store.fingerprint and there["seed"] == config.seed
     same = same and all(there[part] == here[part] for part in ("sizes", "training", "evaluation"))
     same = same and all(there["search"].get(name) == here["search"][name] for name in SCORED_BY)
-    same = same and all(there["dataset"][name] == here["dataset"][name] for name in ("test", "validation", "split"))
-    if same:  # the same images on the same sides, scored in the same way: nothing that is a test image here was learned from there
+    same = same and all(
+        there["dataset"][name] == here["dataset"][name] for name in ("test", "validation", "split")
+    )
+    # the same images on the same sides, scored in the same way: nothing that is a test image here
+    # was learned from there
+    if same:
         return WarmStart(told=trials)
     finished = [trial for trial in trials if trial.status == "finished"]
     finished.sort(key=lambda trial: -trial.curve[max(trial.curve)])

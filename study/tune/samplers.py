@@ -20,9 +20,13 @@ NEIGHBOURHOOD = 0.15  # of a range, as a standard deviation
 
 
 def make_sampler(name: str, *, seed: int, startup_trials: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler that a configuration names; those that need a package of their own are checked with the configuration."""
+    """Return the sampler that a configuration names; those that need a package of their own are
+    checked with the configuration.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of `group` and `constant_liar`
+        warnings.simplefilter(
+            "ignore", optuna.exceptions.ExperimentalWarning
+        )  # of `group` and `constant_liar`
         if name == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         if name == "grid":
@@ -35,7 +39,13 @@ def make_sampler(name: str, *, seed: int, startup_trials: int) -> optuna.sampler
             return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup_trials)
         if name == "cmaes":
             return optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=startup_trials)
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=startup_trials)
+        return optuna.samplers.TPESampler(
+            seed=seed,
+            multivariate=True,
+            group=True,
+            constant_liar=True,
+            n_startup_trials=startup_trials,
+        )
 
 
 class Grid(optuna.samplers.BruteForceSampler):
@@ -58,8 +68,9 @@ class Grid(optuna.samplers.BruteForceSampler):
 class Evolution(optuna.samplers.BaseSampler):
     """One of the best trials, with a few of its hyperparameters drawn anew [1]_.
 
-    Trials are ranked by how far the scheduler let them go, and among those that came as far by their value there. Hyperparameters that the
-    parent does not have, because another branch of the space was taken, are drawn at random.
+    Trials are ranked by how far the scheduler let them go, and among those that came as far by
+    their value there. Hyperparameters that the parent does not have, because another branch of the
+    space was taken, are drawn at random.
 
     Parameters
     ----------
@@ -70,8 +81,9 @@ class Evolution(optuna.samplers.BaseSampler):
 
     References
     ----------
-    .. [1] E. Real, A. Aggarwal, Y. Huang and Q. V. Le, "Regularized evolution for image classifier architecture search", AAAI 33 (2019).
-           :doi:`10.1609/aaai.v33i01.33014780`; without its ageing, for here a trial's value is not drawn again.
+    .. [1] E. Real, A. Aggarwal, Y. Huang and Q. V. Le, "Regularized evolution for image classifier
+           architecture search", AAAI 33 (2019). :doi:`10.1609/aaai.v33i01.33014780`; without its
+           ageing, for here a trial's value is not drawn again.
     """
 
     def __init__(self, *, seed: int, startup_trials: int) -> None:
@@ -92,18 +104,32 @@ class Evolution(optuna.samplers.BaseSampler):
         chosen[self._rng.integers(len(names))] = True  # a copy would teach nothing
         self._mutated = {name for name, one in zip(names, chosen, strict=True) if one}
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return nothing: a space is known only while it is asked, one hyperparameter after another."""
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return nothing: a space is known only while it is asked, one hyperparameter after
+        another.
+        """
         return {}
 
-    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
         """Return nothing, see `infer_relative_search_space`."""
         return {}
 
-    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
         """Return the parent's value, or another one."""
         value = self._parent.get(param_name)
-        held = value is not None and param_distribution._contains(param_distribution.to_internal_repr(value))
+        held = value is not None and param_distribution._contains(
+            param_distribution.to_internal_repr(value)
+        )
         if held and param_name not in self._mutated:
             return value
         number = not isinstance(param_distribution, optuna.distributions.CategoricalDistribution)
@@ -119,7 +145,9 @@ class Evolution(optuna.samplers.BaseSampler):
 
     def _near(self, value: Any, within: Any) -> float:
         """Return a number near another, on the scale that its range is drawn on."""
-        low, high, at = (np.log(one) if within.log else float(one) for one in (within.low, within.high, value))
+        low, high, at = (
+            np.log(one) if within.log else float(one) for one in (within.low, within.high, value)
+        )
         drawn = float(np.clip(at + self._rng.normal(0, NEIGHBOURHOOD * (high - low)), low, high))
         number = float(np.exp(drawn)) if within.log else drawn
         if isinstance(within, optuna.distributions.IntDistribution):
@@ -131,7 +159,9 @@ class Evolution(optuna.samplers.BaseSampler):
 
 
 def _ranked(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that have a value, the best first: those that ran to their end, then those that were stopped latest."""
+    """Return the trials that have a value, the best first: those that ran to their end, then those
+    that were stopped latest.
+    """
 
     def rank(trial: FrozenTrial) -> tuple[bool, int, float]:
         if trial.state == TrialState.COMPLETE:
@@ -140,4 +170,6 @@ def _ranked(study: optuna.Study) -> list[FrozenTrial]:
         return True, -reached, -trial.intermediate_values[reached]
 
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    return sorted((trial for trial in trials if trial.values or trial.intermediate_values), key=rank)
+    return sorted(
+        (trial for trial in trials if trial.values or trial.intermediate_values), key=rank
+    )

@@ -22,15 +22,20 @@ NEVER_PAUSED = 10**9  # epochs: a trial is stopped or goes on
 
 
 class Asha(AsyncHyperBandScheduler):
-    """ASHA on epochs among the searched trials, known by their numbers: one that was interrupted stands in its rungs once.
+    """ASHA on epochs among the searched trials, known by their numbers: one that was interrupted
+    stands in its rungs once.
 
-    Baselines run to their ends and do not stand in the rungs: the best searched trial of each rung goes on, however good they are, so
-    that every search has a winner to compare with them.
+    Baselines run to their ends and do not stand in the rungs: the best searched trial of each rung
+    goes on, however good they are, so that every search has a winner to compare with them.
     """
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Decide whether a trial goes on."""
-        return str(TrialScheduler.CONTINUE) if Job.of(trial.config).baseline else self._judge(trial, result)
+        return (
+            str(TrialScheduler.CONTINUE)
+            if Job.of(trial.config).baseline
+            else self._judge(trial, result)
+        )
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Enter the last score of a searched trial into its rung."""
@@ -43,7 +48,9 @@ class Asha(AsyncHyperBandScheduler):
 
 
 class Median(MedianStoppingRule):
-    """The median stopping rule among the searched trials; baselines run to their ends. After a resume it begins anew."""
+    """The median stopping rule among the searched trials; baselines run to their ends. After a
+    resume it begins anew.
+    """
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Decide whether a trial goes on."""
@@ -58,12 +65,19 @@ class Median(MedianStoppingRule):
 
 
 def make_scheduler(config: StudyConfig, past: Mapping[int, PastTrial]) -> TrialScheduler:
-    """Return the scheduler that a configuration names, with what earlier trials of the search have left in its rungs."""
+    """Return the scheduler that a configuration names, with what earlier trials of the search have
+    left in its rungs.
+    """
     if config.search.scheduler == "none":
         return FIFOScheduler()
     common = {"time_attr": "epoch", "metric": OBJECTIVE, "mode": "max"}
     if config.search.scheduler == "median":
-        return Median(grace_period=config.search.grace_epochs, min_samples_required=3, min_time_slice=NEVER_PAUSED, **common)
+        return Median(
+            grace_period=config.search.grace_epochs,
+            min_samples_required=3,
+            min_time_slice=NEVER_PAUSED,
+            **common,
+        )
     scheduler = Asha(
         **common,
         max_t=config.training.epochs,
@@ -74,7 +88,9 @@ def make_scheduler(config: StudyConfig, past: Mapping[int, PastTrial]) -> TrialS
     for trial in past.values():
         if not trial.baseline:
             for epoch, value in sorted(trial.curve.items()):
-                scheduler._brackets[0].on_result(SimpleNamespace(trial_id=_name(trial.number)), epoch, value)
+                scheduler._brackets[0].on_result(
+                    SimpleNamespace(trial_id=_name(trial.number)), epoch, value
+                )
     return scheduler
 
 

@@ -1,4 +1,6 @@
-"""Optuna behind Ray Tune, told the truth: a trial that was stopped early is PRUNED, one that failed is FAIL."""
+"""Optuna behind Ray Tune, told the truth: a trial that was stopped early is PRUNED, one that failed
+is FAIL.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,8 @@ class OptunaSearcher(Searcher):
     warm : WarmStart
         What an earlier study gives.
     past : mapping
-        The trials of an earlier run of the same search, by number: told to a new Optuna study, and the unfinished ones
-        proposed again.
+        The trials of an earlier run of the same search, by number: told to a new Optuna study, and
+        the unfinished ones proposed again.
     """
 
     def __init__(
@@ -79,10 +81,14 @@ class OptunaSearcher(Searcher):
         self._unfinished: list[tuple[optuna.Trial, dict[str, Any]]] = []
         storage = None
         if folder is not None:
-            (folder / STORAGE_FILE).unlink(missing_ok=True)  # made again from the ledger, which is the truth
+            (folder / STORAGE_FILE).unlink(
+                missing_ok=True
+            )  # made again from the ledger, which is the truth
             storage = f"sqlite:///{folder / STORAGE_FILE}"
         directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(self._costs)]
-        self.study = optuna.create_study(storage=storage, study_name=folder.name if folder else None, directions=directions)
+        self.study = optuna.create_study(
+            storage=storage, study_name=folder.name if folder else None, directions=directions
+        )
         self.study.set_user_attr("objectives", [OBJECTIVE, *self._costs])
         for number, trial in enumerate(warm.told):
             self._tell_past(*self._ask(number, trial.hyperparameters, label="earlier study"), trial)
@@ -119,8 +125,12 @@ class OptunaSearcher(Searcher):
     def _name(self, number: int) -> str | None:
         return list(self._baselines)[number] if number < len(self._baselines) else None
 
-    def _begin(self, number: int, point: dict[str, Any] | None = None) -> tuple[optuna.Trial, dict[str, Any]]:
-        """Make the trial of a number: a baseline, a given point, one of those to be tried first, or where the sampler wants it."""
+    def _begin(
+        self, number: int, point: dict[str, Any] | None = None
+    ) -> tuple[optuna.Trial, dict[str, Any]]:
+        """Make the trial of a number: a baseline, a given point, one of those to be tried first, or
+        where the sampler wants it.
+        """
         name = self._name(number)
         if name is not None:
             point = self._baselines[name]
@@ -128,7 +138,9 @@ class OptunaSearcher(Searcher):
             point = self._first.pop(0)
         return self._ask(number, point, label=name or "searched")
 
-    def _ask(self, number: int, point: dict[str, Any] | None, *, label: str) -> tuple[optuna.Trial, dict[str, Any]]:
+    def _ask(
+        self, number: int, point: dict[str, Any] | None, *, label: str
+    ) -> tuple[optuna.Trial, dict[str, Any]]:
         if point is not None:
             self.study.enqueue_trial(point)
         self.study.sampler = make_sampler(
@@ -141,7 +153,9 @@ class OptunaSearcher(Searcher):
         return trial, self._space(OptunaHyperParameters(trial))
 
     def _replay(self, number: int, past: PastTrial | None) -> None:
-        """Tell Optuna of a trial of an earlier run as the ledger has it; one that has not ended will be proposed again."""
+        """Tell Optuna of a trial of an earlier run as the ledger has it; one that has not ended
+        will be proposed again.
+        """
         trial, point = self._begin(number, None if past is None else past.hyperparameters)
         if past is None or not past.status:
             self._unfinished.append((trial, point))
@@ -151,18 +165,26 @@ class OptunaSearcher(Searcher):
     def _tell_past(self, trial: optuna.Trial, point: dict[str, Any], past: PastTrial) -> None:
         for epoch, value in sorted(past.curve.items()):
             self._report(trial, epoch, value)
-        values = [past.curve[max(past.curve)], *(past.costs[name] for name in self._costs)] if past.status == "finished" else None
+        values = (
+            [past.curve[max(past.curve)], *(past.costs[name] for name in self._costs)]
+            if past.status == "finished"
+            else None
+        )
         self._tell(trial, past.status, values, past.reason)
 
     def _report(self, trial: optuna.Trial, epoch: int, value: float) -> None:
         if self._costs:  # Optuna holds no curve where there are several objectives
             trial.set_user_attr(f"{OBJECTIVE} {epoch}", value)
             return
-        with warnings.catch_warnings():  # an epoch that an earlier run has reported too is the same again
+        with (
+            warnings.catch_warnings()
+        ):  # an epoch that an earlier run has reported too is the same again
             warnings.filterwarnings("ignore", message=".*already reported.*")
             trial.report(value, epoch)
 
-    def _tell(self, trial: optuna.Trial, status: str, values: list[float] | None, reason: str) -> None:
+    def _tell(
+        self, trial: optuna.Trial, status: str, values: list[float] | None, reason: str
+    ) -> None:
         if status == "finished":
             self.study.tell(trial, values)
         elif status == "stopped":
@@ -176,7 +198,9 @@ class OptunaSearcher(Searcher):
         if "failure" not in result:
             self._report(self._running[trial_id], result["epoch"], result[OBJECTIVE])
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         """Say how a trial ended: with its score, stopped early, or not at all."""
         trial = self._running.pop(trial_id, None)
         if trial is None:
@@ -187,11 +211,18 @@ class OptunaSearcher(Searcher):
         if "failure" in result:
             self._tell(trial, "failed", None, result["failure"])
             return
-        self._report(trial, result["epoch"], result[OBJECTIVE])  # Tune does not pass a trial's last result to `on_trial_result`
+        self._report(
+            trial, result["epoch"], result[OBJECTIVE]
+        )  # Tune does not pass a trial's last result to `on_trial_result`
         if not result[FINISHED]:
             self._tell(trial, "stopped", None, "")
         else:
-            self._tell(trial, "finished", [result[OBJECTIVE], *(result[f"cost/{name}"] for name in self._costs)], "")
+            self._tell(
+                trial,
+                "finished",
+                [result[OBJECTIVE], *(result[f"cost/{name}"] for name in self._costs)],
+                "",
+            )
 
     def explain(self, trial_id: str, reason: str) -> None:
         """Say why a trial failed; Tune tells its searcher that one did, and not why."""

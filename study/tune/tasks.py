@@ -1,4 +1,6 @@
-"""What each trial of a study is asked: the same task, whoever builds it, from configuration, images and split alone."""
+"""What each trial of a study is asked: the same task, whoever builds it, from configuration, images
+and split alone.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +46,20 @@ def task_template(config: StudyConfig, store: Store) -> dict[str, Any]:
 def node_values(config: StudyConfig) -> dict[str, Any]:
     """Return what a task must know of the node that it will run on."""
     gpus = config.resources.gpus_per_trial
-    return {"gpu_share": gpus if gpus != "auto" and 0 < gpus < 1 else None, "node_folder": config.resources.node_folder}
+    return {
+        "gpu_share": gpus if gpus != "auto" and 0 < gpus < 1 else None,
+        "node_folder": config.resources.node_folder,
+    }
 
 
-def search_job(config: StudyConfig, store: Store, split: Split, number: int, baseline: str | None, point: dict[str, Any]) -> Job:
+def search_job(
+    config: StudyConfig,
+    store: Store,
+    split: Split,
+    number: int,
+    baseline: str | None,
+    point: dict[str, Any],
+) -> Job:
     """Return a trial of the search: trained on the training side, scored on validation.
 
     Parameters
@@ -71,11 +83,16 @@ def search_job(config: StudyConfig, store: Store, split: Split, number: int, bas
         "folder": str(config.folder / "trials" / f"{number:04d}"),
     }
     if baseline is None:
-        task["epochs"] = affordable_epochs(config, point, images=len(training_images(store, split.train)))
+        task["epochs"] = affordable_epochs(
+            config, point, images=len(training_images(store, split.train))
+        )
     return Job("search", number, 0, baseline or f"trial {number:04d}", baseline is not None, task)
 
 
 def largest_baseline(config: StudyConfig, store: Store, split: Split) -> TrialTask:
     """Return the task of the baseline that computes most, to be measured."""
-    label, point = max(baselines(sizes_of(config)).items(), key=lambda item: count_training_operations(item[1], patches=1))
+    label, point = max(
+        baselines(sizes_of(config)).items(),
+        key=lambda item: count_training_operations(item[1], patches=1),
+    )
     return TrialTask(**search_job(config, store, split, 0, label, point).task)

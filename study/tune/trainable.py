@@ -14,7 +14,9 @@ from study.errors import TrialFailed
 from study.trial.task import EpochReport, TrialTask
 
 OBJECTIVE = "objective"
-FINISHED = "finished"  # Tune hands its searcher a flattened result, in which a score can not be looked for
+FINISHED = (  # Tune hands its searcher a flattened result, in which a score can not be looked for
+    "finished"
+)
 WORST = -1e9  # what the scheduler is told of a trial that failed: below any objective
 
 
@@ -55,7 +57,9 @@ class Job:
 
 
 class TrialActor(tune.Trainable):
-    """Runs one job after another in the same process: importing a framework takes longer than a small trial."""
+    """Runs one job after another in the same process: importing a framework takes longer than a
+    small trial.
+    """
 
     _epoch: int
     _place: dict[str, Any]
@@ -110,9 +114,13 @@ class TrialActor(tune.Trainable):
         task = TrialTask(**Job.of(config).task)
         limit_threads(task.threads)
         self._place = {
-            "node": ray.get_runtime_context().get_node_id(), "gpus": ray.get_gpu_ids(), "gpu_share": task.gpu_share,
-            "gpu_limit_mib": limit_gpu_memory(task.gpu_share), "pid": os.getpid(), **describe_device(),
-        }  # fmt: skip
+            "node": ray.get_runtime_context().get_node_id(),
+            "gpus": ray.get_gpu_ids(),
+            "gpu_share": task.gpu_share,
+            "gpu_limit_mib": limit_gpu_memory(task.gpu_share),
+            "pid": os.getpid(),
+            **describe_device(),
+        }
         self._reports = run_trial(task)
 
 

@@ -1,4 +1,6 @@
-"""The last word: the best and the baselines again, over replicates, trained on all but the test set and scored on it."""
+"""The last word: the best and the baselines again, over replicates, trained on all but the test set
+and scored on it.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,11 @@ from study.tune.trainable import Job
 Points = dict[int, dict[str, Any]]
 
 
-def choose_candidates(events: list[dict[str, Any]], *, best: int | Literal["front"], costs: Sequence[str] = ()) -> list[int]:
-    """Return the trials to confirm: every baseline, and the searched trials with the best objective on validation.
+def choose_candidates(
+    events: list[dict[str, Any]], *, best: int | Literal["front"], costs: Sequence[str] = ()
+) -> list[int]:
+    """Return the trials to confirm: every baseline, and the searched trials with the best objective
+    on validation.
 
     Parameters
     ----------
@@ -27,17 +32,39 @@ def choose_candidates(events: list[dict[str, Any]], *, best: int | Literal["fron
     best : int or "front"
         How many searched trials; all of the Pareto front.
     costs : sequence of str
-        What was searched for besides: then only trials of the Pareto front are confirmed, those that no other beats in one and equals in all.
+        What was searched for besides: then only trials of the Pareto front are confirmed, those
+        that no other beats in one and equals in all.
     """
-    trials = {event["trial"]: event for event in events if event["event"] == "trial" and event["phase"] == "search"}
-    scores = {event["trial"]: event["summary"]["objective"] for event in events if event["event"] == "score" and event["phase"] == "search"}
+    trials = {
+        event["trial"]: event
+        for event in events
+        if event["event"] == "trial" and event["phase"] == "search"
+    }
+    scores = {
+        event["trial"]: event["summary"]["objective"]
+        for event in events
+        if event["event"] == "score" and event["phase"] == "search"
+    }
     searched = [trial for trial in scores if not trials[trial]["baseline"]]
     if costs:
-        spent = {event["trial"]: event["cost"] for event in events if event["event"] == "score" and event["phase"] == "search"}
-        goals = {trial: (scores[trial], *(-float(spent[trial][name]) for name in costs)) for trial in searched}
-        searched = [trial for trial in searched if not any(_beats(goals[other], goals[trial]) for other in searched)]
+        spent = {
+            event["trial"]: event["cost"]
+            for event in events
+            if event["event"] == "score" and event["phase"] == "search"
+        }
+        goals = {
+            trial: (scores[trial], *(-float(spent[trial][name]) for name in costs))
+            for trial in searched
+        }
+        searched = [
+            trial
+            for trial in searched
+            if not any(_beats(goals[other], goals[trial]) for other in searched)
+        ]
     searched.sort(key=lambda trial: (-scores[trial], trial))
-    return [trial for trial, event in trials.items() if event["baseline"]] + (searched if best == "front" else searched[:best])
+    return [trial for trial, event in trials.items() if event["baseline"]] + (
+        searched if best == "front" else searched[:best]
+    )
 
 
 def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
@@ -45,14 +72,22 @@ def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def confirm_jobs(
-    config: StudyConfig, points: Points, template: dict[str, Any], split: Split, store: Store, *, epochs: Mapping[int, int]
+    config: StudyConfig,
+    points: Points,
+    template: dict[str, Any],
+    split: Split,
+    store: Store,
+    *,
+    epochs: Mapping[int, int],
 ) -> list[Job]:
-    """Return one job for each candidate and replicate: trained on train and validation, scored on test.
+    """Return one job for each candidate and replicate: trained on train and validation, scored on
+    test.
 
     Parameters
     ----------
     config : StudyConfig
-        The study's; with ``dataset.split: within_levels`` every field is trained on and judged, at levels of its own.
+        The study's; with ``dataset.split: within_levels`` every field is trained on and judged, at
+        levels of its own.
     points : dict
         Trial -> its `trial` event: label, baseline, hyperparameters.
     template : dict
@@ -64,24 +99,46 @@ def confirm_jobs(
     epochs : mapping
         Trial -> its budget, where that is not the study's.
     """
-    sides: dict[str, Any] = {"train": sorted([*split.train, *split.validation]), "judge": split.test}
+    sides: dict[str, Any] = {
+        "train": sorted([*split.train, *split.validation]),
+        "judge": split.test,
+    }
     if config.dataset.split == "within_levels":
         every = list(range(len(store.fields)))
         sides = {"train": every, "judge": every, "held_out": _held_out(config, store)}
     return [
-        _job(config, "confirm", trial, replicate, point, template | sides | ({"epochs": epochs[trial]} if trial in epochs else {}))
+        _job(
+            config,
+            "confirm",
+            trial,
+            replicate,
+            point,
+            template | sides | ({"epochs": epochs[trial]} if trial in epochs else {}),
+        )
         for trial, replicate, point in _runs(config, points)
     ]
 
 
 def leak_jobs(
-    config: StudyConfig, points: Points, template: dict[str, Any], split: Split, store: Store, *, epochs: Mapping[int, int]
+    config: StudyConfig,
+    points: Points,
+    template: dict[str, Any],
+    split: Split,
+    store: Store,
+    *,
+    epochs: Mapping[int, int],
 ) -> list[Job]:
-    """Return the same configurations with the same seeds and epochs under the paper's split within levels, judged on images that no split trains on.
+    """Return the same configurations with the same seeds and epochs under the paper's split within
+    levels, judged on images that no split trains on.
 
-    The network of the split by well has seen none of their fields; this one has seen them at other levels.
+    The network of the split by well has seen none of their fields; this one has seen them at other
+    levels.
     """
-    sides = {"train": list(range(len(store.fields))), "judge": split.test, "held_out": _held_out(config, store)}
+    sides = {
+        "train": list(range(len(store.fields))),
+        "judge": split.test,
+        "held_out": _held_out(config, store),
+    }
     return [
         _job(config, "leak", trial, replicate, point, template | sides | {"epochs": epochs[trial]})
         for trial, replicate, point in _runs(config, points)
@@ -94,7 +151,14 @@ def _runs(config: StudyConfig, points: Points) -> Iterator[tuple[int, int, dict[
             yield trial, replicate, point
 
 
-def _job(config: StudyConfig, phase: str, trial: int, replicate: int, point: dict[str, Any], template: dict[str, Any]) -> Job:
+def _job(
+    config: StudyConfig,
+    phase: str,
+    trial: int,
+    replicate: int,
+    point: dict[str, Any],
+    template: dict[str, Any],
+) -> Job:
     task = template | {
         "hyperparameters": point["hyperparameters"],
         "judged_on": "test",
@@ -107,7 +171,10 @@ def _job(config: StudyConfig, phase: str, trial: int, replicate: int, point: dic
 
 def _held_out(config: StudyConfig, store: Store) -> list[list[int]]:
     return hold_out_within_levels(
-        len(store.fields), len(store.levels), share=config.dataset.test, seed=derive_seed(config.seed, "within levels")
+        len(store.fields),
+        len(store.levels),
+        share=config.dataset.test,
+        seed=derive_seed(config.seed, "within levels"),
     )
 
 
@@ -115,5 +182,8 @@ def find_mark(config: StudyConfig, name: str) -> tuple[str, dict[str, Any]]:
     """Return label and point of a configuration from outside the search."""
     label, point = earlier_winner(config) if name == "earlier" else marks(sizes_of(config))[name]
     if int(point["image_size"]) not in config.image_sizes:
-        raise StudyError(f"confirm.marks: the {label} sees images of {point['image_size']} px, this study has {config.image_sizes}")
+        raise StudyError(
+            f"confirm.marks: the {label} sees images of {point['image_size']} px, this study has"
+            f" {config.image_sizes}"
+        )
     return label, point

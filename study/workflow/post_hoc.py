@@ -1,4 +1,6 @@
-"""What the cluster is asked besides training: networks about another data set and stitching, and how long a step takes."""
+"""What the cluster is asked besides training: networks about another data set and stitching, and
+how long a step takes.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,19 @@ Answer = dict[str, Any]
 Question = tuple[dict[str, Any], Examination]  # the confirmed run's key, and what is asked
 
 
-def examine_all(config: StudyConfig, store: Store, split: Split, other: Store | None, ledger: Ledger, say: Say) -> list[str]:
-    """Ask every confirmed network what the ledger has no answer to yet; return what could not be answered, in words."""
+def examine_all(
+    config: StudyConfig, store: Store, split: Split, other: Store | None, ledger: Ledger, say: Say
+) -> list[str]:
+    """Ask every confirmed network what the ledger has no answer to yet; return what could not be
+    answered, in words.
+    """
     questions = list(_questions(config, store, split, other))
     if not questions:
         return []
-    say(f"examine: {len(questions)} questions to the confirmed networks ({', '.join(sorted({task.question for _, task in questions}))})")
+    say(
+        f"examine: {len(questions)} questions to the confirmed networks"
+        f" ({', '.join(sorted({task.question for _, task in questions}))})"
+    )
     problems = []
     answers = answer_all(config.resources, _examine, [task for _, task in questions])
     for done, (index, answer) in enumerate(answers, start=1):
@@ -34,12 +43,27 @@ def examine_all(config: StudyConfig, store: Store, split: Split, other: Store | 
         if isinstance(answer, str):
             problems.append(f"{task.question} of {run['label']}, seed {run['replicate']}: {answer}")
             continue
-        ledger.append(task.question, trial=run["trial"], replicate=run["replicate"], label=run["label"], **answer)
-        say(f"examine {done}/{len(questions)} | {task.question} of {run['label']}, seed {run['replicate']}")
+        ledger.append(
+            task.question,
+            trial=run["trial"],
+            replicate=run["replicate"],
+            label=run["label"],
+            **answer,
+        )
+        say(
+            f"examine {done}/{len(questions)} | {task.question} of {run['label']}, seed"
+            f" {run['replicate']}"
+        )
     return problems
 
 
-def time_all(config: StudyConfig, tasks: Mapping[int, TrialTask], labels: Mapping[int, str], ledger: Ledger, say: Say) -> None:
+def time_all(
+    config: StudyConfig,
+    tasks: Mapping[int, TrialTask],
+    labels: Mapping[int, str],
+    ledger: Ledger,
+    say: Say,
+) -> None:
     """Measure a training step of each trial, alone on the cluster, unless the ledger has it.
 
     Raises
@@ -50,7 +74,8 @@ def time_all(config: StudyConfig, tasks: Mapping[int, TrialTask], labels: Mappin
     timed = {event["trial"] for event in read_events(config.folder) if event["event"] == "timing"}
     left = [trial for trial in tasks if trial not in timed]
     fastest: dict[int, Answer] = {}
-    for trial in left * TIMED_ROUNDS:  # one after another, and round after round: whatever else the machine does falls on all alike
+    # one after another, round after round: whatever else the machine does falls on all alike
+    for trial in left * TIMED_ROUNDS:
         [(_, answer)] = answer_all(config.resources, _time, [tasks[trial]])
         if isinstance(answer, str):
             raise StudyError(f"a training step of {labels[trial]} could not be timed: {answer}")
@@ -58,12 +83,23 @@ def time_all(config: StudyConfig, tasks: Mapping[int, TrialTask], labels: Mappin
             fastest[trial] = answer
     for trial, answer in fastest.items():
         ledger.append("timing", trial=trial, label=labels[trial], **answer)
-        say(f"timing | {labels[trial]}: {answer['seconds_per_step']:.3f} s a step, {answer['steps_per_epoch']} steps an epoch")
+        say(
+            f"timing | {labels[trial]}: {answer['seconds_per_step']:.3f} s a step,"
+            f" {answer['steps_per_epoch']} steps an epoch"
+        )
 
 
-def answer_all(resources: ResourcesConfig, function: Callable[[Any], Answer], tasks: Sequence[Any]) -> Iterator[tuple[int, Answer | str]]:
-    """Call a function with each task on the cluster, each with a trial's resources; yield index and answer, or why there is none."""
-    ask = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=resources.max_retries)(function)
+def answer_all(
+    resources: ResourcesConfig, function: Callable[[Any], Answer], tasks: Sequence[Any]
+) -> Iterator[tuple[int, Answer | str]]:
+    """Call a function with each task on the cluster, each with a trial's resources; yield index and
+    answer, or why there is none.
+    """
+    ask = ray.remote(
+        num_cpus=resources.cpus_per_trial,
+        num_gpus=resources.gpus_per_trial,
+        max_retries=resources.max_retries,
+    )(function)
     waiting = {ask.remote(task): index for index, task in enumerate(tasks)}
     while waiting:
         (ready,), _ = ray.wait(list(waiting), num_returns=1)
@@ -74,10 +110,20 @@ def answer_all(resources: ResourcesConfig, function: Callable[[Any], Answer], ta
             yield index, str(error).strip().splitlines()[-1][:300]
 
 
-def _questions(config: StudyConfig, store: Store, split: Split, other: Store | None) -> list[Question]:
+def _questions(
+    config: StudyConfig, store: Store, split: Split, other: Store | None
+) -> list[Question]:
     events = read_events(config.folder)
-    answered = {(event["event"], event["trial"], event["replicate"]) for event in events if event["event"] in ("transfer", "stitching")}
-    finished = {(e["trial"], e["replicate"]) for e in events if e["event"] == "score" and e["phase"] == "confirm"}
+    answered = {
+        (event["event"], event["trial"], event["replicate"])
+        for event in events
+        if event["event"] in ("transfer", "stitching")
+    }
+    finished = {
+        (e["trial"], e["replicate"])
+        for e in events
+        if e["event"] == "score" and e["phase"] == "confirm"
+    }
     shared: dict[str, Any] = {
         "common_size": config.sizes.common,
         "inference": config.evaluation.inference,
@@ -85,22 +131,51 @@ def _questions(config: StudyConfig, store: Store, split: Split, other: Store | N
         **node_values(config),
     }
     defocused = store.defocused_indices
-    shown = [store.levels.index(level) for level in store.layout.shown_levels if level in store.levels]
+    shown = [
+        store.levels.index(level) for level in store.layout.shown_levels if level in store.levels
+    ]
     shown = shown or sorted({defocused[0], defocused[len(defocused) // 2], defocused[-1]})
     questions: list[Question] = []
     for run in events:
-        if run["event"] != "trial" or run["phase"] != "confirm" or (run["trial"], run["replicate"]) not in finished:
+        if (
+            run["event"] != "trial"
+            or run["phase"] != "confirm"
+            or (run["trial"], run["replicate"]) not in finished
+        ):
             continue
         point, folder = run["hyperparameters"], run["folder"]
         if other is not None and ("transfer", run["trial"], run["replicate"]) not in answered:
             every = list(range(len(other.fields)))
-            task = Examination("transfer", folder, str(other.folder), every, [], judged_on=other.layout.title, **shared)
+            task = Examination(
+                "transfer",
+                folder,
+                str(other.folder),
+                every,
+                [],
+                judged_on=other.layout.title,
+                **shared,
+            )
             questions.append((run, task))
-        if config.dataset.split == "within_levels":  # no field is held out at all of the levels to measure
+        if (
+            config.dataset.split == "within_levels"
+        ):  # no field is held out at all of the levels to measure
             continue
         patched = point.get("patch_size", point["image_size"]) < point["image_size"]
         if patched and ("stitching", run["trial"], run["replicate"]) not in answered:
-            questions.append((run, Examination("stitching", folder, str(store.folder), split.test, shown, judged_on="test", **shared)))
+            questions.append(
+                (
+                    run,
+                    Examination(
+                        "stitching",
+                        folder,
+                        str(store.folder),
+                        split.test,
+                        shown,
+                        judged_on="test",
+                        **shared,
+                    ),
+                )
+            )
     return questions
 
 

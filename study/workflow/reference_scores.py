@@ -1,4 +1,6 @@
-"""What stands beside every network: do-nothing, classical restorations, and the ceiling of each image size."""
+"""What stands beside every network: do-nothing, classical restorations, and the ceiling of each
+image size.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +27,33 @@ def record_references(
     *,
     held_out: list[list[int]] | None = None,
 ) -> None:
-    """Record what learns nothing and the ceilings on one side of the split, unless the ledger has them."""
-    for reference in references(config, store, fields, judged_on, skip=_recorded(config), held_out=held_out):
+    """Record what learns nothing and the ceilings on one side of the split, unless the ledger has
+    them.
+    """
+    for reference in references(
+        config, store, fields, judged_on, skip=_recorded(config), held_out=held_out
+    ):
         ledger.append("reference", **reference)
 
 
 def _recorded(config: StudyConfig) -> set[str]:
-    return {event["reference"] for event in read_events(config.folder) if event["event"] == "reference"}
+    return {
+        event["reference"] for event in read_events(config.folder) if event["event"] == "reference"
+    }
 
 
-def record_deconvolutions(config: StudyConfig, store: Store, ledger: Ledger, fields: Sequence[int], say: Say) -> None:
+def record_deconvolutions(
+    config: StudyConfig, store: Store, ledger: Ledger, fields: Sequence[int], say: Say
+) -> None:
     """Score what classical deconvolution makes of some of the test fields, evenly chosen."""
     count = min(config.evaluation.deconvolved_fields, len(fields))
     if not count:
         return
     if store.layout.kind == "bbbc006" and not store.description["simulated"]:
-        say("no deconvolution beside the networks: it needs the true blur, which is known of simulated planes alone")
+        say(
+            "no deconvolution beside the networks: it needs the true blur, which is known of"
+            " simulated planes alone"
+        )
         return
     chosen = [fields[index * len(fields) // count] for index in range(count)]
     held = _recorded(config)
@@ -57,7 +70,9 @@ def record_deconvolutions(config: StudyConfig, store: Store, ledger: Ledger, fie
 def _deconvolve(task: tuple[str, str, int, list[int]]) -> dict[str, Any]:
     name, store, common, fields = task
     grid = Grid(common, "antialiased")
-    return score_deconvolution(DECONVOLUTIONS[name], Store(Path(store)), common=grid, fields=fields, judged_on="test").to_dict()
+    return score_deconvolution(
+        DECONVOLUTIONS[name], Store(Path(store)), common=grid, fields=fields, judged_on="test"
+    ).to_dict()
 
 
 def references(
@@ -69,16 +84,30 @@ def references(
     skip: Collection[str],
     held_out: list[list[int]] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Score what learns nothing, and the ceiling of each image size, on some fields; but for the names to skip."""
+    """Score what learns nothing, and the ceiling of each image size, on some fields; but for the
+    names to skip.
+    """
     common = Grid(config.sizes.common, "antialiased")
     on: dict[str, Any] = {"common": common, "fields": fields, "judged_on": judged_on}
     for name, method in METHODS.items():
         if (label := f"{name} ({judged_on})") not in skip:
             grid = Grid(config.sizes.whole[0], config.dataset.resize)
-            yield {"reference": label, **score_classical(method, store, grid=grid, held_out=held_out, **on).to_dict()}
-    if config.sizes.split != config.sizes.whole[0] and (label := f"{AT_SIZE} {config.sizes.split} px ({judged_on})") not in skip:
+            yield {
+                "reference": label,
+                **score_classical(method, store, grid=grid, held_out=held_out, **on).to_dict(),
+            }
+    if (
+        config.sizes.split != config.sizes.whole[0]
+        and (label := f"{AT_SIZE} {config.sizes.split} px ({judged_on})") not in skip
+    ):
         grid = Grid(config.sizes.split, config.dataset.resize)
-        yield {"reference": label, **score_classical(do_nothing, store, grid=grid, held_out=held_out, **on).to_dict()}
+        yield {
+            "reference": label,
+            **score_classical(do_nothing, store, grid=grid, held_out=held_out, **on).to_dict(),
+        }
     for size in config.image_sizes:
         if (label := f"{CEILING} {size} px ({judged_on})") not in skip:
-            yield {"reference": label, **score_ceiling(store, grid=Grid(size, config.dataset.resize), **on).to_dict()}
+            yield {
+                "reference": label,
+                **score_ceiling(store, grid=Grid(size, config.dataset.resize), **on).to_dict(),
+            }

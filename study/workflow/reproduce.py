@@ -20,8 +20,11 @@ from study.tune.trainable import Job
 from study.workflow.confirmation import confirm_jobs, leak_jobs
 
 
-def find_job(folder: Path, *, trial: int, phase: str, replicate: int) -> tuple[Job, list[dict[str, Any]]]:
-    """Build a trial's job from configuration, images and ledger; return it with the ledger's events of it.
+def find_job(
+    folder: Path, *, trial: int, phase: str, replicate: int
+) -> tuple[Job, list[dict[str, Any]]]:
+    """Build a trial's job from configuration, images and ledger; return it with the ledger's events
+    of it.
 
     Raises
     ------
@@ -30,31 +33,55 @@ def find_job(folder: Path, *, trial: int, phase: str, replicate: int) -> tuple[J
     """
     events = read_events(folder)
     config, header = load(folder / "config.yaml"), events[0]
-    own = [e for e in events if (e.get("phase"), e.get("trial"), e.get("replicate")) == (phase, trial, replicate)]
+    own = [
+        e
+        for e in events
+        if (e.get("phase"), e.get("trial"), e.get("replicate")) == (phase, trial, replicate)
+    ]
     begun = next((event for event in own if event["event"] == "trial"), None)
     if begun is None or not any(event["event"] == "epoch" for event in own):
-        reported = sorted({(e["phase"], e["trial"], e["replicate"]) for e in events if e["event"] == "epoch"})
+        reported = sorted(
+            {(e["phase"], e["trial"], e["replicate"]) for e in events if e["event"] == "epoch"}
+        )
         raise StudyError(
-            f"{folder} holds no epoch of trial {trial}, phase {phase}, replicate {replicate}. It holds (phase, trial, replicate): "
-            f"{', '.join(f'{p} {t} {r}' for p, t, r in reported) or 'none'}"
+            f"{folder} holds no epoch of trial {trial}, phase {phase}, replicate {replicate}. It"
+            " holds (phase, trial, replicate):"
+            f" {', '.join(f'{p} {t} {r}' for p, t, r in reported) or 'none'}"
         )
     if not Path(header["store"]["folder"]).is_dir():
-        raise StudyError(f"the prepared images are not in {header['store']['folder']} any more: `refocus prepare` makes them again")
+        raise StudyError(
+            f"the prepared images are not in {header['store']['folder']} any more: `refocus"
+            " prepare` makes them again"
+        )
     store = Store(Path(header["store"]["folder"]))
     if store.fingerprint != header["store"]["fingerprint"]:
-        raise StudyError(f"the images in {store.folder} are not those that the study was run with: their fingerprint is another")
-    sides = {side: [store.fields.index(field) for field in fields] for side, fields in header["split"].items()}
+        raise StudyError(
+            f"the images in {store.folder} are not those that the study was run with: their"
+            " fingerprint is another"
+        )
+    sides = {
+        side: [store.fields.index(field) for field in fields]
+        for side, fields in header["split"].items()
+    }
     split = Split(**sides)
     if phase == "search":
         label = begun["label"] if begun["baseline"] else None
         return search_job(config, store, split, trial, label, begun["hyperparameters"]), own
     make = confirm_jobs if phase == "confirm" else leak_jobs
-    jobs = make(config, {trial: begun}, task_template(config, store), split, store, epochs={trial: begun["epochs"]})
+    jobs = make(
+        config,
+        {trial: begun},
+        task_template(config, store),
+        split,
+        store,
+        epochs={trial: begun["epochs"]},
+    )
     return next(job for job in jobs if job.replicate == replicate), own
 
 
 def repeat(job: Job, events: list[dict[str, Any]], say: Callable[[str], None]) -> bool:
-    """Train again, in this process and a scratch folder; return whether every number of every epoch, and the score, is the same.
+    """Train again, in this process and a scratch folder; return whether every number of every
+    epoch, and the score, is the same.
 
     Parameters
     ----------
@@ -84,8 +111,11 @@ def repeat(job: Job, events: list[dict[str, Any]], say: Callable[[str], None]) -
                     if name not in DURATIONS and not _equal(value, held[epoch].get(name))
                 ]
                 if report.score is not None and score is not None:
-                    differing += [f"score {name} {value!r}, the ledger's {score['summary'].get(name)!r}"
-                                  for name, value in report.score.summary.items() if not _equal(value, score["summary"].get(name))]  # fmt: skip
+                    differing += [
+                        f"score {name} {value!r}, the ledger's {score['summary'].get(name)!r}"
+                        for name, value in report.score.summary.items()
+                        if not _equal(value, score["summary"].get(name))
+                    ]
                 same = same and not differing
                 say(f"epoch {epoch}/{max(held)}: " + ("; ".join(differing) or "identical"))
                 if epoch == max(held):
@@ -96,4 +126,9 @@ def repeat(job: Job, events: list[dict[str, Any]], say: Callable[[str], None]) -
 
 
 def _equal(one: Any, other: Any) -> bool:
-    return one == other or (isinstance(one, float) and isinstance(other, float) and math.isnan(one) and math.isnan(other))
+    return one == other or (
+        isinstance(one, float)
+        and isinstance(other, float)
+        and math.isnan(one)
+        and math.isnan(other)
+    )

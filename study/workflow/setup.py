@@ -1,4 +1,6 @@
-"""What a study stands on: its images, its MLflow server, and the description that opens its ledger."""
+"""What a study stands on: its images, its MLflow server, and the description that opens its
+ledger.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,17 @@ from study.record.ledger import FORMAT
 from study.trial.device import processor_name
 from study.tune.callbacks import Say
 
-PACKAGES = ("ray", "tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "numpy", "opencv-python-headless", "scikit-image")
+PACKAGES = (
+    "ray",
+    "tensorflow",
+    "keras",
+    "keras-tuner",
+    "optuna",
+    "mlflow",
+    "numpy",
+    "opencv-python-headless",
+    "scikit-image",
+)
 
 
 def prepare_store(config: StudyConfig, say: Say) -> Store:
@@ -38,14 +50,20 @@ def prepare_store(config: StudyConfig, say: Say) -> Store:
 
 
 def prepare_transfer(config: StudyConfig, say: Say) -> Store | None:
-    """Open or make the store of the data set that networks are also scored on, prepared as the study's own is; None if none is named."""
+    """Open or make the store of the data set that networks are also scored on, prepared as the
+    study's own is; None if none is named.
+    """
     wanted = config.transfer
     if wanted.root is None:
         return None
     dataset = DatasetConfig(
-        kind=wanted.kind, root=wanted.root, channel=wanted.channel, levels=wanted.levels, max_fields=wanted.max_fields,
+        kind=wanted.kind,
+        root=wanted.root,
+        channel=wanted.channel,
+        levels=wanted.levels,
+        max_fields=wanted.max_fields,
         resize=config.dataset.resize,
-    )  # fmt: skip
+    )
     return _prepare(config, dataset, Path(wanted.root), say)
 
 
@@ -55,17 +73,21 @@ def _prepare(config: StudyConfig, dataset: DatasetConfig, root: Path, say: Say) 
         if done == total or done % max(1, total // 4) == 0:
             say(f"prepared {done}/{total} fields")
 
-    store = prepare(dataset, root, _stores(config), grids=grids_of(config, dataset), progress=progress)
+    store = prepare(
+        dataset, root, _stores(config), grids=grids_of(config, dataset), progress=progress
+    )
     wells = len(set(store.wells))
     say(
-        f"images: {len(store.fields)} fields of {wells} {store.layout.well_title}s at {len(store.levels)} levels, "
-        f"store {store.folder} ({store.fingerprint[:12]})"
+        f"images: {len(store.fields)} fields of {wells} {store.layout.well_title}s at"
+        f" {len(store.levels)} levels, store {store.folder} ({store.fingerprint[:12]})"
     )
     return store
 
 
 def write_config(config: StudyConfig) -> None:
-    """Write the configuration as it was resolved beside the results, to be read by `study.command_line.load` or ``--config``."""
+    """Write the configuration as it was resolved beside the results, to be read by
+    `study.command_line.load` or ``--config``.
+    """
     with new_file(config.folder / "config.yaml") as path:
         path.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8")
 
@@ -85,17 +107,27 @@ def describe(config: StudyConfig, store: Store, split: Split) -> dict[str, Any]:
         "name": config.name,
         "config": config.to_dict(),
         **describe_images(store, split.to_dict()),
-        "split": {side: [store.fields[field] for field in fields] for side, fields in split.to_dict().items()},
+        "split": {
+            side: [store.fields[field] for field in fields]
+            for side, fields in split.to_dict().items()
+        },
         "environment": describe_environment(),
     }
 
 
 def describe_images(store: Store, sides: dict[str, list[int]]) -> dict[str, Any]:
-    """Return what a reader must know of prepared images: where they are, and what a level and a well are called."""
+    """Return what a reader must know of prepared images: where they are, and what a level and a
+    well are called.
+    """
     return {
-        "store": {"folder": str(store.folder), "fingerprint": store.fingerprint, **{
-            key: store.description[key] for key in ("kind", "source", "channel", "levels", "grids")
-        }},
+        "store": {
+            "folder": str(store.folder),
+            "fingerprint": store.fingerprint,
+            **{
+                key: store.description[key]
+                for key in ("kind", "source", "channel", "levels", "grids")
+            },
+        },
         "images": {
             "title": store.layout.title,
             "simulated": store.description["simulated"],
@@ -105,9 +137,12 @@ def describe_images(store: Store, sides: dict[str, list[int]]) -> dict[str, Any]
             "shown_levels": [level for level in store.layout.shown_levels if level in store.levels],
             "well_title": store.layout.well_title,
             "fields": {side: len(fields) for side, fields in sides.items()},
-            "wells": {side: len({store.wells[field] for field in fields}) for side, fields in sides.items()},
+            "wells": {
+                side: len({store.wells[field] for field in fields})
+                for side, fields in sides.items()
+            },
         },
-    }  # fmt: skip
+    }
 
 
 def describe_environment() -> dict[str, Any]:
@@ -125,15 +160,20 @@ def describe_environment() -> dict[str, Any]:
 
 
 def raw_folder(config: StudyConfig) -> Path:
-    """Return the raw folder of a study: the one that is given, or where the simulated one stands or will stand."""
+    """Return the raw folder of a study: the one that is given, or where the simulated one stands or
+    will stand.
+    """
     if config.dataset.root is not None:
         return Path(config.dataset.root)
     wanted = config.dataset.simulate
     source = "procedural"
     if wanted.from_sharp is not None:  # another folder of the same name is another source
         sharp = Path(wanted.from_sharp)
-        source = f"from-{sharp.name}-{derive_seed(str(sharp.resolve()), *sorted(path.name for path in sharp.rglob('*'))):08x}"
-    name = f"{config.dataset.kind}-{wanted.wells}x{wanted.fields_per_well}-{source}-seed{config.seed}"
+        names = sorted(path.name for path in sharp.rglob("*"))
+        source = f"from-{sharp.name}-{derive_seed(str(sharp.resolve()), *names):08x}"
+    name = (
+        f"{config.dataset.kind}-{wanted.wells}x{wanted.fields_per_well}-{source}-seed{config.seed}"
+    )
     return Path(config.storage).resolve() / "raw" / name
 
 
@@ -142,7 +182,13 @@ def simulate_raw(config: StudyConfig, root: Path) -> None:
     wanted = config.dataset.simulate
     sharp = None if wanted.from_sharp is None else Path(wanted.from_sharp)
     if config.dataset.kind == "bbbc006":
-        simulate_bbbc006(root, wells=wanted.wells, fields_per_well=wanted.fields_per_well, from_sharp=sharp, seed=config.seed)
+        simulate_bbbc006(
+            root,
+            wells=wanted.wells,
+            fields_per_well=wanted.fields_per_well,
+            from_sharp=sharp,
+            seed=config.seed,
+        )
     elif sharp is not None:
         simulate_bbbc005(root, scenes=wanted.wells, from_sharp=sharp)
 
@@ -152,7 +198,12 @@ def is_prepared(config: StudyConfig) -> bool:
     root = raw_folder(config)
     return (
         root.is_dir()
-        and (store_folder(config.dataset, root, _stores(config), grids=grids_of(config, config.dataset)) / "store.json").is_file()
+        and (
+            store_folder(
+                config.dataset, root, _stores(config), grids=grids_of(config, config.dataset)
+            )
+            / "store.json"
+        ).is_file()
     )
 
 
@@ -161,8 +212,12 @@ def _stores(config: StudyConfig) -> Path:
 
 
 def grids_of(config: StudyConfig, dataset: DatasetConfig) -> list[Grid]:
-    """Return the sizes and resizings that a data set is prepared in: those of the networks, and the common one."""
-    return [Grid(size, dataset.resize) for size in config.image_sizes] + [Grid(config.sizes.common, "antialiased")]
+    """Return the sizes and resizings that a data set is prepared in: those of the networks, and the
+    common one.
+    """
+    return [Grid(size, dataset.resize) for size in config.image_sizes] + [
+        Grid(config.sizes.common, "antialiased")
+    ]
 
 
 def _version(package: str) -> str | None:
@@ -179,7 +234,9 @@ def _git_state() -> str | None:
     """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return os.environ.get("REFOCUS_COMMIT") or None
     return done.stdout.strip() or os.environ.get("REFOCUS_COMMIT") or None

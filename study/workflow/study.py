@@ -1,4 +1,6 @@
-"""A configuration -> a study: prepare the images, search on validation, confirm on the test set, record everything."""
+"""A configuration -> a study: prepare the images, search on validation, confirm on the test set,
+record everything.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,8 @@ class StudyResult:
     mirror_failure : why, if it is known.
     experiment_id : MLflow's number of the experiment; None without a mirror.
     outcome : how it came out, if the mirror got so far.
-    record_seconds : what the ledger took of the driver's time, the mirror of the processor's, and how long was waited for it at the end.
+    record_seconds : what the ledger took of the driver's time, the mirror of the processor's, and
+        how long was waited for it at the end.
     """
 
     folder: Path
@@ -122,9 +125,11 @@ def run_study(
     say : callable
         Prints a line of progress.
     curves : callable, optional
-        Kind of data set -> curves to be recorded beside the trials, such as the paper's: events of the kind `reference`.
+        Kind of data set -> curves to be recorded beside the trials, such as the paper's: events of
+        the kind `reference`.
     draw, conclude : callable, optional
-        Draws the figures that MLflow holds beside a trial; says how the study came out, see `study.record.mlflow_runs`.
+        Draws the figures that MLflow holds beside a trial; says how the study came out, see
+        `study.record.mlflow_runs`.
     resume : bool
         Go on with the study of this name: what its ledger holds is not done again.
 
@@ -134,12 +139,21 @@ def run_study(
         If it can not start; nothing has been trained then.
     """
     check_folder(config, resume=resume)
-    mirror = Mirror(config.folder, uri=tracking_uri(config), experiment=config.record.experiment, draw=draw, conclude=conclude)
+    mirror = Mirror(
+        config.folder,
+        uri=tracking_uri(config),
+        experiment=config.record.experiment,
+        draw=draw,
+        conclude=conclude,
+    )
     mirror.check()
     store = prepare_store(config, say)
     other = prepare_transfer(config, say)
     split = split_by_well(
-        store.wells, test=config.dataset.test, validation=config.dataset.validation, seed=derive_seed(config.seed, "split")
+        store.wells,
+        test=config.dataset.test,
+        validation=config.dataset.validation,
+        seed=derive_seed(config.seed, "split"),
     )
     check_sides(store, split, config)
     if resume:
@@ -157,7 +171,12 @@ def run_study(
             number = sum(event["event"] == "resumed" for event in run.events()) + 1 if resume else 0
             write_config(config)  # first: a study that has a ledger can be gone on with
             if resume:
-                ledger.append("resumed", run=number, config=config.to_dict(), environment=describe_environment())
+                ledger.append(
+                    "resumed",
+                    run=number,
+                    config=config.to_dict(),
+                    environment=describe_environment(),
+                )
             else:
                 ledger.append("study", **describe(config, store, split))
             mirror.start()
@@ -174,7 +193,13 @@ def run_study(
                 _leak(run)
             problems = [*find_problems(run.events()), *unanswered]
             status = "failed" if problems else "finished"
-            ledger.append("study_end", run=number, status=status, problems=problems, record_seconds=ledger.seconds)
+            ledger.append(
+                "study_end",
+                run=number,
+                status=status,
+                problems=problems,
+                record_seconds=ledger.seconds,
+            )
     finally:
         ray.shutdown()
         left = mirror.close()
@@ -190,17 +215,25 @@ def run_study(
 
 
 def find_problems(events: list[dict[str, Any]]) -> list[str]:
-    """Return why a study is not complete: a baseline that did not run to its end, or nothing else that did."""
-    trials = {(event["phase"], event["trial"]): event for event in events if event["event"] == "trial"}
+    """Return why a study is not complete: a baseline that did not run to its end, or nothing else
+    that did.
+    """
+    trials = {
+        (event["phase"], event["trial"]): event for event in events if event["event"] == "trial"
+    }
     ends = [event for event in events if event["event"] == "trial_end"]
     problems = [
-        f"{trials[event['phase'], event['trial']]['label']} did not run to its end ({event['phase']}, seed {event['replicate']}): {event['reason']}"
+        f"{trials[event['phase'], event['trial']]['label']} did not run to its end"
+        f" ({event['phase']}, seed {event['replicate']}): {event['reason']}"
         for event in ends
-        if event["status"] != "finished" and (trials[event["phase"], event["trial"]]["baseline"] or event["phase"] == "confirm")
+        if event["status"] != "finished"
+        and (trials[event["phase"], event["trial"]]["baseline"] or event["phase"] == "confirm")
     ]
     for phase in sorted({phase for phase, _ in trials}):
         finished = [
-            trials[phase, event["trial"]]["baseline"] for event in ends if event["phase"] == phase and event["status"] == "finished"
+            trials[phase, event["trial"]]["baseline"]
+            for event in ends
+            if event["phase"] == phase and event["status"] == "finished"
         ]
         if phase == "search" and all(finished):
             problems.append("no searched trial ran to its end")
@@ -218,10 +251,18 @@ def _search(run: _Run) -> None:
 
     searcher = make_searcher(config, run.store, run.split, folder=config.folder, past=past)
     run.say(
-        f"search: {config.search.trials} trials in {config.search.space!r} and {len(points)} baselines, {config.training.epochs} epochs each"
+        f"search: {config.search.trials} trials in {config.search.space!r} and {len(points)}"
+        f" baselines, {config.training.epochs} epochs each"
         + (f"; {ended} are done" if ended else "")
     )
-    _fit(run, phase="search", ended=ended, total=total, searcher=searcher, scheduler=make_scheduler(config, past))
+    _fit(
+        run,
+        phase="search",
+        ended=ended,
+        total=total,
+        searcher=searcher,
+        scheduler=make_scheduler(config, past),
+    )
 
 
 def _confirm(run: _Run) -> None:
@@ -230,37 +271,80 @@ def _confirm(run: _Run) -> None:
     if config.search.space == "none":
         named = baselines(sizes_of(config))
         points = {
-            number: {"label": label, "baseline": True, "hyperparameters": point} for number, (label, point) in enumerate(named.items())
+            number: {"label": label, "baseline": True, "hyperparameters": point}
+            for number, (label, point) in enumerate(named.items())
         }
     else:
-        trials = {event["trial"]: event for event in events if event["event"] == "trial" and event["phase"] == "search"}
-        points = {trial: trials[trial] for trial in choose_candidates(events, best=config.confirm.best, costs=config.search.objectives[1:])}
+        trials = {
+            event["trial"]: event
+            for event in events
+            if event["event"] == "trial" and event["phase"] == "search"
+        }
+        points = {
+            trial: trials[trial]
+            for trial in choose_candidates(
+                events, best=config.confirm.best, costs=config.search.objectives[1:]
+            )
+        }
     for name in config.confirm.marks:
         label, point = find_mark(config, name)
         points[MARKS[name]] = {"label": label, "baseline": False, "hyperparameters": point}
     template = task_template(config, run.store)
     jobs = confirm_jobs(config, points, template, run.split, run.store, epochs={})
     if config.confirm.seconds is not None:
-        jobs = confirm_jobs(config, points, template, run.split, run.store, epochs=_equal_seconds(run, jobs, config.confirm.seconds))
-    _judge(run, "confirm", jobs, f"{len(points)} configurations, {config.confirm.replicates} seeds each")
+        jobs = confirm_jobs(
+            config,
+            points,
+            template,
+            run.split,
+            run.store,
+            epochs=_equal_seconds(run, jobs, config.confirm.seconds),
+        )
+    _judge(
+        run,
+        "confirm",
+        jobs,
+        f"{len(points)} configurations, {config.confirm.replicates} seeds each",
+    )
 
 
 def _equal_seconds(run: _Run, jobs: list[Job], seconds: float) -> dict[int, int]:
-    """Return how many whole epochs of each trial come closest to a budget in seconds, by a measured step."""
+    """Return how many whole epochs of each trial come closest to a budget in seconds, by a measured
+    step.
+    """
     first = {job.trial: job for job in jobs if job.replicate == 0}
     tasks = {trial: TrialTask(**job.task) for trial, job in first.items()}
-    time_all(run.config, tasks, {trial: job.label for trial, job in first.items()}, run.ledger, run.say)
+    time_all(
+        run.config, tasks, {trial: job.label for trial, job in first.items()}, run.ledger, run.say
+    )
     timed = {event["trial"]: event for event in run.events() if event["event"] == "timing"}
-    return {trial: max(1, round(seconds / (timed[trial]["seconds_per_step"] * timed[trial]["steps_per_epoch"]))) for trial in first}
+    return {
+        trial: max(
+            1, round(seconds / (timed[trial]["seconds_per_step"] * timed[trial]["steps_per_epoch"]))
+        )
+        for trial in first
+    }
 
 
 def _leak(run: _Run) -> None:
-    """Train the confirmed whole-image baseline again under the paper's split within levels, to measure what that leaks."""
-    confirmed = [event for event in run.events() if event["event"] == "trial" and event["phase"] == "confirm"]
+    """Train the confirmed whole-image baseline again under the paper's split within levels, to
+    measure what that leaks.
+    """
+    confirmed = [
+        event for event in run.events() if event["event"] == "trial" and event["phase"] == "confirm"
+    ]
     whole = {event["trial"]: event for event in confirmed if event["label"] == WHOLE_IMAGE}
     epochs = {trial: event["epochs"] for trial, event in whole.items()}
-    jobs = leak_jobs(run.config, whole, task_template(run.config, run.store), run.split, run.store, epochs=epochs)
-    _judge(run, "leak", jobs, f"{WHOLE_IMAGE} with the paper's split within levels, {run.config.confirm.replicates} seeds")
+    jobs = leak_jobs(
+        run.config, whole, task_template(run.config, run.store), run.split, run.store, epochs=epochs
+    )
+    _judge(
+        run,
+        "leak",
+        jobs,
+        f"{WHOLE_IMAGE} with the paper's split within levels, {run.config.confirm.replicates}"
+        " seeds",
+    )
 
 
 def _judge(run: _Run, phase: str, jobs: list[Job], text: str) -> None:
@@ -268,18 +352,39 @@ def _judge(run: _Run, phase: str, jobs: list[Job], text: str) -> None:
     if not jobs:
         return
     events = run.events()
-    done = {(event["trial"], event["replicate"]) for event in events if event["event"] == "trial_end" and event["phase"] == phase}
+    done = {
+        (event["trial"], event["replicate"])
+        for event in events
+        if event["event"] == "trial_end" and event["phase"] == phase
+    }
     left = [job for job in jobs if (job.trial, job.replicate) not in done]
     if left:
         opening = sum(event["event"] == "test_opened" for event in events)
-        run.ledger.append("test_opened", opening=opening, phase=phase, candidates=sorted({job.trial for job in left}))
-    judge, held_out = jobs[0].task["judge"], jobs[0].task.get("held_out") if phase == "confirm" else None
+        run.ledger.append(
+            "test_opened",
+            opening=opening,
+            phase=phase,
+            candidates=sorted({job.trial for job in left}),
+        )
+    judge, held_out = (
+        jobs[0].task["judge"],
+        (jobs[0].task.get("held_out") if phase == "confirm" else None),
+    )
     record_references(run.config, run.store, run.ledger, judge, "test", held_out=held_out)
     record_deconvolutions(run.config, run.store, run.ledger, judge, run.say)
     if not left:
         return
-    run.say(f"{phase}: {text}, on {len(judge)} test fields" + (f"; {len(done)} are done" if done else ""))
-    _fit(run, phase=phase, ended=len(done), total=len(done) + len(left), configs=[job.to_config()["job"] for job in left])
+    run.say(
+        f"{phase}: {text}, on {len(judge)} test fields"
+        + (f"; {len(done)} are done" if done else "")
+    )
+    _fit(
+        run,
+        phase=phase,
+        ended=len(done),
+        total=len(done) + len(left),
+        configs=[job.to_config()["job"] for job in left],
+    )
 
 
 def _begin_transfer(run: _Run, other: Store, curves: Sequence[dict[str, Any]]) -> None:
@@ -302,12 +407,22 @@ def _fit(
     scheduler: TrialScheduler | None = None,
     configs: list[dict[str, Any]] | None = None,
 ) -> None:
-    """Run jobs on the cluster, those that a searcher proposes or a fixed list; `ended` of `total` have ended before."""
+    """Run jobs on the cluster, those that a searcher proposes or a fixed list; `ended` of `total`
+    have ended before.
+    """
     config = run.config
     resources = config.resources
-    progress = Progress(run.say, phase=phase, jobs=total - ended, work=Work(config, run.store), known=[Job(**job) for job in configs or []])
+    progress = Progress(
+        run.say,
+        phase=phase,
+        jobs=total - ended,
+        work=Work(config, run.store),
+        known=[Job(**job) for job in configs or []],
+    )
     tuner = tune.Tuner(
-        tune.with_resources(TrialActor, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
+        tune.with_resources(
+            TrialActor, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+        ),
         param_space=None if configs is None else {"job": tune.grid_search(configs)},
         tune_config=tune.TuneConfig(
             search_alg=searcher,
@@ -315,13 +430,22 @@ def _fit(
             num_samples=1 if searcher is None else total - ended,
             max_concurrent_trials=trials_at_once(resources),
             reuse_actors=True,
-            trial_name_creator=lambda trial: f"{phase}-{Job.of(trial.config).trial:04d}-{Job.of(trial.config).replicate}",
+            trial_name_creator=lambda trial: (
+                f"{phase}-{Job.of(trial.config).trial:04d}-{Job.of(trial.config).replicate}"
+            ),
             trial_dirname_creator=lambda trial: f"{phase}-{trial.trial_id}",
         ),
         run_config=tune.RunConfig(
             name=phase,
             storage_path=str(config.folder / "tune"),
-            callbacks=[LedgerCallback(run.ledger, progress, node_names(), searcher.explain if searcher else lambda trial, reason: None)],
+            callbacks=[
+                LedgerCallback(
+                    run.ledger,
+                    progress,
+                    node_names(),
+                    searcher.explain if searcher else lambda trial, reason: None,
+                )
+            ],
             failure_config=tune.FailureConfig(max_failures=resources.max_retries),
             verbose=0,
         ),
@@ -337,16 +461,22 @@ def _fit(
         if searcher is not None:  # what still runs, if this ends early
             with contextlib.suppress(optuna.exceptions.StorageInternalError):
                 searcher.cancel()
-    if searcher is not None and searcher.exhausted:  # a grid that is smaller than the number of trials asked for
+    if (
+        searcher is not None and searcher.exhausted
+    ):  # a grid that is smaller than the number of trials asked for
         total = searcher.proposed
     ended = sum(event["event"] == "trial_end" and event["phase"] == phase for event in run.events())
     if ended < total:
-        raise KeyboardInterrupt(f"{phase} was interrupted after {ended} of {total} trials")  # Tune itself returns as if all were done
+        raise KeyboardInterrupt(
+            f"{phase} was interrupted after {ended} of {total} trials"
+        )  # Tune itself returns as if all were done
 
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Take away the handler of Ctrl-C that Tune leaves behind: the next one would be swallowed by a run that has ended."""
+    """Take away the handler of Ctrl-C that Tune leaves behind: the next one would be swallowed by a
+    run that has ended.
+    """
     before = signal.getsignal(signal.SIGINT)
     try:
         yield

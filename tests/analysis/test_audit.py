@@ -7,22 +7,35 @@ from analysis.paper_tables import audit, main
 
 
 def found(rule: str) -> set[tuple[str, str, int | None]]:
-    return {(finding.table, finding.model, finding.level) for finding in audit() if finding.rule == rule}
+    return {
+        (finding.table, finding.model, finding.level) for finding in audit() if finding.rule == rule
+    }
 
 
 def test_what_is_known_to_differ_in_the_paper_is_found() -> None:
-    assert found("average against mean of rows") == {(table, model, None) for table in "12" for model in ("whole", "split")}
+    assert found("average against mean of rows") == {
+        (table, model, None) for table in "12" for model in ("whole", "split")
+    }
     assert found("average equals a row") == {("2", "whole", 9)}
-    assert found("cell repeated in another model") == {("5", "split and whole", 5), ("5", "split and whole", 9)}
+    assert found("cell repeated in another model") == {
+        ("5", "split and whole", 5),
+        ("5", "split and whole", 9),
+    }
     assert found("outlier against its neighbours") == {("5", "split", 6), ("5", "whole", 9)}
-    assert found("column that no formula explains") == {(table, model, None) for table in ("3-4", "5") for model in ("whole", "split")}
+    assert found("column that no formula explains") == {
+        (table, model, None) for table in ("3-4", "5") for model in ("whole", "split")
+    }
     assert [finding.text for finding in audit() if finding.rule == "stated number of images"] == [
         "4608 test images differ from 20% of 33 x 768 = 5069; 30.0 planes would give them"
     ]
 
 
 def test_the_error_columns_constant_is_that_of_each_model() -> None:
-    texts = {(finding.table, finding.model): finding.text for finding in audit() if finding.rule.startswith("column")}
+    texts = {
+        (finding.table, finding.model): finding.text
+        for finding in audit()
+        if finding.rule.startswith("column")
+    }
     assert "5.86 times" in texts["5", "whole"]
     assert "in 15 rows" in texts["5", "whole"]
     assert "5.97 times" in texts["5", "split"]
@@ -36,7 +49,17 @@ def smooth_table() -> list[Row]:
         for level in range(1, 13):
             psnr = 30 + offset - 0.2 * level - 0.01 * level**2
             mse = 10 ** (-psnr / 10)
-            rows.append(Row("9", model, level, f"{mse:.3f}", mse**0.5, round(psnr, 3), round(0.9 + offset / 50 - 0.004 * level, 3)))
+            rows.append(
+                Row(
+                    "9",
+                    model,
+                    level,
+                    f"{mse:.3f}",
+                    mse**0.5,
+                    round(psnr, 3),
+                    round(0.9 + offset / 50 - 0.004 * level, 3),
+                )
+            )
     return rows
 
 
@@ -45,7 +68,10 @@ def test_a_sound_table_gives_nothing() -> None:
     averages = []
     for model in "ab":
         own = [row for row in rows if row.autoencoder == model]
-        values = [round(sum(getattr(row, name) for row in own) / len(own), 3) for name in ("rmse", "psnr", "ssim")]
+        values = [
+            round(sum(getattr(row, name) for row in own) / len(own), 3)
+            for name in ("rmse", "psnr", "ssim")
+        ]
         averages.append(Row("8", model, None, "0.001", *values))
     assert audit_table(rows, averages) == []
 
@@ -59,7 +85,9 @@ def test_a_sound_table_gives_nothing() -> None:
         (5, {"rmse": 0.9}, "column that no formula explains"),
     ],
 )
-def test_a_fault_put_into_another_table_is_found(index: int, change: dict[str, float], rule: str) -> None:
+def test_a_fault_put_into_another_table_is_found(
+    index: int, change: dict[str, float], rule: str
+) -> None:
     rows = smooth_table()
     rows[index] = replace(rows[index], **change)
     assert rule in {finding.rule for finding in audit_table(rows, [])}

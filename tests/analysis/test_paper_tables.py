@@ -11,14 +11,35 @@ def test_every_row_of_the_tables_is_there() -> None:
         counts[row.table] = counts.get(row.table, 0) + 1
     assert counts == {"1": 2, "2": 2, "3-4": 66, "5": 30}
     assert [row.level for row in curve("bbbc006", "whole")] == [z for z in range(34) if z != 16]
-    assert [row.level for row in curve("bbbc005", "split")] == [4, 7, 10, 14, 17, 20, 23, 26, 29, 32, 35, 39, 42, 45, 48]
+    assert [row.level for row in curve("bbbc005", "split")] == [
+        4,
+        7,
+        10,
+        14,
+        17,
+        20,
+        23,
+        26,
+        29,
+        32,
+        35,
+        39,
+        42,
+        45,
+        48,
+    ]
 
 
 def test_some_cells_as_printed() -> None:
     assert averages("bbbc006")["whole"].ssim == 0.876
     assert averages("bbbc005")["split"].psnr == 28.319
     by_plane = {row.level: row for row in curve("bbbc006", "whole")}
-    assert (by_plane[12].mse_text, by_plane[12].rmse, by_plane[12].psnr, by_plane[12].ssim) == ("< 0.001", 0.2, 33.24, 0.931)
+    assert (by_plane[12].mse_text, by_plane[12].rmse, by_plane[12].psnr, by_plane[12].ssim) == (
+        "< 0.001",
+        0.2,
+        33.24,
+        0.931,
+    )
     assert curve("bbbc005", "split")[5].psnr == 41.469
 
 
@@ -31,4 +52,6 @@ def test_means_of_the_columns_worked_out_elsewhere() -> None:
 @pytest.mark.parametrize("kind", ["bbbc005", "bbbc006"])
 def test_reference_curves_have_a_value_for_every_level(kind: str) -> None:
     for reference in reference_curves(kind):
-        assert {len(values[0]) for values in reference["common"].values()} == {len(reference["levels"])}
+        assert {len(values[0]) for values in reference["common"].values()} == {
+            len(reference["levels"])
+        }

@@ -30,20 +30,34 @@ POINTS = {
 
 
 def score(ssim: np.ndarray, levels: list[int], in_focus: int, **own: float) -> dict[str, Any]:
-    """A score with the SSIM of each well (row) and level (column), a PSNR that follows it, and the own metrics that are named."""
+    """A score with the SSIM of each well (row) and level (column), a PSNR that follows it, and the
+    own metrics that are named.
+    """
     common = {"ssim": ssim, "psnr": 20 + 10 * ssim, "nrmse": 1 - ssim, "mse": (1 - ssim) / 10}
-    at_own = {name: np.full(ssim.shape, own.get(name, 0.5)) for name in ("mse", "rmse", "nrmse", "psnr", "ssim_range2", "cells_bias")}
+    at_own = {
+        name: np.full(ssim.shape, own.get(name, 0.5))
+        for name in ("mse", "rmse", "nrmse", "psnr", "ssim_range2", "cells_bias")
+    }
     at_own["cells_bias"] += 0.05 * (ssim - np.nanmean(ssim))  # as noisy as that
     defocused = [index for index, level in enumerate(levels) if level != in_focus]
     return {
-        "judged_on": "test", "levels": levels, "fields": WELLS, "wells": WELLS,
+        "judged_on": "test",
+        "levels": levels,
+        "fields": WELLS,
+        "wells": WELLS,
         "common": {name: values.tolist() for name, values in common.items()},
         "own": {name: values.tolist() for name, values in (at_own | {"ssim": ssim}).items()},
-        "summary": {name: float(np.nanmean(values[:, defocused])) for name, values in common.items()},
-    }  # fmt: skip
+        "summary": {
+            name: float(np.nanmean(values[:, defocused])) for name, values in common.items()
+        },
+    }
 
 
-FAITHFUL = StudyConfig(name="made-up", dataset=DatasetConfig(resize="paper"), evaluation=EvaluationConfig(inference="stitched")).to_dict()
+FAITHFUL = StudyConfig(
+    name="made-up",
+    dataset=DatasetConfig(resize="paper"),
+    evaluation=EvaluationConfig(inference="stitched"),
+).to_dict()
 SHAPE = {0: -0.05, 7: 0.0, 16: 0.1, 25: 0.0, 32: -0.1}  # falls by .05 below focus, by .1 above
 
 
@@ -64,13 +78,22 @@ def make_study(
     examples: bool = False,
     **header: Any,
 ) -> Study:
-    """Write a study in which whole is `gap` better than split and .1 above do-nothing; three seeds each."""
+    """Write a study in which whole is `gap` better than split and .1 above do-nothing; three seeds
+    each.
+    """
     rng = np.random.default_rng(0)
     well, curve = rng.normal(0, 0.01, (len(WELLS), 1)), np.array(list(shape.values()))
     images = {
-        "title": "BBBC006", "simulated": simulated, "in_focus_level": 16, "level_title": "z-plane", "level_axis": "z",
-        "shown_levels": [0, 32], "well_title": "well", "fields": {"train": 758, "test": 10}, "wells": {"train": 374, "test": 10},
-    }  # fmt: skip
+        "title": "BBBC006",
+        "simulated": simulated,
+        "in_focus_level": 16,
+        "level_title": "z-plane",
+        "level_axis": "z",
+        "shown_levels": [0, 32],
+        "well_title": "well",
+        "fields": {"train": 758, "test": 10},
+        "wells": {"train": 374, "test": 10},
+    }
     points = POINTS | ({"trial 0002": POINTS["paper's whole image"]} if searched else {})
 
     def noise(count: int) -> np.ndarray:
@@ -78,10 +101,26 @@ def make_study(
 
     with Ledger(folder) as ledger:
         ledger.append(
-            "study", uid="u", name="made-up", config=FAITHFUL | header, split={}, images=images,
-            store={"kind": "bbbc006", "levels": list(range(34)), "fingerprint": "abc", "source": "raw"},
-            environment={"packages": {}, "git": "0", "python": "3.11", "backend": "tensorflow", "command": ["run.py"]},
-        )  # fmt: skip
+            "study",
+            uid="u",
+            name="made-up",
+            config=FAITHFUL | header,
+            split={},
+            images=images,
+            store={
+                "kind": "bbbc006",
+                "levels": list(range(34)),
+                "fingerprint": "abc",
+                "source": "raw",
+            },
+            environment={
+                "packages": {},
+                "git": "0",
+                "python": "3.11",
+                "backend": "tensorflow",
+                "command": ["run.py"],
+            },
+        )
         for reference in reference_curves("bbbc006"):
             ledger.append("reference", **reference)
         seen = score(0.7 + well + curve + noise(5), PLANES, 16, cells_bias=-0.1)
@@ -94,40 +133,97 @@ def make_study(
                     place = folder / "trials" / f"{phase}-{trial}-{replicate}"
                     if examples:
                         write_examples(place, size=32 if trial == 1 else 16)
-                    about = {"label": label, "baseline": trial < 2, "hyperparameters": point, "seed": 0, "folder": str(place)}
+                    about = {
+                        "label": label,
+                        "baseline": trial < 2,
+                        "hyperparameters": point,
+                        "seed": 0,
+                        "folder": str(place),
+                    }
                     ledger.append("trial", **key, **about)
-                    ledger.append("epoch", **key, epoch=1, metrics={"loss": 0.1}, cost={"parameters": 1.0, "training_seconds": 1.0})
+                    ledger.append(
+                        "epoch",
+                        **key,
+                        epoch=1,
+                        metrics={"loss": 0.1},
+                        cost={"parameters": 1.0, "training_seconds": 1.0},
+                    )
                     values = 0.8 - gap * (trial == 1) + well + curve + noise(5)
                     if trial == 1 and collapse:
                         values = np.full((10, 5), 0.4) + well
-                    own = {"psnr": 30.277 if trial == 0 else 20.0, "cells_bias": -0.1 + brighter * (trial == 1)}
+                    own = {
+                        "psnr": 30.277 if trial == 0 else 20.0,
+                        "cells_bias": -0.1 + brighter * (trial == 1),
+                    }
                     found = score(values, PLANES, 16, **own)
                     found["summary"]["objective"] = found["summary"]["ssim"]
                     ledger.append("score", **key, **found, cost={})
                     ledger.append("trial_end", **key, status="finished", reason="", epoch=1)
                     if trial == 0 and leak_by is not None and phase == "confirm":
-                        held_out = np.where(np.arange(50).reshape(10, 5) % 4 == 0, values + leak_by + noise(5), np.nan)
+                        held_out = np.where(
+                            np.arange(50).reshape(10, 5) % 4 == 0,
+                            values + leak_by + noise(5),
+                            np.nan,
+                        )
                         leaking = {**key, "phase": "leak"}
-                        ledger.append("trial", **leaking, label=label, baseline=True, hyperparameters=point, seed=0, folder="none")
+                        ledger.append(
+                            "trial",
+                            **leaking,
+                            label=label,
+                            baseline=True,
+                            hyperparameters=point,
+                            seed=0,
+                            folder="none",
+                        )
                         ledger.append("score", **leaking, **score(held_out, PLANES, 16), cost={})
                         ledger.append("trial_end", **leaking, status="finished", reason="", epoch=1)
                     if trial == 1 and phase == "confirm":
-                        ledger.append("stitching", trial=1, replicate=replicate, label=label, **stitching(rng, excess))
+                        ledger.append(
+                            "stitching",
+                            trial=1,
+                            replicate=replicate,
+                            label=label,
+                            **stitching(rng, excess),
+                        )
         if transfer:
             ledger.append(
-                "transfer_set", store={"kind": "bbbc005", "levels": [1, *range(15)], "fingerprint": "def", "source": "raw5"},
-                images=images | {
-                    "title": "BBBC005", "simulated": None, "in_focus_level": 1, "level_title": "blur level F", "shown_levels": [4, 48],
-                    "fields": {"test": 10}, "wells": {"test": 10},
+                "transfer_set",
+                store={
+                    "kind": "bbbc005",
+                    "levels": [1, *range(15)],
+                    "fingerprint": "def",
+                    "source": "raw5",
                 },
-            )  # fmt: skip
+                images=images
+                | {
+                    "title": "BBBC005",
+                    "simulated": None,
+                    "in_focus_level": 1,
+                    "level_title": "blur level F",
+                    "shown_levels": [4, 48],
+                    "fields": {"test": 10},
+                    "wells": {"test": 10},
+                },
+            )
             for reference in reference_curves("bbbc005"):
                 ledger.append("transfer_reference", **reference)
-            ledger.append("transfer_reference", reference="do-nothing (test)", **score(np.tile([1, 0.9, 0.6], (10, 1)) + well, BLURS, 1))
+            ledger.append(
+                "transfer_reference",
+                reference="do-nothing (test)",
+                **score(np.tile([1, 0.9, 0.6], (10, 1)) + well, BLURS, 1),
+            )
             for trial, label in enumerate(points):
                 for replicate in range(0 if unanswered and trial == 1 else 3):
-                    values = np.tile([1, 0.9, 0.9 * (1 - (lost if trial != 1 else 0.3))], (10, 1)) + noise(3)
-                    ledger.append("transfer", trial=trial, replicate=replicate, label=label, **score(values, BLURS, 1))
+                    values = np.tile(
+                        [1, 0.9, 0.9 * (1 - (lost if trial != 1 else 0.3))], (10, 1)
+                    ) + noise(3)
+                    ledger.append(
+                        "transfer",
+                        trial=trial,
+                        replicate=replicate,
+                        label=label,
+                        **score(values, BLURS, 1),
+                    )
         ledger.append("test_opened", opening=0)
         ledger.append("study_end", run=0, status="finished", problems=[])
     return load_study(folder)
@@ -149,22 +245,39 @@ def stitching(rng: np.random.Generator, excess: float) -> dict[str, Any]:
     border = {"stitched": (inside + excess).tolist(), "whole": (inside + 0.002).tolist()}
     same = {mode: inside.tolist() for mode in ("stitched", "whole")}
     return {
-        "levels": [0, 33], "fields": WELLS, "wells": WELLS, "patch_size": 128, "border_px": 8, "border": border, "inside": same,
-        "profile": {"stitched": [0.06, 0.05], "whole": [0.052, 0.05]}, "ssim": same, "psnr": same,
-    }  # fmt: skip
+        "levels": [0, 33],
+        "fields": WELLS,
+        "wells": WELLS,
+        "patch_size": 128,
+        "border_px": 8,
+        "border": border,
+        "inside": same,
+        "profile": {"stitched": [0.06, 0.05], "whole": [0.052, 0.05]},
+        "ssim": same,
+        "psnr": same,
+    }
 
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
-    [(0.80, 0.8764, "worse"), (0.80, 0.8766, "same"), (0.8774, 0.9, "same"), (0.8776, 0.9, "better")],
+    [
+        (0.80, 0.8764, "worse"),
+        (0.80, 0.8766, "same"),
+        (0.8774, 0.9, "same"),
+        (0.8776, 0.9, "better"),
+    ],
 )
 def test_a_verdict_knows_rounding_and_the_interval(low: float, high: float, expected: str) -> None:
     ours = Estimate((low + high) / 2, low, high, 0.5, 10, 3)
     assert verdict("ssim", ours, (0.8765, 0.8775), reason="") == expected  # printed as 0.877
     turned = {"worse": "better", "better": "worse", "same": "same"}[expected]
     assert verdict("nrmse", ours, (0.8765, 0.8775), reason="") == turned  # lower is better
-    assert verdict("ssim", ours, (0.8765, 0.8775), reason="simulated") == "not comparable: simulated"
-    assert verdict("ssim", Estimate(0.9, np.nan, np.nan, np.nan, 5, 1), (0.8765, 0.8775), reason="").startswith("no verdict: 5 wells")
+    assert (
+        verdict("ssim", ours, (0.8765, 0.8775), reason="simulated") == "not comparable: simulated"
+    )
+    assert verdict(
+        "ssim", Estimate(0.9, np.nan, np.nan, np.nan, 5, 1), (0.8765, 0.8775), reason=""
+    ).startswith("no verdict: 5 wells")
 
 
 def test_a_mean_and_its_interval_against_scipy() -> None:
@@ -176,13 +289,25 @@ def test_a_mean_and_its_interval_against_scipy() -> None:
 
 def test_wells_count_alike_however_many_images_and_seeds_they_have() -> None:
     rng = np.random.default_rng(3)
-    rows = pd.DataFrame({"well": rng.choice(list("hgfedcba"), 200), "replicate": rng.integers(0, 3, 200), "ssim": rng.random(200)})
+    rows = pd.DataFrame(
+        {
+            "well": rng.choice(list("hgfedcba"), 200),
+            "replicate": rng.integers(0, 3, 200),
+            "ssim": rng.random(200),
+        }
+    )
     rows = rows[(rows["well"] != "c") | (rows["replicate"] != 1)]  # a seed that did not see a well
     rows.loc[rows.index[:20], "ssim"] = np.nan
     pivot = rows.pivot_table(index="well", columns="replicate", values="ssim")
     found = estimate(rows)
-    assert (found.mean, found.wells, found.seeds) == (pytest.approx(pivot.mean(axis=1).mean()), 8, 3)
-    apart = estimate(rows, rows[rows["well"] != "a"].assign(ssim=lambda table: table["ssim"] - 0.25))
+    assert (found.mean, found.wells, found.seeds) == (
+        pytest.approx(pivot.mean(axis=1).mean()),
+        8,
+        3,
+    )
+    apart = estimate(
+        rows, rows[rows["well"] != "a"].assign(ssim=lambda table: table["ssim"] - 0.25)
+    )
     assert (apart.mean, apart.wells) == (pytest.approx(0.25), 7)  # paired by well
 
 
@@ -195,8 +320,12 @@ def test_cells_beside_the_paper(tmp_path: Path) -> None:
     assert table.loc[("paper's whole image", "mse"), "verdict"] == "worse"  # .5 against .001
     assert table.loc[("paper's whole image", "ssim_range2"), "paper"] == "0.876"
     assert table.loc[("do-nothing (test)", "ssim"), "verdict"] == ""
-    assert table.loc[("do-nothing at 768 px (test)", "ssim"), "ours"] == pytest.approx(0.7 - 0.15 / 4, abs=0.01)
-    assert table.loc[("paper's whole image", "ssim"), "ours"] == pytest.approx(0.8 - 0.15 / 4, abs=0.01)
+    assert table.loc[("do-nothing at 768 px (test)", "ssim"), "ours"] == pytest.approx(
+        0.7 - 0.15 / 4, abs=0.01
+    )
+    assert table.loc[("paper's whole image", "ssim"), "ours"] == pytest.approx(
+        0.8 - 0.15 / 4, abs=0.01
+    )
     levels = level_table(study).set_index(["label", "level", "metric"])
     assert levels.loc[("paper's whole image", 32, "ssim"), "paper"] == "0.755"
     assert levels.loc[("paper's whole image", 32, "mse"), "paper"] == "0.003"
@@ -211,10 +340,20 @@ def test_cells_beside_the_paper(tmp_path: Path) -> None:
         ({}, None, "split", ""),
         ({}, "by a Gaussian", "split", "simulated"),
         ({"scaled_down": True}, None, "whole", "scaled down"),
-        ({"dataset": FAITHFUL["dataset"] | {"resize": "antialiased"}}, None, "whole", "resized by area mean"),
+        (
+            {"dataset": FAITHFUL["dataset"] | {"resize": "antialiased"}},
+            None,
+            "whole",
+            "resized by area mean",
+        ),
         ({"dataset": FAITHFUL["dataset"] | {"channel": "w2"}}, None, "whole", "channel w2"),
         ({"training": FAITHFUL["training"] | {"epochs": 2}}, None, "whole", "2 epochs"),
-        ({"training": FAITHFUL["training"] | {"patches_per_image": 1}}, None, "split", "patches were sampled"),
+        (
+            {"training": FAITHFUL["training"] | {"patches_per_image": 1}},
+            None,
+            "split",
+            "patches were sampled",
+        ),
         ({"training": FAITHFUL["training"] | {"patches_per_image": 1}}, None, "whole", ""),
         ({"evaluation": {"inference": "whole"}}, None, "split", "not stitched"),
     ],
@@ -252,7 +391,9 @@ def test_a_number_is_judged_only_where_it_was_made_as_the_papers(
         ({"collapse": True}, 4, "not measured"),
     ],
 )
-def test_claims_are_judged_by_their_intervals(changes: dict[str, Any], claim: int, agrees: str, tmp_path: Path) -> None:
+def test_claims_are_judged_by_their_intervals(
+    changes: dict[str, Any], claim: int, agrees: str, tmp_path: Path
+) -> None:
     found = claims(make_study(tmp_path / "s", **changes))[claim]
     assert found.agrees == agrees, found
 
@@ -272,7 +413,9 @@ def test_the_research_questions_are_answered_beside_do_nothing(tmp_path: Path) -
     assert "better at 4 of 4, worse at 0, not separable at 0" in first[0]
     assert any(sentence.startswith("trial 0002") for sentence in first)
     assert "scored on BBBC005" in second[0]
-    assert any(sentence.startswith("trial 0002") for sentence in second)  # the search's winner is transferred, too
+    assert any(
+        sentence.startswith("trial 0002") for sentence in second
+    )  # the search's winner is transferred, too
     (_, _), (_, none) = answers(make_study(tmp_path / "without"))
     assert "Not measured" in none[0]
 
@@ -280,13 +423,18 @@ def test_the_research_questions_are_answered_beside_do_nothing(tmp_path: Path) -
 def test_a_transfer_that_is_not_finished_is_reported_as_far_as_it_is(tmp_path: Path) -> None:
     study = make_study(tmp_path / "s", transfer=True, unanswered=True)
     assert study.transfer is not None
-    assert set(average_table(study.transfer)["label"]) == {"paper's whole image", "do-nothing (test)"}
+    assert set(average_table(study.transfer)["label"]) == {
+        "paper's whole image",
+        "do-nothing (test)",
+    }
     assert claims(study)[1].agrees == "not measured"
     assert write_report(study).is_file()
 
 
 @pytest.mark.parametrize(("by", "told"), [(0.02, "fields leak"), (0.0, "no leak can be told")])
-def test_the_leak_is_measured_on_the_images_that_both_hold_out(by: float, told: str, tmp_path: Path) -> None:
+def test_the_leak_is_measured_on_the_images_that_both_hold_out(
+    by: float, told: str, tmp_path: Path
+) -> None:
     study = make_study(tmp_path / "s", leak_by=by)
     found = leak(study)
     assert found is not None
@@ -300,12 +448,25 @@ def test_the_leak_is_measured_on_the_images_that_both_hold_out(by: float, told: 
 def test_the_report_holds_the_transfer_the_seams_and_the_leak(tmp_path: Path) -> None:
     study = make_study(tmp_path / "s", transfer=True, leak_by=0.02)
     page = write_report(study).read_text()
-    for text in ("Table 2: averages", "Table 5: by blur level F", "Figure 3 of the paper", "bordering effect of stitching", "split leaks"):
+    for text in (
+        "Table 2: averages",
+        "Table 5: by blur level F",
+        "Figure 3 of the paper",
+        "bordering effect of stitching",
+        "split leaks",
+    ):
         assert text in page
-    assert page.count('class="plotly-graph-div"') == 8  # SSIM and PSNR, on the common grid and at own size, here and there
-    assert {"paper_table_1", "paper_table_3-4", "transfer_paper_table_2", "transfer_paper_table_5", "stitching", "claims"} <= set(
-        result_tables(study)
-    )
+    assert (
+        page.count('class="plotly-graph-div"') == 8
+    )  # SSIM and PSNR, on the common grid and at own size, here and there
+    assert {
+        "paper_table_1",
+        "paper_table_3-4",
+        "transfer_paper_table_2",
+        "transfer_paper_table_5",
+        "stitching",
+        "claims",
+    } <= set(result_tables(study))
 
 
 def test_the_papers_pictures_are_made_again_and_move(tmp_path: Path) -> None:
@@ -315,14 +476,22 @@ def test_the_papers_pictures_are_made_again_and_move(tmp_path: Path) -> None:
         assert f"Figure {number} of the paper made again" in page
         assert (study.folder / "figures" / f"figure-{number}.png").is_file()
     assert "confirm-0-0/examples.npz" in page
-    titles = [title for title, _ in panels([(label, examples_of(study, trial)) for trial, label in enumerate(POINTS)], 25)]
+    titles = [
+        title
+        for title, _ in panels(
+            [(label, examples_of(study, trial)) for trial, label in enumerate(POINTS)], 25
+        )
+    ]
     assert titles == ["defocused", "best affine fit", *POINTS, "in focus"]
     assert page.count('class="plotly-graph-div"') == 8 + 2  # curves, and pictures with a slider
 
 
 def test_the_best_affine_fit_of_a_picture_against_least_squares() -> None:
     rng = np.random.default_rng(0)
-    seen, focus = rng.integers(0, 200, (1, 9, 9)).astype(np.uint8), rng.integers(0, 255, (9, 9)).astype(np.uint8)
+    seen, focus = (
+        rng.integers(0, 200, (1, 9, 9)).astype(np.uint8),
+        rng.integers(0, 255, (9, 9)).astype(np.uint8),
+    )
     arrays = {"defocused": seen, "restored": seen, "in_focus": focus, "levels": np.array([3])}
     fitted = dict(panels([("a", arrays)], 3))["best affine fit"]
     slope, offset = np.polyfit(seen.ravel().astype(float), focus.ravel().astype(float), 1)

@@ -23,11 +23,19 @@ def write_bbbc005(folder: Path) -> None:
         for sample in (1, 2):
             for blur in bbbc005.BLURS:
                 image = rng.integers(0, 255, (520, 696), dtype=np.uint8)
-                cv2.imwrite(str(images / bbbc005.file_name(count=count, blur=blur, sample=sample, channel="w1")), image)
+                cv2.imwrite(
+                    str(
+                        images
+                        / bbbc005.file_name(count=count, blur=blur, sample=sample, channel="w1")
+                    ),
+                    image,
+                )
 
 
 @pytest.fixture(scope="module", params=sorted(LAYOUTS))
-def folder(request: pytest.FixtureRequest, raw_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Layout, Path]:
+def folder(
+    request: pytest.FixtureRequest, raw_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Layout, Path]:
     layout = LAYOUTS[request.param]
     if layout.kind == "bbbc006":
         return layout, raw_folder
@@ -53,7 +61,9 @@ def test_every_field_has_every_level_in_order(folder: tuple[Layout, Path]) -> No
     layout, root = folder
     planes = planes_of(layout, root)
     fields = list(dict.fromkeys(plane.field for plane in planes))
-    assert [(plane.field, plane.level) for plane in planes] == [(field, level) for field in fields for level in layout.all_levels]
+    assert [(plane.field, plane.level) for plane in planes] == [
+        (field, level) for field in fields for level in layout.all_levels
+    ]
     assert layout.in_focus_level in layout.all_levels
 
 
@@ -61,7 +71,9 @@ def test_a_plane_that_one_field_lacks_is_named(copy: tuple[Layout, Path]) -> Non
     layout, root = copy
     lost = planes_of(layout, root)[3]
     lost.path.unlink()
-    with pytest.raises(StudyError, match=rf"field {lost.field} has no image of {layout.level_title} {lost.level}\b"):
+    with pytest.raises(
+        StudyError, match=rf"field {lost.field} has no image of {layout.level_title} {lost.level}\b"
+    ):
         planes_of(layout, root)
 
 
@@ -73,10 +85,16 @@ def test_every_culprit_is_named(copy: tuple[Layout, Path]) -> None:
         plane.path.unlink()
     with pytest.raises(StudyError) as error:
         planes_of(layout, root)
-    assert all(f"field {plane.field} has no image of {layout.level_title} {plane.level}" in str(error.value) for plane in lost)
+    assert all(
+        f"field {plane.field} has no image of {layout.level_title} {plane.level}"
+        in str(error.value)
+        for plane in lost
+    )
 
 
-def test_a_gap_in_the_levels_is_named_and_a_subset_can_be_asked_for(copy: tuple[Layout, Path]) -> None:
+def test_a_gap_in_the_levels_is_named_and_a_subset_can_be_asked_for(
+    copy: tuple[Layout, Path],
+) -> None:
     layout, root = copy
     gap = layout.all_levels[5]
     for plane in planes_of(layout, root):
@@ -104,7 +122,9 @@ def test_the_in_focus_level_must_be_there(copy: tuple[Layout, Path]) -> None:
         planes_of(layout, root)
 
 
-def test_empty_and_missing_folders_and_channels(folder: tuple[Layout, Path], tmp_path: Path) -> None:
+def test_empty_and_missing_folders_and_channels(
+    folder: tuple[Layout, Path], tmp_path: Path
+) -> None:
     layout, root = folder
     with pytest.raises(StudyError, match="refocus simulate"):
         planes_of(layout, tmp_path)
@@ -125,8 +145,13 @@ def test_thinning_keeps_whole_fields(folder: tuple[Layout, Path]) -> None:
 def test_wells_hold_fields(folder: tuple[Layout, Path]) -> None:
     layout, root = folder
     planes = planes_of(layout, root)
-    fields_of = {plane.well: {other.field for other in planes if other.well == plane.well} for plane in planes}
-    assert {len(fields) for fields in fields_of.values()} == ({2} if layout.kind == "bbbc006" else {1})
+    fields_of = {
+        plane.well: {other.field for other in planes if other.well == plane.well}
+        for plane in planes
+    }
+    assert {len(fields) for fields in fields_of.values()} == (
+        {2} if layout.kind == "bbbc006" else {1}
+    )
 
 
 @pytest.mark.realdata

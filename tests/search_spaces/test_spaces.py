@@ -1,4 +1,6 @@
-"""The same function drives Optuna, through the bridge, and KerasTuner; its ends are reached and its points come back."""
+"""The same function drives Optuna, through the bridge, and KerasTuner; its ends are reached and its
+points come back.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def drawn_by_optuna(space: Any, sizes: Sizes, count: int) -> Iterator[dict[str, 
 
 def drawn_by_keras_tuner(space: Any, sizes: Sizes, count: int) -> Iterator[dict[str, Any]]:
     """Points of KerasTuner's own random search, as its oracle proposes them."""
-    oracle = keras_tuner.oracles.RandomSearchOracle(objective=keras_tuner.Objective("loss", "min"), max_trials=count, seed=0)
+    oracle = keras_tuner.oracles.RandomSearchOracle(
+        objective=keras_tuner.Objective("loss", "min"), max_trials=count, seed=0
+    )
     hp = HyperParameters()
     space(hp, sizes)
     oracle.update_space(hp)
@@ -76,8 +80,23 @@ def test_both_baselines_are_points_of_every_space(space: Any) -> None:
 
 def test_the_baselines_are_the_papers() -> None:
     whole, split = baselines(SIZES).values()
-    assert whole == {"family": "whole", "depth": 2, "filters": 32, "growth": 2, "loss": "l1", "image_size": 128}
-    assert split == {"family": "split", "depth": 3, "filters": 64, "growth": 1, "loss": "l1", "image_size": 768, "patch_size": 128}
+    assert whole == {
+        "family": "whole",
+        "depth": 2,
+        "filters": 32,
+        "growth": 2,
+        "loss": "l1",
+        "image_size": 128,
+    }
+    assert split == {
+        "family": "split",
+        "depth": 3,
+        "filters": 64,
+        "growth": 1,
+        "loss": "l1",
+        "image_size": 768,
+        "patch_size": 128,
+    }
 
 
 def test_points_to_begin_with_and_points_of_an_older_space_are_points_of_this_one() -> None:
@@ -86,12 +105,21 @@ def test_points_to_begin_with_and_points_of_an_older_space_are_points_of_this_on
 
     named = starts(SIZES)
     assert all(fits(space, point) for point in named.values())
-    off = {"relative_loss": False, "augment_light": False, "global_context": False, "weigh_near_focus": False}
+    off = {
+        "relative_loss": False,
+        "augment_light": False,
+        "global_context": False,
+        "weigh_near_focus": False,
+    }
     older = {name: value for name, value in named["robust"].items() if name not in off}
     assert not fits(space, older)
     assert complete(space, older) == named["robust"] | off
     assert complete(space, named["robust"]) == named["robust"]
-    assert complete(space, {"family": "free", "loss": "msssim_l1"}).keys().isdisjoint({"alpha", "learning_rate", "width"})  # no switches
+    assert (
+        complete(space, {"family": "free", "loss": "msssim_l1"})
+        .keys()
+        .isdisjoint({"alpha", "learning_rate", "width"})
+    )  # no switches
     for point in baselines(SIZES).values():
         assert complete(space, point) == point
     assert not fits(space, complete(space, named["unet"] | {"width": 18}))
@@ -105,16 +133,36 @@ def test_points_come_back_through_json_and_both_ends_are_reached(space: Any, dra
         assert through_optuna(space, json.loads(json.dumps(point)), SIZES) == point
     ends = {
         "whole": {"depth": {1, 5}, "image_size": {64, 128}, "filters": {16, 64}, "growth": {1, 2}},
-        "split": {"depth": {1, 5}, "image_size": {768}, "patch_size": {64, 256}, "filters": {16, 64}},
-        "free": {"depth": {1, 4}, "crop_size": {32, 64}, "convolutions": {1, 2}, "residual": {True, False}, "alpha": {0.1, 0.9}},
+        "split": {
+            "depth": {1, 5},
+            "image_size": {768},
+            "patch_size": {64, 256},
+            "filters": {16, 64},
+        },
+        "free": {
+            "depth": {1, 4},
+            "crop_size": {32, 64},
+            "convolutions": {1, 2},
+            "residual": {True, False},
+            "alpha": {0.1, 0.9},
+        },
     }
     for family in {point["family"] for point in points}:
         for name, wanted in ends[family].items():
-            reached = {round(point[name], 6) for point in points if point["family"] == family and name in point}
+            reached = {
+                round(point[name], 6)
+                for point in points
+                if point["family"] == family and name in point
+            }
             assert wanted <= reached, (family, name, reached)
-    assert {point["family"] for point in points} == ({"whole", "split"} if space is SPACES["paper"] else set(ends))
+    assert {point["family"] for point in points} == (
+        {"whole", "split"} if space is SPACES["paper"] else set(ends)
+    )
     assert all(("patch_size" in point) == (point["family"] == "split") for point in points)
-    assert all(("alpha" in point) == (point["family"] == "free" and point["loss"] == "msssim_l1") for point in points)
+    assert all(
+        ("alpha" in point) == (point["family"] == "free" and point["loss"] == "msssim_l1")
+        for point in points
+    )
     rates = [point["learning_rate"] for point in points if "learning_rate" in point]
     assert all(2e-4 <= rate <= 5e-3 for rate in rates)
 
@@ -133,7 +181,11 @@ def test_every_point_can_be_built_and_trained(name: str) -> None:
         size = patch_size_of(point)
         model = build(point)
         assert model.output_shape == (None, size, size, 1)
-        model.compile(keras.optimizers.SGD(schedule_of(point, steps_per_pass=3, steps=6)), loss=loss_of(point), run_eagerly=True)
+        model.compile(
+            keras.optimizers.SGD(schedule_of(point, steps_per_pass=3, steps=6)),
+            loss=loss_of(point),
+            run_eagerly=True,
+        )
         pair = rng.random((2, 2, size, size, 1), dtype=np.float32)
         assert np.isfinite(model.train_on_batch(*pair))
         assert np.isfinite(model.predict_on_batch(pair[0])).all()
@@ -141,7 +193,9 @@ def test_every_point_can_be_built_and_trained(name: str) -> None:
     check()
 
 
-def test_both_ends_of_every_range_are_reached_through_optuna_and_through_keras_tuner(space: Any) -> None:
+def test_both_ends_of_every_range_are_reached_through_optuna_and_through_keras_tuner(
+    space: Any,
+) -> None:
     hp = HyperParameters()
     space(hp, SIZES)
     points = list(drawn_by_optuna(space, SIZES, 300))
@@ -149,15 +203,27 @@ def test_both_ends_of_every_range_are_reached_through_optuna_and_through_keras_t
         kind = type(one).__name__
         if kind == "Fixed":
             continue
-        ends = list(one.values) if kind == "Choice" else [False, True] if kind == "Boolean" else [one.min_value, one.max_value]
+        ends = (
+            list(one.values)
+            if kind == "Choice"
+            else [False, True]
+            if kind == "Boolean"
+            else [one.min_value, one.max_value]
+        )
         point = next(  # one in which it is asked for, under these conditions
-            point for point in points if one.name in point and all(point.get(part.name) in part.values for part in one.conditions)
+            point
+            for point in points
+            if one.name in point
+            and all(point.get(part.name) in part.values for part in one.conditions)
         )
         for end in ends:
             changed = point | {one.name: end}
             if one.name in ("family", "loss"):  # others hang on it: any point that has this value
                 changed = next(
-                    other for other in points if other[one.name] == end and (one.name == "family" or other["family"] == point["family"])
+                    other
+                    for other in points
+                    if other[one.name] == end
+                    and (one.name == "family" or other["family"] == point["family"])
                 )
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # Optuna's of a value out of range
@@ -171,12 +237,17 @@ def test_depth_ends_where_a_size_can_not_be_halved_any_more(space: Any) -> None:
     hp = HyperParameters()
     space(hp, Sizes(whole=[72], split=192, patches=[64], crops=[24]))
     depths = [kind for kind in hp.space if kind.name == "depth"]
-    assert {kind.conditions[0].values[0]: kind.max_value for kind in depths}.items() >= {"whole": 3, "split": 5}.items()
+    assert {kind.conditions[0].values[0]: kind.max_value for kind in depths}.items() >= {
+        "whole": 3,
+        "split": 5,
+    }.items()
     assert all(kind.max_value == 3 for kind in depths if kind.conditions[0].values[0] == "free")
 
 
 @pytest.mark.filterwarnings(
-    "ignore:currentThread:DeprecationWarning", "ignore:setName:DeprecationWarning", "ignore:getName:DeprecationWarning"
+    "ignore:currentThread:DeprecationWarning",
+    "ignore:setName:DeprecationWarning",
+    "ignore:getName:DeprecationWarning",
 )
 def test_keras_tuners_own_search_trains_points_of_a_space(tmp_path: Path) -> None:
     def hypermodel(hp: HyperParameters) -> keras.Model:
@@ -185,7 +256,9 @@ def test_keras_tuners_own_search_trains_points_of_a_space(tmp_path: Path) -> Non
         model.compile("sgd", loss=loss_of(point))
         return model
 
-    tuner = keras_tuner.RandomSearch(hypermodel, objective="loss", max_trials=2, seed=0, directory=tmp_path, project_name="kt")
+    tuner = keras_tuner.RandomSearch(
+        hypermodel, objective="loss", max_trials=2, seed=0, directory=tmp_path, project_name="kt"
+    )
     pair = np.random.default_rng(0).random((2, 4, 32, 32, 1), dtype=np.float32)
     tuner.search(*pair, epochs=1, verbose=0)
     assert len(tuner.get_best_hyperparameters(2)) == 2
@@ -208,7 +281,10 @@ def test_the_bridge_on_every_kind_of_hyperparameter() -> None:
     assert {point["even"] for point in points} == {2, 4, 6}
     assert {point["share"] for point in points} == {0.0, 0.25, 0.5}
     assert {point["flag"] for point in points} == {False, True}
-    assert all(1e-4 <= point["rate"] <= 1e-2 and 1 <= point["log"] <= 64 and point["always"] == 7 for point in points)
+    assert all(
+        1e-4 <= point["rate"] <= 1e-2 and 1 <= point["log"] <= 64 and point["always"] == 7
+        for point in points
+    )
     assert all(("only_if" in point) == point["flag"] for point in points)
 
 
@@ -227,7 +303,9 @@ def test_configurations_are_counted_as_optuna_finds_them(space: Any) -> None:
 
     assert count_configurations(without_training, small) == (1 + 3 * (1 + 4), [])
     study = optuna.create_study(sampler=optuna.samplers.BruteForceSampler(seed=0))
-    study.optimize(lambda trial: len(without_training(OptunaHyperParameters(trial), small)), n_trials=100)
+    study.optimize(
+        lambda trial: len(without_training(OptunaHyperParameters(trial), small)), n_trials=100
+    )
     assert len({str(trial.params) for trial in study.trials}) == 16
     total, continuous = count_configurations(space, small)
     assert continuous == ([] if space is SPACES["paper"] else ["learning_rate"])
@@ -241,7 +319,10 @@ def test_configurations_are_counted_as_optuna_finds_them(space: Any) -> None:
 
 def test_the_range_of_parameters_holds_every_drawn_network(space: Any) -> None:
     low, high = parameter_range(space, SMALL)
-    counts = [build(point, size=32).count_params() for point in itertools.islice(drawn_by_optuna(space, SMALL, 40), 40)]
+    counts = [
+        build(point, size=32).count_params()
+        for point in itertools.islice(drawn_by_optuna(space, SMALL, 40), 40)
+    ]
     assert low <= min(counts) <= max(counts) <= high
 
 

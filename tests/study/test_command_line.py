@@ -10,20 +10,31 @@ from study.errors import StudyError
 
 
 @pytest.mark.parametrize("name", configs())
-def test_named_configurations_are_sound_and_open_with_their_run_book(name: str, tmp_path: Path) -> None:
+def test_named_configurations_are_sound_and_open_with_their_run_book(
+    name: str, tmp_path: Path
+) -> None:
     root = [] if name == "smoke" else ["--dataset.root", str(tmp_path)]
     config = parse(["--config", name, *root])
     assert config.name.startswith(f"{name}-")
     head = (CONFIG_FOLDER / f"{name}.yaml").read_text().splitlines()[:6]
-    assert all(any(line.startswith(f"# {word}") for line in head) for word in ("Command:", "Hardware:", "Time:", "Outcome:"))
+    assert all(
+        any(line.startswith(f"# {word}") for line in head)
+        for word in ("Command:", "Hardware:", "Time:", "Outcome:")
+    )
 
 
 def test_only_smoke_scales_the_baselines_down() -> None:
-    assert [name for name in configs() if "scaled_down: true" in (CONFIG_FOLDER / f"{name}.yaml").read_text()] == ["smoke"]
+    assert [
+        name
+        for name in configs()
+        if "scaled_down: true" in (CONFIG_FOLDER / f"{name}.yaml").read_text()
+    ] == ["smoke"]
 
 
 def test_command_line_overrides_the_file_and_the_types_hold() -> None:
-    config = parse(["--config", "smoke", "--search.trials", "20", "--sizes.patches", "[32, 64]", "--name=x"])
+    config = parse(
+        ["--config", "smoke", "--search.trials", "20", "--sizes.patches", "[32, 64]", "--name=x"]
+    )
     assert (config.search.trials, config.sizes.patches, config.name) == (20, [32, 64], "x")
     assert config.dataset.simulate.wells == 24
 
@@ -40,29 +51,48 @@ def test_what_was_resolved_can_be_read_again(tmp_path: Path) -> None:
     [
         (["--serch.trials", "3"], ["'serch.trials'", "'search.trials'"]),
         (["--search.trails", "3", "--sizes.patch", "8"], ["'search.trials'", "'sizes.patches'"]),
-        (["--sizes.patches", "[40]"], ["patch size 40", "image size 192", "16, 32, 48, 64, 96, 192"]),
+        (
+            ["--sizes.patches", "[40]"],
+            ["patch size 40", "image size 192", "16, 32, 48, 64, 96, 192"],
+        ),
         (["--training.epochs", "many"], ["training.epochs", "many"]),
-        (["--training.epochs", "0", "--search.reduction_factor", "1"], ["training.epochs", "search.reduction_factor"]),
+        (
+            ["--training.epochs", "0", "--search.reduction_factor", "1"],
+            ["training.epochs", "search.reduction_factor"],
+        ),
         (["--scaled_down", "false"], ["768", "scaled_down: true"]),
         (["--dataset.test", "0"], ["dataset.test must be above 0"]),
-        (["--dataset.test", "0.9", "--dataset.validation", "0.1"], ["must leave wells to train on"]),
+        (
+            ["--dataset.test", "0.9", "--dataset.validation", "0.1"],
+            ["must leave wells to train on"],
+        ),
         (["--dataset.root", "x"], ["either dataset.root", "simulate.wells"]),
         (["--dataset.kind", "bbbc005"], ["from_sharp"]),
         (["--name", "../up"], ["../up"]),
         (["--dataset.kind", "bbbc007"], ["dataset.kind", "bbbc007"]),
         (["--confirm.best", "front"], ["confirm.best: front needs costs in search.objectives"]),
-        (["--search.searcher", "cmaes", "--search.objectives", "[ssim, parameters]"], ["cmaes takes one objective"]),
-        (["--warm-start", "nowhere"], ["search.warm_start must name the folder of a study", "nowhere"]),
+        (
+            ["--search.searcher", "cmaes", "--search.objectives", "[ssim, parameters]"],
+            ["cmaes takes one objective"],
+        ),
+        (
+            ["--warm-start", "nowhere"],
+            ["search.warm_start must name the folder of a study", "nowhere"],
+        ),
     ],
 )
-def test_bad_configurations_name_every_culprit_and_the_remedy(arguments: list[str], told: list[str]) -> None:
+def test_bad_configurations_name_every_culprit_and_the_remedy(
+    arguments: list[str], told: list[str]
+) -> None:
     with pytest.raises(StudyError) as error:
         parse(["--config", "smoke", *arguments])
     assert [text for text in told if text not in str(error.value)] == []
 
 
 def make_study(folder: Path, **changes: Any) -> Path:
-    config = parse(["--config", "smoke", "--name", folder.name, "--storage", str(folder.parents[1])]).to_dict()
+    config = parse(
+        ["--config", "smoke", "--name", folder.name, "--storage", str(folder.parents[1])]
+    ).to_dict()
     config["search"] |= changes
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -72,8 +102,15 @@ def make_study(folder: Path, **changes: Any) -> Path:
 
 def test_an_extension_adds_trials_to_those_that_there_are(tmp_path: Path) -> None:
     folder = make_study(tmp_path / "studies" / "mine", trials=60)
-    config, begun = parse_run(["--extend", str(folder), "--search.trials", "20", "--confirm.replicates", "5"])
-    assert (config.search.trials, config.confirm.replicates, config.folder, begun) == (80, 5, folder, True)
+    config, begun = parse_run(
+        ["--extend", str(folder), "--search.trials", "20", "--confirm.replicates", "5"]
+    )
+    assert (config.search.trials, config.confirm.replicates, config.folder, begun) == (
+        80,
+        5,
+        folder,
+        True,
+    )
     assert parse_run(["--extend", str(folder), "--confirm.replicates", "5"])[0].search.trials == 60
     assert parse_run([f"--extend={folder}", "--search.trials=20"])[0].search.trials == 80
     with pytest.raises(StudyError, match=r"search\.trials must be 1 or more; got 0"):
@@ -89,14 +126,19 @@ def test_a_study_that_has_begun_needs_neither_its_earlier_study_nor_the_folder_i
     monkeypatch.chdir(tmp_path)
     fresh = parse(["--config", "smoke", "--warm-start", "earlier"])
     assert fresh.search.warm_start == str(tmp_path / "results" / "studies" / "earlier")
-    assert parse(["--config", "smoke", "--warm-start=results/studies/earlier"]).search.warm_start == fresh.search.warm_start
+    assert (
+        parse(["--config", "smoke", "--warm-start=results/studies/earlier"]).search.warm_start
+        == fresh.search.warm_start
+    )
     later = make_study(tmp_path / "studies" / "later", warm_start=str(tmp_path / "gone"))
     assert parse_run(["--resume", str(later)])[0].search.warm_start == str(tmp_path / "gone")
     assert load(later / "config.yaml").search.warm_start == str(tmp_path / "gone")
 
 
 def test_weights_by_level_come_back_from_a_file(tmp_path: Path) -> None:
-    weights = parse(["--config", "smoke", "--search.level_weights", "{10: 3, 12: 0.5}"]).search.level_weights
+    weights = parse(
+        ["--config", "smoke", "--search.level_weights", "{10: 3, 12: 0.5}"]
+    ).search.level_weights
     assert weights == {10: 3.0, 12: 0.5}
     folder = make_study(tmp_path / "studies" / "mine", level_weights=weights)
     assert load(folder / "config.yaml").search.level_weights == weights
@@ -106,7 +148,10 @@ def test_weights_by_level_come_back_from_a_file(tmp_path: Path) -> None:
 def test_unknown_keys_of_a_file_are_all_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("dataset: {roots: x, kinds: y}\nserch: {trials: 2}\n")
-    with pytest.raises(StudyError, match=r"(?s)'dataset\.roots'.*'dataset\.root'.*'dataset\.kinds'.*'serch'.*'search'") as error:
+    with pytest.raises(
+        StudyError,
+        match=r"(?s)'dataset\.roots'.*'dataset\.root'.*'dataset\.kinds'.*'serch'.*'search'",
+    ) as error:
         parse(["--config", str(path)])
     assert str(error.value).count("unknown key") == 4  # the heading and three keys
 
@@ -118,5 +163,15 @@ def test_a_configuration_that_is_not_there_names_those_that_are() -> None:
 
 def test_seeds_differ_by_every_part_and_come_back() -> None:
     assert derive_seed(0, "trial", 1) == derive_seed(0, "trial", 1)
-    assert len({derive_seed(study, what, trial) for study in range(3) for what in ("trial", "confirm") for trial in range(50)}) == 300
+    assert (
+        len(
+            {
+                derive_seed(study, what, trial)
+                for study in range(3)
+                for what in ("trial", "confirm")
+                for trial in range(50)
+            }
+        )
+        == 300
+    )
     assert 0 <= derive_seed("x") < 2**31

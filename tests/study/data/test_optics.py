@@ -22,5 +22,7 @@ def test_the_kernel_of_bbbc005_is_the_filter_that_made_its_levels(blur: int) -> 
 def test_the_kernel_of_bbbc006_is_the_gaussian_that_defocuses() -> None:
     image = cv2.GaussianBlur(np.random.default_rng(0).random((160, 160)), (0, 0), 3)
     blurred = convolve2d(image, blur_kernel("bbbc006", 20), mode="same")
-    np.testing.assert_allclose(blurred[30:-30, 30:-30], defocus(image, 8.0)[30:-30, 30:-30], atol=2e-3 * image.max())
+    np.testing.assert_allclose(
+        blurred[30:-30, 30:-30], defocus(image, 8.0)[30:-30, 30:-30], atol=2e-3 * image.max()
+    )
     assert blur_kernel("bbbc006", 16).shape == (1, 1)

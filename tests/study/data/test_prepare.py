@@ -42,7 +42,8 @@ def test_paper_resizing_is_opencv_bicubic_both_ways() -> None:
     image = np.random.default_rng(0).random((52, 69)).astype(np.float32)
     for size in (16, 128):
         np.testing.assert_array_equal(
-            resize_image(image, Grid(size, "paper")), cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
+            resize_image(image, Grid(size, "paper")),
+            cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC),
         )
 
 
@@ -52,7 +53,9 @@ def test_a_flat_image_is_zero() -> None:
     assert (low, high) == (7.0, 8.0)
 
 
-def test_a_store_is_made_once_and_its_fingerprint_is_of_the_bytes(raw_folder: Path, tmp_path: Path) -> None:
+def test_a_store_is_made_once_and_its_fingerprint_is_of_the_bytes(
+    raw_folder: Path, tmp_path: Path
+) -> None:
     dataset = DatasetConfig(levels=LEVELS, max_fields=2)
     first = prepare(dataset, raw_folder, tmp_path / "a", grids=GRIDS[:1])
     stamp = (first.folder / "images_antialiased_16.npy").stat().st_mtime_ns
@@ -60,7 +63,9 @@ def test_a_store_is_made_once_and_its_fingerprint_is_of_the_bytes(raw_folder: Pa
     assert (again.folder / "images_antialiased_16.npy").stat().st_mtime_ns == stamp
     elsewhere = prepare(dataset, raw_folder, tmp_path / "b", grids=GRIDS[:1])
     assert elsewhere.fingerprint == first.fingerprint
-    other = prepare(DatasetConfig(levels=LEVELS, max_fields=3), raw_folder, tmp_path / "b", grids=GRIDS[:1])
+    other = prepare(
+        DatasetConfig(levels=LEVELS, max_fields=3), raw_folder, tmp_path / "b", grids=GRIDS[:1]
+    )
     assert other.fingerprint != first.fingerprint
 
 
@@ -69,7 +74,10 @@ def test_all_broken_files_are_named_at_once_and_nothing_is_left(tmp_path: Path) 
 
     root = tmp_path / "raw"
     simulate_bbbc006(root, wells=1)
-    planes = {level: next((root / bbbc006.PLANE_FOLDER.format(level=level)).iterdir()) for level in range(34)}
+    planes = {
+        level: next((root / bbbc006.PLANE_FOLDER.format(level=level)).iterdir())
+        for level in range(34)
+    }
     planes[2].write_bytes(planes[2].read_bytes()[:2000])
     planes[5].write_bytes(b"")
     cv2.imwrite(str(planes[7]), np.zeros((519, 696), np.uint16))

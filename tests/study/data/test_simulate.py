@@ -29,7 +29,10 @@ def test_names_and_files_are_the_official_ones(raw_folder: Path) -> None:
     assert (image.shape, image.dtype) == ((520, 696), np.uint16)
     assert image.max() <= 4095
     assert planes[0].path.parent.name == "BBBC006_v1_images_z_00"
-    assert re.fullmatch(r"mcf-z-stacks-03212011_a01_s1_w1[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tif", planes[0].path.name)
+    assert re.fullmatch(
+        r"mcf-z-stacks-03212011_a01_s1_w1[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tif",
+        planes[0].path.name,
+    )
     with tifffile.TiffFile(planes[0].path) as tiff:
         assert tiff.pages[0].compression == tifffile.COMPRESSION.LZW
     names = {plane.path.name for plane in planes if plane.field == "a01_s1"}
@@ -55,7 +58,9 @@ def test_defocus_is_a_gaussian_of_048_px_a_um() -> None:
 def test_noise_has_the_stated_variance() -> None:
     counts = add_noise(np.full((400, 400), 1000.0), np.random.default_rng(0)).astype(float)
     assert counts.mean() == pytest.approx(1000, abs=0.5)
-    assert counts.var() == pytest.approx(1000 / 4 + 2**2 + 1 / 12, rel=0.02)  # photons, reading, rounding
+    assert counts.var() == pytest.approx(
+        1000 / 4 + 2**2 + 1 / 12, rel=0.02
+    )  # photons, reading, rounding
 
 
 @pytest.mark.parametrize("blur", bbbc005.BLURS[1:])
@@ -86,7 +91,10 @@ def test_rebuilt_levels_equal_the_real_files_pixel_by_pixel(realdata: Path, tmp_
         if plane.level == 1 and plane.channel == "w1" and (plane.field, 23) in real:
             (sharp / plane.path.name).symlink_to(plane.path)
     assert simulate_bbbc005(tmp_path / "raw", from_sharp=sharp) == 24 * 4 * 16
-    rebuilt = {(plane.field, plane.level): plane.path for plane in bbbc005.LAYOUT.read_planes(tmp_path / "raw")}
+    rebuilt = {
+        (plane.field, plane.level): plane.path
+        for plane in bbbc005.LAYOUT.read_planes(tmp_path / "raw")
+    }
     for key, path in real.items():
         assert rebuilt[key].name == path.name
         np.testing.assert_array_equal(read_image(rebuilt[key]), read_image(path), err_msg=str(path))
@@ -99,7 +107,11 @@ def test_real_sharp_images_become_z_stacks(realdata: Path, tmp_path: Path, sourc
     planes = bbbc006.LAYOUT.read_planes(tmp_path / "raw")
     assert len(planes) == 68
     sharpness = {
-        plane.level: cv2.Laplacian(cv2.GaussianBlur(read_image(plane.path).astype(np.float64), (0, 0), 2), cv2.CV_64F).var()
+        plane.level: (
+            cv2.Laplacian(
+                cv2.GaussianBlur(read_image(plane.path).astype(np.float64), (0, 0), 2), cv2.CV_64F
+            ).var()
+        )
         for plane in planes
         if plane.field == "a01_s1"
     }
@@ -117,7 +129,10 @@ def test_bad_requests_leave_nothing(tmp_path: Path) -> None:
         simulate_bbbc006(tmp_path / "raw", wells=2, from_sharp=tmp_path / "sharp")
     with pytest.raises(StudyError, match="F1"):
         simulate_bbbc005(tmp_path / "raw", from_sharp=tmp_path / "sharp")
-    cv2.imwrite(str(tmp_path / "sharp" / "SIMCEPImages_A01_C3_F1_s01_w1.TIF"), np.zeros((520, 696), np.uint8))
+    cv2.imwrite(
+        str(tmp_path / "sharp" / "SIMCEPImages_A01_C3_F1_s01_w1.TIF"),
+        np.zeros((520, 696), np.uint8),
+    )
     (tmp_path / "sharp" / "SIMCEPImages_A01_C5_F1_s01_w1.TIF").write_bytes(b"torn")
     with pytest.raises(StudyError, match=r"(?s)C3_F1.*no such number of cells.*C5_F1.*truncated"):
         simulate_bbbc005(tmp_path / "raw", from_sharp=tmp_path / "sharp")

@@ -18,8 +18,15 @@ from study.data.store import Grid, Store
 from study.errors import StudyError
 
 
-@given(wells=st.integers(3, 60), fields=st.integers(1, 3), seed=st.integers(0, 99), validation=st.sampled_from([0.0, 0.16]))
-def test_no_well_is_on_two_sides_and_no_field_is_lost(wells: int, fields: int, seed: int, validation: float) -> None:
+@given(
+    wells=st.integers(3, 60),
+    fields=st.integers(1, 3),
+    seed=st.integers(0, 99),
+    validation=st.sampled_from([0.0, 0.16]),
+)
+def test_no_well_is_on_two_sides_and_no_field_is_lost(
+    wells: int, fields: int, seed: int, validation: float
+) -> None:
     names = [f"w{well}" for well in range(wells) for _ in range(fields)]
     split = split_by_well(names, test=0.2, validation=validation, seed=seed)
     sides = [split.train, split.validation, split.test]
@@ -35,7 +42,10 @@ def test_no_well_is_on_two_sides_and_no_field_is_lost(wells: int, fields: int, s
 def test_shares_of_the_paper_and_of_a_search() -> None:
     wells = [f"w{index // 2}" for index in range(768)]
     split = split_by_well(wells, test=0.2, validation=0.16, seed=0)
-    assert [len({wells[field] for field in side}) for side in (split.train, split.validation, split.test)] == [246, 61, 77]
+    assert [
+        len({wells[field] for field in side})
+        for side in (split.train, split.validation, split.test)
+    ] == [246, 61, 77]
     assert split == split_by_well(wells, test=0.2, validation=0.16, seed=0)
     assert split != split_by_well(wells, test=0.2, validation=0.16, seed=1)
 
@@ -63,7 +73,14 @@ def test_patches_that_do_not_fit() -> None:
 
 
 def batches(store: Store, **changes: object) -> EpochBatches:
-    values: dict[str, object] = {"fields": [0, 3, 4], "patch_size": 64, "patches_per_image": None, "batch_size": 5, "seed": 1, "epoch": 0}
+    values: dict[str, object] = {
+        "fields": [0, 3, 4],
+        "patch_size": 64,
+        "patches_per_image": None,
+        "batch_size": 5,
+        "seed": 1,
+        "epoch": 0,
+    }
     return EpochBatches(store, Grid(64, "antialiased"), **(values | changes))  # type: ignore[arg-type]
 
 
@@ -72,25 +89,44 @@ def gather(found: EpochBatches) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def test_an_epoch_holds_every_defocused_image_of_the_fields_once_beside_its_target(store: Store) -> None:
+def test_an_epoch_holds_every_defocused_image_of_the_fields_once_beside_its_target(
+    store: Store,
+) -> None:
     x, y = gather(batches(store))
     assert x.shape == y.shape == (3 * 4, 64, 64, 1)
     assert x.dtype == np.float32
     grid, levels = Grid(64, "antialiased"), store.defocused_indices
-    expected = {store.as_float(grid, f, lv).tobytes(): store.as_float(grid, f, store.in_focus_index) for f in (0, 3, 4) for lv in levels}
+    expected = {
+        store.as_float(grid, f, lv).tobytes(): store.as_float(grid, f, store.in_focus_index)
+        for f in (0, 3, 4)
+        for lv in levels
+    }
     assert {image.tobytes() for image in x[..., 0]} == set(expected)
     for image, target in zip(x[..., 0], y[..., 0], strict=True):
         np.testing.assert_array_equal(expected[image.tobytes()], target)
 
 
-def test_the_papers_split_within_levels_holds_a_fifth_of_each_level_out_and_trains_on_the_rest(store: Store) -> None:
+def test_the_papers_split_within_levels_holds_a_fifth_of_each_level_out_and_trains_on_the_rest(
+    store: Store,
+) -> None:
     held_out = hold_out_within_levels(768, 34, share=0.2, seed=0)
     assert [sum(level in levels for levels in held_out) for level in range(34)] == [154] * 34
-    assert sum(0 < len(levels) < 34 for levels in held_out) > 760  # nearly every field is on both sides
-    assert held_out == hold_out_within_levels(768, 34, share=0.2, seed=0) != hold_out_within_levels(768, 34, share=0.2, seed=1)
+    assert (
+        sum(0 < len(levels) < 34 for levels in held_out) > 760
+    )  # nearly every field is on both sides
+    assert (
+        held_out
+        == hold_out_within_levels(768, 34, share=0.2, seed=0)
+        != hold_out_within_levels(768, 34, share=0.2, seed=1)
+    )
     held_out = hold_out_within_levels(len(store.fields), len(store.levels), share=0.2, seed=0)
-    pairs = {(int(field), int(level)) for field, level in training_images(store, range(len(store.fields)), held_out)}
-    every = {(field, level) for field in range(len(store.fields)) for level in store.defocused_indices}
+    pairs = {
+        (int(field), int(level))
+        for field, level in training_images(store, range(len(store.fields)), held_out)
+    }
+    every = {
+        (field, level) for field in range(len(store.fields)) for level in store.defocused_indices
+    }
     assert pairs == {(field, level) for field, level in every if level not in held_out[field]}
     assert len(pairs) < len(every)
 
@@ -105,11 +141,16 @@ def test_batches_come_back_by_seed_and_epoch(store: Store) -> None:
 def test_all_patches_are_those_of_split_patches(store: Store) -> None:
     x, _ = gather(batches(store, fields=[2], patch_size=16, batch_size=7))
     whole = store.as_float(Grid(64, "antialiased"), 2, np.array(store.defocused_indices))
-    assert sorted(patch.tobytes() for patch in x[..., 0]) == sorted(patch.tobytes() for patch in split_patches(whole, 16))
+    assert sorted(patch.tobytes() for patch in x[..., 0]) == sorted(
+        patch.tobytes() for patch in split_patches(whole, 16)
+    )
 
 
 def test_sampled_patches_differ_within_an_image_and_between_epochs(store: Store) -> None:
-    seen = [gather(batches(store, fields=[2], patch_size=16, patches_per_image=3, epoch=epoch))[0] for epoch in range(2)]
+    seen = [
+        gather(batches(store, fields=[2], patch_size=16, patches_per_image=3, epoch=epoch))[0]
+        for epoch in range(2)
+    ]
     for x in seen:
         assert len(x) == 3 * 4
         assert len({patch.tobytes() for patch in x}) == 12
@@ -144,7 +185,10 @@ def test_the_eight_symmetries_of_a_square_turn_both_images_of_a_pair_alike(store
         fitting = [
             symmetry
             for symmetry in range(8)
-            if all(np.array_equal(turn(a[index, ..., 0], symmetry), b[index, ..., 0]) for a, b in zip(plain, augmented, strict=True))
+            if all(
+                np.array_equal(turn(a[index, ..., 0], symmetry), b[index, ..., 0])
+                for a, b in zip(plain, augmented, strict=True)
+            )
         ]
         assert fitting
         used.update(fitting)
@@ -152,15 +196,24 @@ def test_the_eight_symmetries_of_a_square_turn_both_images_of_a_pair_alike(store
 
 
 def misfit(pair: np.ndarray, sigma: float) -> float:
-    """RMS, away from the border, of what gain and offset do not explain of an image out of focus by a Gaussian of `sigma` px."""
+    """RMS, away from the border, of what gain and offset do not explain of an image out of focus by
+    a Gaussian of `sigma` px.
+    """
     border = int(6 * sigma)
     inner = np.s_[border:-border, border:-border]
-    given, expected = pair[0][inner].ravel(), cv2.GaussianBlur(pair[1], (0, 0), sigma)[inner].ravel()
-    return float(np.sqrt(np.mean((np.polyval(np.polyfit(given, expected, 1), given) - expected) ** 2)))
+    given, expected = (
+        pair[0][inner].ravel(),
+        cv2.GaussianBlur(pair[1], (0, 0), sigma)[inner].ravel(),
+    )
+    return float(
+        np.sqrt(np.mean((np.polyval(np.polyfit(given, expected, 1), given) - expected) ** 2))
+    )
 
 
 def test_relit_pairs_are_such_as_a_microscope_could_have_given() -> None:
-    """Whatever light was added: the image out of focus is the defocused image in focus, but for gain and offset."""
+    """Whatever light was added: the image out of focus is the defocused image in focus, but for
+    gain and offset.
+    """
     rng = np.random.default_rng(0)
     sharp = np.zeros((96, 96), np.float32)
     for row, column, height in rng.integers(8, 88, (30, 3)):
@@ -174,22 +227,33 @@ def test_relit_pairs_are_such_as_a_microscope_could_have_given() -> None:
     assert all(0 <= light.min() <= light.max() <= 0.2 for light in lights)
     lit = [relight(pair, light, ratio=ratio) for light in lights]
     for one in lit:
-        np.testing.assert_allclose([one.min(axis=(1, 2)), one.max(axis=(1, 2))], [[0, 0], [1, 1]], atol=1e-6)
+        np.testing.assert_allclose(
+            [one.min(axis=(1, 2)), one.max(axis=(1, 2))], [[0, 0], [1, 1]], atol=1e-6
+        )
     fitting = max(misfit(one, 2.0) for one in lit)
     assert fitting < 0.003
     wrong = [relight(pair, light, ratio=1.0) for light in lights]
-    assert max(misfit(one, 2.0) for one in wrong) > 3 * fitting  # the fit would have shown light that was added in other units
+    assert (
+        max(misfit(one, 2.0) for one in wrong) > 3 * fitting
+    )  # the fit would have shown light that was added in other units
 
 
 def test_a_crop_that_holds_next_to_nothing_is_not_stretched() -> None:
     dim = np.zeros((2, 8, 8), np.float32)
-    dim[0, :, 4:], dim[1, :, 4:] = 0.01, 0.02  # of the ranges of two whole images, the one in focus twice as wide
+    dim[0, :, 4:], dim[1, :, 4:] = (
+        0.01,
+        0.02,
+    )  # of the ranges of two whole images, the one in focus twice as wide
     lit = relight(dim, np.zeros((8, 8), np.float32), ratio=2.0)
     np.testing.assert_allclose(lit.max(axis=(1, 2)), [0.01 / 0.2, 0.02 / 0.1], rtol=1e-6)
-    assert not relight(np.full((2, 8, 8), 0.5, np.float32), np.zeros((8, 8), np.float32), ratio=1.0).any()
+    assert not relight(
+        np.full((2, 8, 8), 0.5, np.float32), np.zeros((8, 8), np.float32), ratio=1.0
+    ).any()
 
 
-def test_relit_crops_lie_anywhere_and_come_back_by_seed_and_epoch(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relit_crops_lie_anywhere_and_come_back_by_seed_and_epoch(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options: dict[str, object] = {"patch_size": 16, "patches_per_image": 2, "augment_light": True}
     x, y = gather(batches(store, **options))
     assert x.shape == y.shape == (3 * 4 * 2, 16, 16, 1)
@@ -205,28 +269,44 @@ def test_relit_crops_lie_anywhere_and_come_back_by_seed_and_epoch(store: Store, 
             (row, column)
             for field in (0, 3, 4)
             for row, column in np.argwhere(
-                cv2.matchTemplate(store.as_float(grid, field, store.in_focus_index), np.ascontiguousarray(crop), cv2.TM_CCOEFF_NORMED)
+                cv2.matchTemplate(
+                    store.as_float(grid, field, store.in_focus_index),
+                    np.ascontiguousarray(crop),
+                    cv2.TM_CCOEFF_NORMED,
+                )
                 > 0.99999
             )
         ]
         places.update((int(row) % 16, int(column) % 16) for row, column in found[:1])
-    assert len(places) > 8  # of 24 crops: where they begin in the patches that a crop without light would be
+    assert (
+        len(places) > 8
+    )  # of 24 crops: where they begin in the patches that a crop without light would be
 
 
-def test_light_is_added_in_the_intensities_of_both_images(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crop as large as its image is what the image would be normalised to, had the light been there before."""
+def test_light_is_added_in_the_intensities_of_both_images(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crop as large as its image is what the image would be normalised to, had the light been
+    there before.
+    """
     grid, focus = Grid(64, "antialiased"), store.in_focus_index
     ramp = np.linspace(0, 0.2, 64, dtype=np.float32)[:, None].repeat(64, axis=1)
     monkeypatch.setattr("study.data.batches.draw_light", lambda side, rng: ramp)
     x, y = gather(batches(store, fields=[2], augment_light=True))
     low, high = store.ranges(grid)[2].T
     assert np.ptp(high - low) > 0.02 * (high - low)[focus]
-    intensities = [store.as_float(grid, 2, level) * (high - low)[level] + low[level] for level in range(len(store.levels))]
+    intensities = [
+        store.as_float(grid, 2, level) * (high - low)[level] + low[level]
+        for level in range(len(store.levels))
+    ]
     lit = [image + ramp * (high - low)[focus] for image in intensities]
     expected = [(image - image.min()) / np.ptp(image) for image in lit]
     for image, target in zip(x[..., 0], y[..., 0], strict=True):
         np.testing.assert_allclose(target, expected[focus], atol=1e-5)
-        assert min(float(np.abs(image - expected[level]).max()) for level in store.defocused_indices) < 1e-5
+        assert (
+            min(float(np.abs(image - expected[level]).max()) for level in store.defocused_indices)
+            < 1e-5
+        )
 
 
 def test_a_pair_counts_by_how_near_its_whole_image_is_to_the_focus(store: Store) -> None:
@@ -242,24 +322,40 @@ def test_a_pair_counts_by_how_near_its_whole_image_is_to_the_focus(store: Store)
                 (field, level)
                 for field in (0, 3, 4)
                 for level in store.defocused_indices
-                if any(np.array_equal(crop, part) for part in tiles(store.as_float(grid, field, level)))
+                if any(
+                    np.array_equal(crop, part) for part in tiles(store.as_float(grid, field, level))
+                )
             )
-            difference = store.as_float(grid, field, level) - store.as_float(grid, field, store.in_focus_index)
+            difference = store.as_float(grid, field, level) - store.as_float(
+                grid, field, store.in_focus_index
+            )
             assert weight == pytest.approx(1 / (np.linalg.norm(difference) / 64 + 0.001), rel=1e-5)
             found.append(float(weight))
     assert max(found) > 1.5 * min(found)
 
 
 def tiles(image: np.ndarray) -> list[np.ndarray]:
-    return [image[row : row + 16, column : column + 16] for row in range(0, 64, 16) for column in range(0, 64, 16)]
+    return [
+        image[row : row + 16, column : column + 16]
+        for row in range(0, 64, 16)
+        for column in range(0, 64, 16)
+    ]
 
 
-def test_an_epoch_can_be_a_sample_that_differs_by_epoch_and_comes_back_with_its_seed(store: Store) -> None:
+def test_an_epoch_can_be_a_sample_that_differs_by_epoch_and_comes_back_with_its_seed(
+    store: Store,
+) -> None:
     def pairs(epoch: int, **changes: int) -> list[bytes]:
         batches = EpochBatches(
-            store, Grid(16, "antialiased"), fields=range(len(store.fields)), patch_size=16, patches_per_image=None, batch_size=4,
-            epoch=epoch, **({"seed": 0, "images_per_epoch": 10} | changes),
-        )  # fmt: skip
+            store,
+            Grid(16, "antialiased"),
+            fields=range(len(store.fields)),
+            patch_size=16,
+            patches_per_image=None,
+            batch_size=4,
+            epoch=epoch,
+            **({"seed": 0, "images_per_epoch": 10} | changes),
+        )
         assert len(batches) == 3
         return [image.tobytes() for index in range(3) for image in batches[index][0]]
 
@@ -269,7 +365,14 @@ def test_an_epoch_can_be_a_sample_that_differs_by_epoch_and_comes_back_with_its_
     assert set(pairs(1)) != set(first)
     assert set(pairs(0, seed=1)) != set(first)
     everything = EpochBatches(
-        store, Grid(16, "antialiased"), fields=range(len(store.fields)), patch_size=16, patches_per_image=None, batch_size=4, epoch=0, seed=0,
+        store,
+        Grid(16, "antialiased"),
+        fields=range(len(store.fields)),
+        patch_size=16,
+        patches_per_image=None,
+        batch_size=4,
+        epoch=0,
+        seed=0,
         images_per_epoch=10_000,
-    )  # fmt: skip
+    )
     assert len(everything) == -(-len(store.fields) * len(store.defocused_indices) // 4)

@@ -19,7 +19,9 @@ def test_processes_of_one_node_share_one_copy(store: Store, tmp_path: Path) -> N
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         folders = set(pool.starmap(open_copy, [(str(store.folder), str(tmp_path / "near"))] * 4))
     (folder,) = folders
-    assert [path.name for path in (tmp_path / "near").iterdir() if not path.name.startswith(".")] == [Path(folder).name]
+    assert [
+        path.name for path in (tmp_path / "near").iterdir() if not path.name.startswith(".")
+    ] == [Path(folder).name]
     copy = Store(Path(folder))
     assert copy.fingerprint == store.fingerprint
     for grid in GRIDS:
@@ -35,6 +37,8 @@ def test_without_a_folder_of_the_nodes_own_the_store_is_read_where_it_is(store: 
 
 def test_a_folder_that_can_not_be_made_is_named(store: Store, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StudyError, match=r"can not be copied to .*/file/near.*resources.node_folder"):
+    with pytest.raises(
+        StudyError, match=r"can not be copied to .*/file/near.*resources.node_folder"
+    ):
         open_store(str(store.folder), str(tmp_path / "file" / "near"))
     assert (tmp_path / "file").read_text() == ""

@@ -19,7 +19,18 @@ ORACLES = {WHOLE_IMAGE: whole_image_autoencoder, SPLIT_IMAGE: split_image_autoen
 
 def description(layer: Any) -> tuple[Any, ...]:
     config = layer.get_config()
-    kept = ("filters", "kernel_size", "strides", "padding", "activation", "pool_size", "size", "interpolation", "momentum", "epsilon")
+    kept = (
+        "filters",
+        "kernel_size",
+        "strides",
+        "padding",
+        "activation",
+        "pool_size",
+        "size",
+        "interpolation",
+        "momentum",
+        "epsilon",
+    )
     return (
         type(layer).__name__,
         tuple(layer.output.shape),
@@ -33,7 +44,9 @@ def test_each_baselines_point_is_the_papers_network_layer_by_layer(name: str) ->
     built, oracle = build(PAPER[name]), ORACLES[name]()
     layers = [layer for layer in built.layers if not isinstance(layer, keras.layers.InputLayer)]
     assert built.input_shape == oracle.input_shape == (None, 128, 128, 1)
-    assert [description(layer) for layer in layers] == [description(layer) for layer in oracle.layers]
+    assert [description(layer) for layer in layers] == [
+        description(layer) for layer in oracle.layers
+    ]
 
 
 @pytest.mark.parametrize(("name", "parameters"), [(WHOLE_IMAGE, 74_881), (SPLIT_IMAGE, 185_857)])
@@ -74,9 +87,21 @@ def test_a_size_that_can_not_be_halved_often_enough() -> None:
 
 
 FREE = {
-    "family": "free", "depth": 2, "width": 4, "growth": 2, "convolutions": 1, "kernel": 3, "activation": "relu", "normalisation": "none",
-    "skip": "none", "residual": True, "upsampling": "resize", "dropout": 0.0, "image_size": 64, "crop_size": 32,
-}  # fmt: skip
+    "family": "free",
+    "depth": 2,
+    "width": 4,
+    "growth": 2,
+    "convolutions": 1,
+    "kernel": 3,
+    "activation": "relu",
+    "normalisation": "none",
+    "skip": "none",
+    "residual": True,
+    "upsampling": "resize",
+    "dropout": 0.0,
+    "image_size": 64,
+    "crop_size": 32,
+}
 
 
 def test_a_residual_network_begins_as_doing_nothing_at_any_size() -> None:
@@ -84,7 +109,10 @@ def test_a_residual_network_begins_as_doing_nothing_at_any_size() -> None:
     for upsampling in ("transpose", "resize", "depth_to_space"):
         for skip in ("none", "add", "concat"):
             for context in (False, True):
-                model = build(FREE | {"upsampling": upsampling, "skip": skip, "global_context": context}, size=64)
+                model = build(
+                    FREE | {"upsampling": upsampling, "skip": skip, "global_context": context},
+                    size=64,
+                )
                 np.testing.assert_array_equal(model.predict_on_batch(image), image)
     assert build(FREE).input_shape == (None, 32, 32, 1)  # trained on crops
 
@@ -95,7 +123,9 @@ def test_global_context_begins_as_leaving_every_channel_as_it_is() -> None:
     assert len(scaled) == FREE["depth"]
     image = np.random.default_rng(0).random((2, 64, 64, 1), dtype=np.float32)
     for layer in scaled:
-        before, after = keras.Model(model.input, [layer.input[0], layer.output]).predict_on_batch(image)
+        before, after = keras.Model(model.input, [layer.input[0], layer.output]).predict_on_batch(
+            image
+        )
         np.testing.assert_array_equal(before, after)
         assert before.std() > 0
 
@@ -109,23 +139,40 @@ def test_parameters_of_a_free_network_by_hand() -> None:
     def conv(inputs: int, outputs: int) -> int:
         return 9 * inputs * outputs + outputs
 
-    # encoder 1-4, 4-8; bottom 8-16; each decoder step resizes, convolves to its width, joins the skip, convolves; output
-    plain = conv(1, 4) + conv(4, 8) + conv(8, 16) + conv(16, 8) + conv(8, 8) + conv(8, 4) + conv(4, 4) + conv(4, 1)
+    # encoder 1-4, 4-8; bottom 8-16; each decoder step resizes, convolves to its width, joins the
+    # skip, convolves; output
+    plain = (
+        conv(1, 4)
+        + conv(4, 8)
+        + conv(8, 16)
+        + conv(16, 8)
+        + conv(8, 8)
+        + conv(8, 4)
+        + conv(4, 4)
+        + conv(4, 1)
+    )
     assert build(FREE).count_params() == plain
     assert build(FREE | {"skip": "concat"}).count_params() == plain + 9 * 8 * 8 + 9 * 4 * 4
-    means = 4 + 8 + 16  # one of each channel of the encoder, normalised (a scale and an offset each), described by 32 numbers
+    # one mean of each channel of the encoder, normalised (a scale and an offset each)
+    means = 4 + 8 + 16
     context = 2 * means + (means * 32 + 32) + (32 * 8 + 8) + (32 * 4 + 4)
     assert build(FREE | {"global_context": True}).count_params() == plain + context
 
 
 @pytest.mark.parametrize("context", [False, True])
 def test_only_global_context_looks_beyond_the_receptive_field(context: bool) -> None:
-    model, rng = build(FREE | {"depth": 1, "global_context": context}, size=64), np.random.default_rng(0)
+    model, rng = (
+        build(FREE | {"depth": 1, "global_context": context}, size=64),
+        np.random.default_rng(0),
+    )
     model.set_weights([rng.normal(0, 0.3, weight.shape) for weight in model.get_weights()])
     image = rng.random((1, 64, 64, 1), dtype=np.float32)
     elsewhere = image.copy()
     elsewhere[:, 40:, 40:] = 0
-    near, far = (np.abs(model.predict_on_batch(elsewhere) - model.predict_on_batch(image))[0, at, at, 0] for at in (50, 4))
+    near, far = (
+        np.abs(model.predict_on_batch(elsewhere) - model.predict_on_batch(image))[0, at, at, 0]
+        for at in (50, 4)
+    )
     assert near > 1e-3
     assert (far > 1e-4) == context
     assert context or far == 0

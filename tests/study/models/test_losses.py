@@ -14,12 +14,21 @@ RNG = np.random.default_rng(0)
 
 
 def evaluate(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return keras.ops.convert_to_numpy(LOSSES[name](tf.constant(x[..., None], tf.float32), tf.constant(y[..., None], tf.float32)))
+    return keras.ops.convert_to_numpy(
+        LOSSES[name](tf.constant(x[..., None], tf.float32), tf.constant(y[..., None], tf.float32))
+    )
 
 
 def msssim_l1_by_scikit_image(x: np.ndarray, y: np.ndarray) -> float:
-    """Zhao et al., equation 14, from scikit-image's maps: K1 or K2 so large that the other factor is left alone."""
-    common: dict[str, Any] = {"data_range": 1.0, "gaussian_weights": True, "use_sample_covariance": False, "full": True}
+    """Zhao et al., equation 14, from scikit-image's maps: K1 or K2 so large that the other factor
+    is left alone.
+    """
+    common: dict[str, Any] = {
+        "data_range": 1.0,
+        "gaussian_weights": True,
+        "use_sample_covariance": False,
+        "full": True,
+    }
     product = np.ones_like(x)
     for sigma in SIGMAS_PX:
         product *= structural_similarity(x, y, sigma=sigma, K1=1e6, K2=0.03, **common)[1]
@@ -69,7 +78,9 @@ def test_l1_and_l2_by_hand() -> None:
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_in_a_relative_loss_an_image_counts_by_the_share_of_its_loss(name: str) -> None:
     x = tf.constant(RNG.random((2, 64, 64, 1)), tf.float32)
-    near_and_far = tf.constant([0.02, 0.2], tf.float32)[:, None, None, None] * tf.constant(RNG.standard_normal((1, 64, 64, 1)), tf.float32)
+    near_and_far = tf.constant([0.02, 0.2], tf.float32)[:, None, None, None] * tf.constant(
+        RNG.standard_normal((1, 64, 64, 1)), tf.float32
+    )
     relative, plain = loss_of({"loss": name, "relative_loss": True}), LOSSES[name]
     np.testing.assert_allclose(relative(x, x), 0, atol=1e-3)
 
@@ -85,10 +96,17 @@ def test_in_a_relative_loss_an_image_counts_by_the_share_of_its_loss(name: str) 
 
 def test_a_relative_l2_is_the_psnr() -> None:
     x, error = RNG.random((2, 64, 64, 1)), np.array([0.2, 0.05])[:, None, None, None]
-    values = np.asarray(loss_of({"loss": "l2", "relative_loss": True})(tf.constant(x), tf.constant(x + error)))
-    psnr = [peak_signal_noise_ratio(one, one + by, data_range=1.0) for one, by in zip(x, error, strict=True)]
+    values = np.asarray(
+        loss_of({"loss": "l2", "relative_loss": True})(tf.constant(x), tf.constant(x + error))
+    )
+    psnr = [
+        peak_signal_noise_ratio(one, one + by, data_range=1.0)
+        for one, by in zip(x, error, strict=True)
+    ]
     assert (values[0] - values[1]) * 10 / np.log(10) == pytest.approx(psnr[1] - psnr[0], abs=0.02)
-    at_50_db = loss_of({"loss": "l2", "relative_loss": True})(tf.constant(x), tf.constant(x + 10**-2.5))
+    at_50_db = loss_of({"loss": "l2", "relative_loss": True})(
+        tf.constant(x), tf.constant(x + 10**-2.5)
+    )
     np.testing.assert_allclose(at_50_db, np.log(2), rtol=1e-4)
 
 
@@ -101,7 +119,9 @@ def test_msssim_l1_against_scikit_image(size: int, what: str) -> None:
 
 
 def test_filter_matrices_by_hand_at_an_edge() -> None:
-    row = gaussian_matrices(64)[0][0]  # sigma 0.5: taps at -2 .. 2, the two outside reflected onto samples 0 and 1
+    row = gaussian_matrices(64)[0][
+        0
+    ]  # sigma 0.5: taps at -2 .. 2, the two outside reflected onto samples 0 and 1
     taps = np.exp(-0.5 * (np.arange(-2, 3) / 0.5) ** 2)
     taps /= taps.sum()
     np.testing.assert_allclose(row[:3], [taps[2] + taps[1], taps[3] + taps[0], taps[4]], rtol=1e-5)

@@ -4,8 +4,16 @@ import pytest
 
 from study.models.schedules import PaperSchedule, schedule_of
 
-# worked out by hand: 1e-3 * 0.5 ** halvings / (1 + 1e-3 * iteration); 15 epochs are 19,005 iterations
-BY_HAND = {0: 1e-3, 1: 1e-3 / 1.001, 1266: 1e-3 / 2.266, 19_000: 1e-3 / 20, 19_005: 0.5e-3 / 20.005, 60_000: 0.125e-3 / 61}
+# worked out by hand: 1e-3 * 0.5 ** halvings / (1 + 1e-3 * iteration); 15 epochs are 19,005
+# iterations
+BY_HAND = {
+    0: 1e-3,
+    1: 1e-3 / 1.001,
+    1266: 1e-3 / 2.266,
+    19_000: 1e-3 / 20,
+    19_005: 0.5e-3 / 20.005,
+    60_000: 0.125e-3 / 61,
+}
 
 
 @pytest.mark.parametrize(("iteration", "rate"), BY_HAND.items())
@@ -32,7 +40,9 @@ def test_a_schedule_comes_back_from_its_configuration() -> None:
 
 def test_a_point_names_its_schedule() -> None:
     assert isinstance(schedule_of({}, steps_per_pass=10, steps=40), PaperSchedule)
-    cosine = schedule_of({"schedule": "cosine", "learning_rate": 0.004}, steps_per_pass=10, steps=40)
+    cosine = schedule_of(
+        {"schedule": "cosine", "learning_rate": 0.004}, steps_per_pass=10, steps=40
+    )
     warm, steps = 2, 40
     assert float(cosine(warm)) == pytest.approx(0.004)
     half = warm + (steps - warm) / 2

@@ -23,7 +23,12 @@ from study.record.ledger import (
 
 def test_what_was_appended_is_read_again_also_what_json_can_not_write(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
-        ledger.append("reference", reference="do-nothing", values=[1.5, math.inf, math.nan], nested={"a": -math.inf})
+        ledger.append(
+            "reference",
+            reference="do-nothing",
+            values=[1.5, math.inf, math.nan],
+            nested={"a": -math.inf},
+        )
     event = read_events(tmp_path)[0]
     assert event["values"][:2] == [1.5, math.inf]
     assert math.isnan(event["values"][2])
@@ -39,10 +44,14 @@ def test_the_first_event_with_a_key_wins(tmp_path: Path) -> None:
         ledger.append("epoch", **(key | {"epoch": 2}), metrics={"loss": 3.0})
     with Ledger(tmp_path) as again:
         again.append("epoch", **key, metrics={"loss": 4.0})
-    assert [event["metrics"]["loss"] for event in read_events(tmp_path) if event["event"] == "epoch"] == [1.0, 3.0]
+    assert [
+        event["metrics"]["loss"] for event in read_events(tmp_path) if event["event"] == "epoch"
+    ] == [1.0, 3.0]
 
 
-def test_a_torn_last_line_is_passed_over_by_readers_and_cut_off_by_the_writer(tmp_path: Path) -> None:
+def test_a_torn_last_line_is_passed_over_by_readers_and_cut_off_by_the_writer(
+    tmp_path: Path,
+) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.append("study", name="x")
     path = tmp_path / FILE_NAME
@@ -95,7 +104,9 @@ def test_no_study_and_no_place_for_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("written", "told"), [(FORMAT + 1, "a newer"), (FORMAT - 1, "an older")])
 def test_a_ledger_of_another_version_is_refused(written: int, told: str, tmp_path: Path) -> None:
-    (tmp_path / "ledger.jsonl").write_text(json.dumps({"event": "study", "time": 0, "format": written}) + "\n")
+    (tmp_path / "ledger.jsonl").write_text(
+        json.dumps({"event": "study", "time": 0, "format": written}) + "\n"
+    )
     with pytest.raises(StudyError, match=f"written by {told} version"):
         read_events(tmp_path)
     with pytest.raises(StudyError, match=f"has format {written}"):
@@ -113,10 +124,14 @@ def _write_until_the_file_may_not_grow(folder: str, answers: multiprocessing.Que
         answers.put(str(error))
 
 
-def test_a_disk_that_fills_up_ends_with_what_to_do_and_what_was_written_stays(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_ends_with_what_to_do_and_what_was_written_stays(
+    tmp_path: Path,
+) -> None:
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
-    process = context.Process(target=_write_until_the_file_may_not_grow, args=(str(tmp_path), answers))
+    process = context.Process(
+        target=_write_until_the_file_may_not_grow, args=(str(tmp_path), answers)
+    )
     process.start()
     told = answers.get(timeout=60)
     process.join(60)
@@ -131,14 +146,18 @@ def test_a_disk_that_fills_up_ends_with_what_to_do_and_what_was_written_stays(tm
     assert read_events(tmp_path)[-1]["trial"] == len(held)
 
 
-def test_a_place_is_checked_before_a_study_and_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_is_checked_before_a_study_and_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     check_place(tmp_path / "studies" / "new")
     assert not (tmp_path / "studies" / "new").exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(StudyError, match="can not be written"):
         check_place(tmp_path / "file" / "study")
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / FILE_NAME).write_text('{"event":"study","time":0,"format":2}\nnot json\n{"event":"resumed","time":0,"run":1}\n')
+    (tmp_path / "broken" / FILE_NAME).write_text(
+        '{"event":"study","time":0,"format":2}\nnot json\n{"event":"resumed","time":0,"run":1}\n'
+    )
     with pytest.raises(StudyError, match="corrupt line"):
         check_place(tmp_path / "broken")
     full = shutil.disk_usage(tmp_path)._replace(free=LEAST_FREE_BYTES - 1)
@@ -151,7 +170,9 @@ def test_numbers_that_come_out_otherwise_are_kept_beside_the_first(tmp_path: Pat
     key = {"phase": "search", "trial": 0, "replicate": 0, "epoch": 1}
     with Ledger(tmp_path) as ledger:
         ledger.append("epoch", **key, metrics={"loss": 0.5, "seconds": 1.0})
-        ledger.append("epoch", **key, metrics={"loss": 0.5, "seconds": 2.0})  # the same but for its duration
+        ledger.append(
+            "epoch", **key, metrics={"loss": 0.5, "seconds": 2.0}
+        )  # the same but for its duration
     with Ledger(tmp_path) as ledger:
         ledger.append("epoch", **key, metrics={"loss": 0.5, "seconds": 3.0})
         for loss in (0.6, 0.7):
@@ -159,7 +180,9 @@ def test_numbers_that_come_out_otherwise_are_kept_beside_the_first(tmp_path: Pat
     events = read_events(tmp_path)
     assert [event["event"] for event in events] == ["epoch", "repeat", "repeat"]
     assert events[0]["metrics"]["loss"] == 0.5
-    assert [(event["of"], event["attempt"], event["instead"]["metrics"]["loss"]) for event in events[1:]] == [
+    assert [
+        (event["of"], event["attempt"], event["instead"]["metrics"]["loss"]) for event in events[1:]
+    ] == [
         (["epoch", "search", 0, 0, 1], 0, 0.6),
         (["epoch", "search", 0, 0, 1], 1, 0.7),
     ]

@@ -18,9 +18,14 @@ TOTAL_MIB = 40_960
 
 @pytest.fixture
 def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A driver's program that answers as for GPU 3 of several; what it was asked is written down."""
+    """A driver's program that answers as for GPU 3 of several; what it was asked is written
+    down.
+    """
     program = tmp_path / "nvidia-smi"
-    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\ncase "$1" in *memory.total*) echo {TOTAL_MIB};; *) echo 37;; esac\n')
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\ncase "$1" in *memory.total*) echo {TOTAL_MIB};;'
+        " *) echo 37;; esac\n"
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
@@ -32,8 +37,16 @@ def test_tensorflow_is_kept_to_the_share(gpu: Path, monkeypatch: pytest.MonkeyPa
 
     set_for: list[tuple[str, float]] = []
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["the gpu"])
-    monkeypatch.setattr(tf.config, "get_logical_device_configuration", lambda gpu: [one for one in set_for if one[0] == gpu])
-    monkeypatch.setattr(tf.config, "set_logical_device_configuration", lambda gpu, devices: set_for.append((gpu, devices[0].memory_limit)))
+    monkeypatch.setattr(
+        tf.config,
+        "get_logical_device_configuration",
+        lambda gpu: [one for one in set_for if one[0] == gpu],
+    )
+    monkeypatch.setattr(
+        tf.config,
+        "set_logical_device_configuration",
+        lambda gpu, devices: set_for.append((gpu, devices[0].memory_limit)),
+    )
     for _ in range(2):  # a reused worker asks again
         assert device.limit_gpu_memory(0.25) == TOTAL_MIB // 4 - device.CONTEXT_MIB
     assert set_for == [("the gpu", TOTAL_MIB // 4 - device.CONTEXT_MIB)]
@@ -69,15 +82,24 @@ def test_the_use_of_a_gpu_is_measured_while_it_trains_and_not_while_the_network_
     monkeypatch.setattr(timing, "gpu_peak_bytes", lambda: 3 * 2**30)
     monkeypatch.setattr(timing, "MEASURED_S", 1.0)
     found = timing.measure_share(make_task())
-    assert found == {"bytes": 3.0 * 2**30, "total_bytes": float(TOTAL_MIB * 2**20), "busy": pytest.approx(0.37)}
+    assert found == {
+        "bytes": 3.0 * 2**30,
+        "total_bytes": float(TOTAL_MIB * 2**20),
+        "busy": pytest.approx(0.37),
+    }
     assert len(built) == 1
 
 
-def test_a_device_is_described_by_what_computes_on_it(gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_is_described_by_what_computes_on_it(
+    gpu: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import tensorflow as tf
 
     found = device.describe_device()
-    assert (found["gpu"], found["backend"]) == ("37", f"tensorflow {tf.__version__}")  # what the program answers to anything but memory
+    assert (found["gpu"], found["backend"]) == (
+        "37",
+        f"tensorflow {tf.__version__}",
+    )  # what the program answers to anything but memory
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert device.describe_device()["gpu"] == ""
 

@@ -35,30 +35,53 @@ def scaled(image: np.ndarray) -> np.ndarray:
     return (image - image.min()) / np.ptp(image)
 
 
-def test_do_nothing_against_scikit_image_from_the_raw_files(store: Store, raw_folder: object) -> None:
+def test_do_nothing_against_scikit_image_from_the_raw_files(
+    store: Store, raw_folder: object
+) -> None:
     fields = [1, 6]
-    score = score_classical(do_nothing, store, grid=COMMON, common=COMMON, fields=fields, judged_on="test")
+    score = score_classical(
+        do_nothing, store, grid=COMMON, common=COMMON, fields=fields, judged_on="test"
+    )
     for index in range(len(store.levels)):
-        pairs = [(scaled(raw_at(store, raw_folder, f, store.in_focus_index)), scaled(raw_at(store, raw_folder, f, index))) for f in fields]
-        ssim = np.mean([structural_similarity(x.astype(float), y.astype(float), data_range=1.0) for x, y in pairs])
+        pairs = [
+            (
+                scaled(raw_at(store, raw_folder, f, store.in_focus_index)),
+                scaled(raw_at(store, raw_folder, f, index)),
+            )
+            for f in fields
+        ]
+        ssim = np.mean(
+            [
+                structural_similarity(x.astype(float), y.astype(float), data_range=1.0)
+                for x, y in pairs
+            ]
+        )
         assert np.mean(score.common["ssim"], axis=0)[index] == pytest.approx(ssim, abs=1e-4)
         if index != store.in_focus_index:
             psnr = np.mean([peak_signal_noise_ratio(x, y, data_range=1.0) for x, y in pairs])
             assert np.mean(score.common["psnr"], axis=0)[index] == pytest.approx(psnr, abs=1e-2)
     assert np.mean(score.common["ssim"], axis=0)[store.in_focus_index] == pytest.approx(1)
     defocused = store.defocused_indices
-    assert score.summary["ssim"] == pytest.approx(np.array(score.common["ssim"])[:, defocused].mean())
+    assert score.summary["ssim"] == pytest.approx(
+        np.array(score.common["ssim"])[:, defocused].mean()
+    )
     assert score.fields == [store.fields[field] for field in fields]
 
 
 def perfect(store: Store, grid: Grid, field: int) -> object:
-    return lambda images: np.repeat(store.as_float(grid, field, store.in_focus_index)[None], len(images), axis=0)
+    return lambda images: np.repeat(
+        store.as_float(grid, field, store.in_focus_index)[None], len(images), axis=0
+    )
 
 
-def test_a_perfect_restoration_is_perfect_on_its_own_grid_and_nearly_so_on_the_common_one(store: Store) -> None:
+def test_a_perfect_restoration_is_perfect_on_its_own_grid_and_nearly_so_on_the_common_one(
+    store: Store,
+) -> None:
     for size in (16, 32, 64):
         grid = Grid(size, "antialiased")
-        score = score_model(perfect(store, grid, 4), store, grid=grid, common=COMMON, fields=[4], judged_on="test")  # type: ignore[arg-type]
+        score = score_model(
+            perfect(store, grid, 4), store, grid=grid, common=COMMON, fields=[4], judged_on="test"
+        )  # type: ignore[arg-type]
         np.testing.assert_allclose(score.own["ssim"], 1, atol=1e-6)
         assert np.min(score.common["psnr"]) > {16: 15, 32: 85, 64: 40}[size]
     assert np.max(score.own["ssim_range2"]) <= 1 + 1e-6
@@ -68,7 +91,9 @@ def test_the_ceiling_is_the_score_of_a_perfect_restoration(store: Store) -> None
     for size in (16, 64):
         grid = Grid(size, "antialiased")
         ceiling = score_ceiling(store, grid=grid, common=COMMON, fields=[4], judged_on="test")
-        score = score_model(perfect(store, grid, 4), store, grid=grid, common=COMMON, fields=[4], judged_on="test")  # type: ignore[arg-type]
+        score = score_model(
+            perfect(store, grid, 4), store, grid=grid, common=COMMON, fields=[4], judged_on="test"
+        )  # type: ignore[arg-type]
         np.testing.assert_allclose(ceiling.common["ssim"], score.common["ssim"], atol=1e-9)
         np.testing.assert_allclose(ceiling.common["psnr"], score.common["psnr"], atol=1e-6)
 
@@ -107,31 +132,47 @@ def test_stitched_and_whole_inference_agree_for_a_pointwise_network(store: Store
     assert seen == [(2 * 16, 16, 16, 1)]
 
 
-def test_the_rung_score_is_on_the_same_images_for_all_and_of_the_stated_number(store: Store) -> None:
+def test_the_rung_score_is_on_the_same_images_for_all_and_of_the_stated_number(
+    store: Store,
+) -> None:
     calls: list[bytes] = []
 
     def restore(images: np.ndarray) -> np.ndarray:
         calls.extend(image.tobytes() for image in images)
         return images
 
-    first = rung_score(restore, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=3)
+    first = rung_score(
+        restore, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=3
+    )
     assert len(set(calls)) == 7
-    again = rung_score(lambda images: images, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=3)
+    again = rung_score(
+        lambda images: images, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=3
+    )
     assert first == again
-    assert first != rung_score(lambda images: images, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=4)
+    assert first != rung_score(
+        lambda images: images, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=4
+    )
 
 
 @pytest.mark.parametrize("images", [1, 3, 4, 7, 12, 50])
 @pytest.mark.parametrize("seed", range(5))
-def test_no_level_comes_twice_into_the_rung_score_before_all_have_come_once(store: Store, images: int, seed: int) -> None:
+def test_no_level_comes_twice_into_the_rung_score_before_all_have_come_once(
+    store: Store, images: int, seed: int
+) -> None:
     calls: list[bytes] = []
 
     def restore(defocused: np.ndarray) -> np.ndarray:
         calls.extend(image.tobytes() for image in defocused)
         return defocused
 
-    rung_score(restore, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=images, seed=seed)
-    of_level = {store.as_float(COMMON, field, level).tobytes(): level for field in (0, 1, 2) for level in store.defocused_indices}
+    rung_score(
+        restore, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=images, seed=seed
+    )
+    of_level = {
+        store.as_float(COMMON, field, level).tobytes(): level
+        for field in (0, 1, 2)
+        for level in store.defocused_indices
+    }
     assert len(calls) == len(set(calls)) == min(images, len(of_level))
     drawn = Counter(of_level[call] for call in calls)
     counts = [drawn[level] for level in store.defocused_indices]
@@ -146,17 +187,28 @@ def test_deconvolution_with_the_true_blur_brings_a_blurred_image_back() -> None:
         image[y - 3 : y + 4, x - 3 : x + 4] = rng.uniform(0.5, 1)
     blurred = blur_synthetic((image * 255).astype(np.uint8), 17) / 255
     before = np.abs(blurred - image).mean()
-    errors = {name: np.abs(method(blurred, blur_kernel("bbbc005", 17)) - image).mean() for name, method in DECONVOLUTIONS.items()}
+    errors = {
+        name: np.abs(method(blurred, blur_kernel("bbbc005", 17)) - image).mean()
+        for name, method in DECONVOLUTIONS.items()
+    }
     assert errors["Richardson-Lucy"] < 0.6 * before
     assert errors["Wiener"] < 0.8 * before
     assert errors["unsharp mask"] < before
 
 
 def test_deconvolution_is_scored_in_the_cameras_intensities(store: Store) -> None:
-    unchanged = score_deconvolution(lambda image, kernel: image, store, common=COMMON, fields=[1], judged_on="test")
-    reference = score_classical(do_nothing, store, grid=COMMON, common=COMMON, fields=[1], judged_on="test")
+    unchanged = score_deconvolution(
+        lambda image, kernel: image, store, common=COMMON, fields=[1], judged_on="test"
+    )
+    reference = score_classical(
+        do_nothing, store, grid=COMMON, common=COMMON, fields=[1], judged_on="test"
+    )
     in_focus = store.in_focus_index
     assert unchanged.common["ssim"][0][in_focus] == pytest.approx(1, abs=1e-5)
-    assert unchanged.common["ssim"][0][0] != pytest.approx(reference.common["ssim"][0][0], abs=1e-3)  # that one is normalised by itself
-    sharp = score_deconvolution(DECONVOLUTIONS["Richardson-Lucy"], store, common=COMMON, fields=[1], judged_on="test")
+    assert unchanged.common["ssim"][0][0] != pytest.approx(
+        reference.common["ssim"][0][0], abs=1e-3
+    )  # that one is normalised by itself
+    sharp = score_deconvolution(
+        DECONVOLUTIONS["Richardson-Lucy"], store, common=COMMON, fields=[1], judged_on="test"
+    )
     assert sharp.summary["psnr"] > unchanged.summary["psnr"]

@@ -17,7 +17,9 @@ from study.trial import metrics
 
 def random_pairs(count: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(1)
-    x = np.stack([ndimage.gaussian_filter(rng.random((48, 40)), rng.uniform(0, 3)) for _ in range(count)])
+    x = np.stack(
+        [ndimage.gaussian_filter(rng.random((48, 40)), rng.uniform(0, 3)) for _ in range(count)]
+    )
     x = (x - x.min()) / np.ptp(x)
     return x, np.clip(x + rng.normal(0, 1, x.shape) * rng.uniform(0, 0.3, (count, 1, 1)), 0, 1)
 
@@ -49,7 +51,10 @@ OURS = {
 @pytest.mark.parametrize("name", list(OURS))
 def test_equal_to_scikit_image_on_200_random_pairs(name: str, dtype: type) -> None:
     x, y = (images.astype(dtype) for images in random_pairs(200))
-    expected = [ORACLES[name](one.astype(np.float64), other.astype(np.float64)) for one, other in zip(x, y, strict=True)]
+    expected = [
+        ORACLES[name](one.astype(np.float64), other.astype(np.float64))
+        for one, other in zip(x, y, strict=True)
+    ]
     assert np.abs(OURS[name](x, y) - expected).max() < 1e-6
 
 
@@ -63,7 +68,9 @@ def test_equal_to_scikit_image_on_bright_flat_pairs(name: str) -> None:
 def test_many_images_are_worked_on_in_parts() -> None:
     x, y = random_pairs(3)
     x, y = np.tile(x, (40, 1, 1)), np.tile(y, (40, 1, 1))
-    np.testing.assert_array_equal(metrics.ssim(x, y, data_range=1.0), np.tile(metrics.ssim(x[:3], y[:3], data_range=1.0), 40))
+    np.testing.assert_array_equal(
+        metrics.ssim(x, y, data_range=1.0), np.tile(metrics.ssim(x[:3], y[:3], data_range=1.0), 40)
+    )
 
 
 def test_identical_images() -> None:

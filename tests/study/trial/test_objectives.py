@@ -19,7 +19,9 @@ METRICS = {
     "ssim": np.array([0.9, 0.7, 0.5, np.nan]),
     "psnr": np.array([30.0, 20.0, 40.0, 44.0]),
     "mse": np.array([0.01, 0.02, 0.03, 0.5]),
-    "defocused_mse": np.array([0.03, 0.01, 0.04, 0.1]),  # harm is done to the second image, not to its level
+    "defocused_mse": np.array(
+        [0.03, 0.01, 0.04, 0.1]
+    ),  # harm is done to the second image, not to its level
 }
 
 
@@ -35,7 +37,9 @@ METRICS = {
         ("harmless_ssim", {7: 4}, (0.9 + 0.7 + 4 * 0.5) / 6),
     ],
 )
-def test_objectives_by_hand(objective: str, weights: dict[int, float] | None, expected: float) -> None:
+def test_objectives_by_hand(
+    objective: str, weights: dict[int, float] | None, expected: float
+) -> None:
     assert quality(objective, METRICS, LEVELS, weights) == pytest.approx(expected)
 
 
@@ -43,20 +47,34 @@ def test_objectives_by_hand(objective: str, weights: dict[int, float] | None, ex
     ("mse", "expected"),
     [([0.02, 0.02, 0.04], 0.0), ([0.03, 0.03, 0.01], 0.5 / 2), ([0.03, 0.03, 0.12], (0.5 + 2) / 2)],
 )
-def test_harm_is_the_share_by_which_the_error_of_levels_grows(mse: list[float], expected: float) -> None:
-    nothing = np.array([0.03, 0.01, 0.04, 0.0])  # the last image is as good as in focus: nothing can be done to it
-    given = METRICS | {"mse": np.array([*mse, 0.1]), "defocused_mse": nothing, "ssim": np.array([0.9, 0.7, 0.5, 0.5])}
+def test_harm_is_the_share_by_which_the_error_of_levels_grows(
+    mse: list[float], expected: float
+) -> None:
+    nothing = np.array(
+        [0.03, 0.01, 0.04, 0.0]
+    )  # the last image is as good as in focus: nothing can be done to it
+    given = METRICS | {
+        "mse": np.array([*mse, 0.1]),
+        "defocused_mse": nothing,
+        "ssim": np.array([0.9, 0.7, 0.5, 0.5]),
+    }
     levels = np.array([4, 4, 7, 10])
     assert quality("harmless_ssim", given, levels) == pytest.approx(0.65 - expected)
     assert quality("ssim", given, levels) == pytest.approx(0.65)
 
 
-def test_doing_nothing_does_no_harm_and_a_network_is_held_against_it_in_rung_and_score(make_task: Callable[..., TrialTask]) -> None:
+def test_doing_nothing_does_no_harm_and_a_network_is_held_against_it_in_rung_and_score(
+    make_task: Callable[..., TrialTask],
+) -> None:
     task = make_task(objective="harmless_ssim", epochs=2)
     store = Store(Path(task.store))
     grid = Grid(task.common_size, "antialiased")
     on: dict[str, Any] = {"grid": grid, "common": grid, "fields": task.judge}
-    asked: dict[str, Any] = on | {"images": task.rung_images, "seed": 0, "objective": "harmless_ssim"}
+    asked: dict[str, Any] = on | {
+        "images": task.rung_images,
+        "seed": 0,
+        "objective": "harmless_ssim",
+    }
     nothing = rung_score(lambda images: images, store, **asked)
     assert nothing["objective"] == nothing["ssim"]
     inverted = rung_score(lambda images: 1 - images, store, **asked)
@@ -64,7 +82,9 @@ def test_doing_nothing_does_no_harm_and_a_network_is_held_against_it_in_rung_and
     score = list(run_trial(task))[-1].score
     assert score is not None
     left = score_classical(do_nothing, store, judged_on="validation", **on)
-    network, defocused = (np.array(one.common["mse"])[:, store.defocused_indices].mean(0) for one in (score, left))
+    network, defocused = (
+        np.array(one.common["mse"])[:, store.defocused_indices].mean(0) for one in (score, left)
+    )
     expected = score.summary["ssim"] - np.maximum(0, network / defocused - 1).mean()
     assert score.summary["objective"] == pytest.approx(expected, rel=1e-4)
     assert score.summary["objective"] != score.summary["ssim"]

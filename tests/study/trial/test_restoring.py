@@ -25,7 +25,14 @@ def test_an_image_keeps_its_shape_and_its_range() -> None:
 def test_a_trials_weights_restore_a_raw_image_as_the_trial_did(
     make_task: Callable[..., TrialTask], store: object, raw_folder: Path
 ) -> None:
-    point = {"family": "split", "depth": 1, "filters": 4, "loss": "l1", "image_size": 32, "patch_size": 16}
+    point = {
+        "family": "split",
+        "depth": 1,
+        "filters": 4,
+        "loss": "l1",
+        "image_size": 32,
+        "patch_size": 16,
+    }
     task = make_task(hyperparameters=point)
     list(run_trial(task))
     restorer = load_restorer(Path(task.folder))
@@ -34,6 +41,8 @@ def test_a_trials_weights_restore_a_raw_image_as_the_trial_did(
         expected = examples["restored"][0] / 255
     image = read_image(next((raw_folder / f"BBBC006_v1_images_z_{level:02d}").glob(f"*_{field}_*")))
     seen = []
-    restored = Restorer(lambda images: seen.append(restorer.predict(images)) or seen[0], restorer.grid).restore(image)
+    restored = Restorer(
+        lambda images: seen.append(restorer.predict(images)) or seen[0], restorer.grid
+    ).restore(image)
     np.testing.assert_allclose(seen[0][0, ..., 0], expected, atol=1 / 255)
     assert restored.shape == image.shape

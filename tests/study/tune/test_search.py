@@ -36,12 +36,16 @@ from study.workflow.study import find_problems
 SIZES = Sizes(whole=[128], split=768, patches=[128, 64])
 
 
-def make_searcher(folder: Path, *, trials: int = 4, seed: int = 0, sampler: str = "tpe", **changes: Any) -> OptunaSearcher:
+def make_searcher(
+    folder: Path, *, trials: int = 4, seed: int = 0, sampler: str = "tpe", **changes: Any
+) -> OptunaSearcher:
     folder.mkdir(exist_ok=True)
     values: dict[str, Any] = {
         "space": lambda hp: SPACES["paper"](hp, SIZES),
         "baselines": baselines(SIZES),
-        "make_job": lambda number, label, point: Job("search", number, 0, label or str(number), bool(label), {"hyperparameters": point}),
+        "make_job": lambda number, label, point: Job(
+            "search", number, 0, label or str(number), bool(label), {"hyperparameters": point}
+        ),
         "folder": folder,
         "sampler": sampler,
         "seed": seed,
@@ -54,7 +58,9 @@ def make_searcher(folder: Path, *, trials: int = 4, seed: int = 0, sampler: str 
 def finish(searcher: OptunaSearcher, name: str, score: float) -> None:
     for epoch in (1, 2):  # Tune passes the last result only to `on_trial_complete`
         searcher.on_trial_result(name, {"objective": score - 0.1 * (3 - epoch), "epoch": epoch})
-    searcher.on_trial_complete(name, {"objective": score, "epoch": 3, "finished": True, "score/summary/ssim": score})
+    searcher.on_trial_complete(
+        name, {"objective": score, "epoch": 3, "finished": True, "score/summary/ssim": score}
+    )
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
@@ -66,21 +72,34 @@ def test_optuna_holds_what_happened(tmp_path: Path) -> None:
     assert searcher.suggest("g") == "FINISHED"
     finish(searcher, "a", 0.8)
     finish(searcher, "b", 0.7)
-    searcher.on_trial_complete("c", {"objective": 0.4, "epoch": 1, "finished": False})  # stopped by the scheduler
+    searcher.on_trial_complete(
+        "c", {"objective": 0.4, "epoch": 1, "finished": False}
+    )  # stopped by the scheduler
     searcher.on_trial_result("d", {"objective": -1.0, "epoch": 1, "failure": "diverged"})
     searcher.on_trial_complete("d", {"objective": -1.0, "epoch": 1, "failure": "diverged"})
-    searcher.on_trial_complete("e", None, error=True)  # Tune says that it failed, and its callback why
+    searcher.on_trial_complete(
+        "e", None, error=True
+    )  # Tune says that it failed, and its callback why
     assert searcher.study.trials[4].state.name == "RUNNING"
     searcher.explain("e", "OSError: no space is left")
     finish(searcher, "f", 0.9)
     trials = searcher.study.trials
-    assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE", "PRUNED", "FAIL", "FAIL", "COMPLETE"]
+    assert [trial.state.name for trial in trials] == [
+        "COMPLETE",
+        "COMPLETE",
+        "PRUNED",
+        "FAIL",
+        "FAIL",
+        "COMPLETE",
+    ]
     assert trials[0].intermediate_values == pytest.approx({1: 0.6, 2: 0.7, 3: 0.8})
     assert trials[2].intermediate_values == {1: 0.4}
     assert trials[3].user_attrs["reason"] == "diverged"
     assert trials[4].user_attrs["reason"] == "OSError: no space is left"
     assert searcher.study.best_value == 0.9
-    again = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'study' / 'optuna.db'}")
+    again = optuna.load_study(
+        study_name="study", storage=f"sqlite:///{tmp_path / 'study' / 'optuna.db'}"
+    )
     assert [trial.state for trial in again.trials] == [trial.state for trial in trials]
 
 
@@ -101,7 +120,9 @@ def test_a_search_one_at_a_time_comes_back_with_its_seed(tmp_path: Path, sampler
     assert run("c", 1) != first
 
 
-ASHA = StudyConfig(search=SearchConfig(grace_epochs=1, reduction_factor=2), training=TrainingConfig(epochs=9))
+ASHA = StudyConfig(
+    search=SearchConfig(grace_epochs=1, reduction_factor=2), training=TrainingConfig(epochs=9)
+)
 
 
 def test_a_scheduler_that_would_have_stopped_a_baseline_does_not() -> None:
@@ -116,17 +137,28 @@ def test_a_scheduler_that_would_have_stopped_a_baseline_does_not() -> None:
             ("baseline", True, 0.1),
         )
     ):
-        trial: Any = SimpleNamespace(trial_id=name, config=Job("search", number, 0, name, baseline, {}).to_config())
+        trial: Any = SimpleNamespace(
+            trial_id=name, config=Job("search", number, 0, name, baseline, {}).to_config()
+        )
         scheduler.on_trial_add(None, trial)
         decisions[name] = scheduler.on_trial_result(None, trial, {"epoch": 1, "objective": score})
-    assert decisions["poor"] == TrialScheduler.STOP  # the same score as the baseline's: it would have been stopped
+    assert (
+        decisions["poor"] == TrialScheduler.STOP
+    )  # the same score as the baseline's: it would have been stopped
     assert decisions["baseline"] == TrialScheduler.CONTINUE
-    assert decisions["fine"] == decisions["good"] == TrialScheduler.CONTINUE  # baselines do not stand in the rungs
+    assert (
+        decisions["fine"] == decisions["good"] == TrialScheduler.CONTINUE
+    )  # baselines do not stand in the rungs
 
 
 def test_a_resumed_scheduler_knows_the_rungs_of_the_earlier_run() -> None:
-    past = {number: PastTrial(number, number == 0, {}, {1: value}) for number, value in enumerate((0.99, 0.8, 0.9))}
-    trial: Any = SimpleNamespace(trial_id="new", config=Job("search", 3, 0, "new", False, {}).to_config())
+    past = {
+        number: PastTrial(number, number == 0, {}, {1: value})
+        for number, value in enumerate((0.99, 0.8, 0.9))
+    }
+    trial: Any = SimpleNamespace(
+        trial_id="new", config=Job("search", 3, 0, "new", False, {}).to_config()
+    )
     for earlier, decision in ((past, TrialScheduler.STOP), ({}, TrialScheduler.CONTINUE)):
         scheduler = make_scheduler(ASHA, earlier)
         scheduler.on_trial_add(None, trial)
@@ -134,28 +166,61 @@ def test_a_resumed_scheduler_knows_the_rungs_of_the_earlier_run() -> None:
 
 
 def test_a_trial_that_goes_on_after_a_resume_stands_in_a_rung_once() -> None:
-    past = {number: PastTrial(number, False, {}, {1: value}) for number, value in enumerate((0.5, 0.6, 0.7))}
+    past = {
+        number: PastTrial(number, False, {}, {1: value})
+        for number, value in enumerate((0.5, 0.6, 0.7))
+    }
     scheduler = make_scheduler(ASHA, past)
-    trial: Any = SimpleNamespace(trial_id="another id of Tune's", config=Job("search", 2, 0, "c", False, {}).to_config())
+    trial: Any = SimpleNamespace(
+        trial_id="another id of Tune's", config=Job("search", 2, 0, "c", False, {}).to_config()
+    )
     scheduler.on_trial_add(None, trial)
-    assert scheduler.on_trial_result(None, trial, {"epoch": 2, "objective": 0.75}) == TrialScheduler.CONTINUE
+    assert (
+        scheduler.on_trial_result(None, trial, {"epoch": 2, "objective": 0.75})
+        == TrialScheduler.CONTINUE
+    )
     rungs = dict(scheduler._brackets[0]._rungs)
     assert sorted(rungs[1].values()) == [0.5, 0.6, 0.7]
 
 
 def test_a_budget_in_operations_is_kept_by_epochs_and_counted_by_hand() -> None:
-    point = {"family": "free", "image_size": 128, "crop_size": 64, "depth": 1, "width": 8, "growth": 1, "convolutions": 1, "kernel": 3,
-             "activation": "relu", "normalisation": "none", "skip": "none", "residual": True, "upsampling": "resize", "dropout": 0.0}  # fmt: skip
-    # products of the convolutions at 64 px: 1 -> 8 at 64, 8 -> 8 at 32, after the up-sampling 8 -> 8 and 8 -> 8 at 64, 8 -> 1 at 64
+    point = {
+        "family": "free",
+        "image_size": 128,
+        "crop_size": 64,
+        "depth": 1,
+        "width": 8,
+        "growth": 1,
+        "convolutions": 1,
+        "kernel": 3,
+        "activation": "relu",
+        "normalisation": "none",
+        "skip": "none",
+        "residual": True,
+        "upsampling": "resize",
+        "dropout": 0.0,
+    }
+    # products of the convolutions at 64 px: 1 -> 8 at 64, 8 -> 8 at 32, after the up-sampling 8 ->
+    # 8 and 8 -> 8 at 64, 8 -> 1 at 64
     forward = 2 * 9 * (8 * 64**2 + 64 * 32**2 + 2 * 64 * 64**2 + 8 * 64**2)
     assert count_training_operations(point, patches=10) == 10 * 3 * forward
     for images_per_epoch, images in ((None, 700), (100, 100)):
         training = TrainingConfig(epochs=50, patches_per_image=1, images_per_epoch=images_per_epoch)
         for epochs in (1, 7):
-            config = StudyConfig(training=training, search=SearchConfig(max_tflop=(epochs + 0.5) * images * 3 * forward / 1e12))
+            config = StudyConfig(
+                training=training,
+                search=SearchConfig(max_tflop=(epochs + 0.5) * images * 3 * forward / 1e12),
+            )
             assert affordable_epochs(config, point, images=700) == epochs
         assert affordable_epochs(StudyConfig(training=training), point, images=700) == 50
-        assert affordable_epochs(StudyConfig(training=training, search=SearchConfig(max_tflop=1e-9)), point, images=700) == 1
+        assert (
+            affordable_epochs(
+                StudyConfig(training=training, search=SearchConfig(max_tflop=1e-9)),
+                point,
+                images=700,
+            )
+            == 1
+        )
 
 
 def test_evolution_changes_a_little_of_one_of_the_best() -> None:
@@ -185,7 +250,9 @@ def test_evolution_changes_a_little_of_one_of_the_best() -> None:
         study.sampler = make_sampler("evolution", seed=seed, startup_trials=4)
         child = space(study.ask())
         study.tell(len(study.trials) - 1, state=optuna.trial.TrialState.FAIL)
-        distances = [sum(child.get(name) != value for name, value in parent.items()) for parent in parents]
+        distances = [
+            sum(child.get(name) != value for name, value in parent.items()) for parent in parents
+        ]
         changed.append(min(distances))
         assert ("only b" in child) == (child["family"] == "b")
         assert 1e-4 <= child["rate"] <= 1e-1
@@ -193,14 +260,23 @@ def test_evolution_changes_a_little_of_one_of_the_best() -> None:
     assert np.mean(changed) < 4  # of 8 or 9
     before = make_sampler("evolution", seed=0, startup_trials=40)
     study.sampler = before
-    assert min(sum(space(study.ask())[name] != parent[name] for name in "uvwxyz") for parent in parents) > 2  # at random, as yet
+    assert (
+        min(
+            sum(space(study.ask())[name] != parent[name] for name in "uvwxyz") for parent in parents
+        )
+        > 2
+    )  # at random, as yet
 
 
 def test_the_epochs_that_asha_leaves_of_a_search() -> None:
-    config = StudyConfig(training=TrainingConfig(epochs=24), search=SearchConfig(grace_epochs=1, reduction_factor=3, trials=1))
+    config = StudyConfig(
+        training=TrainingConfig(epochs=24),
+        search=SearchConfig(grace_epochs=1, reduction_factor=3, trials=1),
+    )
     assert expected_course(config) == (24, 1)  # one alone is compared with none
     two = replace(config, search=SearchConfig(grace_epochs=1, reduction_factor=3, trials=2))
-    # the second is stopped at its first rung if the first is better: half of the time; else both go on, in the same order, to the end
+    # the second is stopped at its first rung if the first is better: half of the time; else both go
+    # on, in the same order, to the end
     epochs, share = expected_course(two)
     assert share == pytest.approx(0.75, abs=0.05)
     assert epochs == pytest.approx((24 + 24 + 24 + 1) / 4, abs=1.2)
@@ -214,31 +290,66 @@ def test_the_epochs_that_asha_leaves_of_a_search() -> None:
 def test_the_winner_of_the_earlier_study_is_who_was_best_on_validation(tmp_path: Path) -> None:
     with Ledger(tmp_path / "earlier") as ledger:
         ledger.append("study", config={"search": {"space": "paper"}})
-        for number, (phase, score) in enumerate((("search", 0.7), ("search", 0.9), ("search", 0.8))):
+        for number, (phase, score) in enumerate(
+            (("search", 0.7), ("search", 0.9), ("search", 0.8))
+        ):
             key = {"phase": phase, "trial": number, "replicate": 0}
-            ledger.append("trial", **key, baseline=number == 1, label=f"trial {number}", hyperparameters={"depth": number})
+            ledger.append(
+                "trial",
+                **key,
+                baseline=number == 1,
+                label=f"trial {number}",
+                hyperparameters={"depth": number},
+            )
             ledger.append("score", **key, summary={"objective": score})
-        ledger.append("score", phase="confirm", trial=0, replicate=0, summary={"objective": 0.99})  # the test set has no say
+        ledger.append(
+            "score", phase="confirm", trial=0, replicate=0, summary={"objective": 0.99}
+        )  # the test set has no say
     config = StudyConfig(search=SearchConfig(warm_start=str(tmp_path / "earlier")))
     assert earlier_winner(config) == ("winner of earlier", {"depth": 2})
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
-def test_a_resumed_search_tells_optuna_the_same_and_takes_up_what_had_not_ended(tmp_path: Path) -> None:
+def test_a_resumed_search_tells_optuna_the_same_and_takes_up_what_had_not_ended(
+    tmp_path: Path,
+) -> None:
     first = make_searcher(tmp_path / "study", trials=6)
     jobs = [Job.of(first.suggest(name)) for name in "abcdef"]  # type: ignore[arg-type]
-    statuses = ["finished", "finished", "stopped", "failed", "", None]  # the last one was proposed, and never begun
+    statuses = [
+        "finished",
+        "finished",
+        "stopped",
+        "failed",
+        "",
+        None,
+    ]  # the last one was proposed, and never begun
     events: list[dict[str, Any]] = []
     for job, status in zip(jobs, statuses, strict=True):
         if status is not None:
-            events.append(event("trial", job.trial, baseline=job.baseline, hyperparameters=job.task["hyperparameters"]))
+            events.append(
+                event(
+                    "trial",
+                    job.trial,
+                    baseline=job.baseline,
+                    hyperparameters=job.task["hyperparameters"],
+                )
+            )
             events.append(event("epoch", job.trial, epoch=1, objective=0.1 * job.trial, cost={}))
         if status:
-            events.append(event("trial_end", job.trial, status=status, reason="diverged" if status == "failed" else ""))
+            events.append(
+                event(
+                    "trial_end",
+                    job.trial,
+                    status=status,
+                    reason="diverged" if status == "failed" else "",
+                )
+            )
     again = make_searcher(tmp_path / "study", trials=6, past=past_trials(events))
     states = [trial.state.name for trial in again.study.trials]
     assert states == ["COMPLETE", "COMPLETE", "PRUNED", "FAIL", "RUNNING"]
-    assert [trial.params for trial in again.study.trials] == [trial.params for trial in first.study.trials[:5]]
+    assert [trial.params for trial in again.study.trials] == [
+        trial.params for trial in first.study.trials[:5]
+    ]
     assert again.study.trials[2].intermediate_values == {1: pytest.approx(0.2)}
     assert again.study.trials[3].user_attrs["reason"] == "diverged"
     proposed = [Job.of(again.suggest(name)) for name in "vwxy"]  # type: ignore[arg-type]
@@ -252,7 +363,9 @@ def test_costs_are_told_beside_the_objective_and_again_after_a_resume(tmp_path: 
     searcher = make_searcher(tmp_path / "study", costs=["parameters"])
     job = Job.of(searcher.suggest("a"))  # type: ignore[arg-type]
     searcher.on_trial_result("a", {"objective": 0.5, "epoch": 1})
-    searcher.on_trial_complete("a", {"objective": 0.8, "epoch": 2, "finished": True, "cost/parameters": 74881.0})
+    searcher.on_trial_complete(
+        "a", {"objective": 0.8, "epoch": 2, "finished": True, "cost/parameters": 74881.0}
+    )
     assert searcher.study.trials[0].values == [0.8, 74881.0]
     events = [
         event("trial", 0, baseline=True, hyperparameters=job.task["hyperparameters"]),
@@ -272,7 +385,9 @@ def test_a_grid_proposes_every_point_once_and_ends(tmp_path: Path) -> None:
             hp.Int("depth", 1, 3)
         return dict(hp.values)
 
-    searcher = make_searcher(tmp_path / "study", trials=50, sampler="grid", space=space, baselines={})
+    searcher = make_searcher(
+        tmp_path / "study", trials=50, sampler="grid", space=space, baselines={}
+    )
     seen = []
     for name in map(str, range(50)):
         proposed = searcher.suggest(name)
@@ -280,13 +395,20 @@ def test_a_grid_proposes_every_point_once_and_ends(tmp_path: Path) -> None:
             break
         seen.append(Job.of(proposed).task["hyperparameters"])  # type: ignore[arg-type]
         finish(searcher, name, 0.5)
-    assert sorted(map(str, seen)) == sorted(map(str, [{"family": "split"}, *({"family": "whole", "depth": depth} for depth in (1, 2, 3))]))
+    assert sorted(map(str, seen)) == sorted(
+        map(
+            str,
+            [{"family": "split"}, *({"family": "whole", "depth": depth} for depth in (1, 2, 3))],
+        )
+    )
     assert searcher.exhausted
     assert searcher.proposed == 4
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
-def test_points_to_begin_with_are_tried_once_also_when_a_search_is_gone_on_with(tmp_path: Path) -> None:
+def test_points_to_begin_with_are_tried_once_also_when_a_search_is_gone_on_with(
+    tmp_path: Path,
+) -> None:
     sizes = Sizes([128], 768, [128], [64])
     unet = starts(sizes)["unet"]
     options: dict[str, Any] = {
@@ -299,20 +421,31 @@ def test_points_to_begin_with_are_tried_once_also_when_a_search_is_gone_on_with(
     points = [Job.of(first.suggest(name)).task["hyperparameters"] for name in "abcde"]  # type: ignore[arg-type]
     assert points[2] == unet
     assert points.count(unet) == 1
-    past = {number: PastTrial(number, number < 2, point, {1: 0.5}, {}, "stopped") for number, point in enumerate(points[:4])}
+    past = {
+        number: PastTrial(number, number < 2, point, {1: 0.5}, {}, "stopped")
+        for number, point in enumerate(points[:4])
+    }
     again = make_searcher(tmp_path / "study", trials=6, past=past, **options)
     assert unet not in [Job.of(again.suggest(name)).task["hyperparameters"] for name in "abcd"]  # type: ignore[arg-type]
     without = {number: trial for number, trial in past.items() if trial.hyperparameters != unet}
     later = make_searcher(
-        tmp_path / "study", trials=6, past=without | {2: PastTrial(2, False, points[4], {1: 0.5}, {}, "stopped")}, **options
+        tmp_path / "study",
+        trials=6,
+        past=without | {2: PastTrial(2, False, points[4], {1: 0.5}, {}, "stopped")},
+        **options,
     )
     assert Job.of(later.suggest("a")).task["hyperparameters"] == unet  # type: ignore[arg-type]
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
-def test_a_warm_start_is_told_what_holds_here_and_tries_first_what_was_best_elsewhere(tmp_path: Path) -> None:
+def test_a_warm_start_is_told_what_holds_here_and_tries_first_what_was_best_elsewhere(
+    tmp_path: Path,
+) -> None:
     points = [{**baselines(SIZES)["paper's whole image"], "depth": depth} for depth in (1, 4)]
-    told = [PastTrial(7, False, points[0], {1: 0.4, 2: 0.6}, {}, "finished"), PastTrial(8, False, points[1], {1: 0.2}, {}, "stopped")]
+    told = [
+        PastTrial(7, False, points[0], {1: 0.4, 2: 0.6}, {}, "finished"),
+        PastTrial(8, False, points[1], {1: 0.2}, {}, "stopped"),
+    ]
     searcher = make_searcher(tmp_path / "told", warm=WarmStart(told=told))
     assert [trial.state.name for trial in searcher.study.trials] == ["COMPLETE", "PRUNED"]
     jobs = [Job.of(searcher.suggest(name)) for name in "abc"]  # type: ignore[arg-type]
@@ -326,23 +459,41 @@ def test_a_warm_start_is_told_what_holds_here_and_tries_first_what_was_best_else
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
-def test_trials_of_a_space_without_todays_switches_are_gone_on_with_and_started_from(store: Store, tmp_path: Path) -> None:
+def test_trials_of_a_space_without_todays_switches_are_gone_on_with_and_started_from(
+    store: Store, tmp_path: Path
+) -> None:
     robust = starts(Sizes([128], 768, [128]))["robust"]
-    off = {"relative_loss": False, "augment_light": False, "global_context": False, "weigh_near_focus": False}
+    off = {
+        "relative_loss": False,
+        "augment_light": False,
+        "global_context": False,
+        "weigh_near_focus": False,
+    }
     older = {name: value for name, value in robust.items() if name not in off}
     strange = {name: value for name, value in robust.items() if name != "width"}
     with Ledger(tmp_path / "earlier") as ledger:
         config = StudyConfig(name="earlier", search=SearchConfig(space="beyond"))
         ledger.append("study", config=config.to_dict(), store={"fingerprint": "of other images"})
         for trial, point in enumerate((older, strange)):
-            ledger.append("trial", phase="search", trial=trial, baseline=False, hyperparameters=point)
+            ledger.append(
+                "trial", phase="search", trial=trial, baseline=False, hyperparameters=point
+            )
             ledger.append("epoch", phase="search", trial=trial, epoch=1, objective=0.5, cost={})
             ledger.append("trial_end", phase="search", trial=trial, status="finished", reason="")
-    config = StudyConfig(name="later", sizes=SizesConfig(), search=SearchConfig(space="beyond", warm_start=str(tmp_path / "earlier")))
+    config = StudyConfig(
+        name="later",
+        sizes=SizesConfig(),
+        search=SearchConfig(space="beyond", warm_start=str(tmp_path / "earlier")),
+    )
     (tmp_path / "later").mkdir()
-    past = {number: PastTrial(number, True, point, {1: 0.5}, {}, "finished") for number, point in enumerate(baselines(SIZES).values())}
+    past = {
+        number: PastTrial(number, True, point, {1: 0.5}, {}, "finished")
+        for number, point in enumerate(baselines(SIZES).values())
+    }
     past[2] = PastTrial(2, False, older | {"learning_rate": 1e-3}, {1: 0.6}, {}, "stopped")
-    searcher = proposals.make_searcher(config, store, Split([0], [1], [2]), folder=tmp_path / "later", past=past)
+    searcher = proposals.make_searcher(
+        config, store, Split([0], [1], [2]), folder=tmp_path / "later", past=past
+    )
     told = searcher.study.trials[2].params
     assert {name: told[name] for name in off} == off
     proposed = Job.of(searcher.suggest("a")).task["hyperparameters"]  # type: ignore[arg-type]
@@ -352,8 +503,12 @@ def test_trials_of_a_space_without_todays_switches_are_gone_on_with_and_started_
 
 
 @pytest.mark.parametrize(("same", "told", "proposed"), [(True, [2, 3], 0), (False, [], 1)])
-def test_what_an_earlier_study_gives(same: bool, told: list[int], proposed: int, tmp_path: Path) -> None:
-    config = StudyConfig(name="x", search=SearchConfig(warm_start=str(tmp_path), level_weights={23: 2.0}))  # whose keys JSON makes texts
+def test_what_an_earlier_study_gives(
+    same: bool, told: list[int], proposed: int, tmp_path: Path
+) -> None:
+    config = StudyConfig(
+        name="x", search=SearchConfig(warm_start=str(tmp_path), level_weights={23: 2.0})
+    )  # whose keys JSON makes texts
     with Ledger(tmp_path) as ledger:
         ledger.append("study", config=config.to_dict(), store={"fingerprint": "abc"})
         for trial, status in enumerate(["finished", "finished", "finished", "stopped", "failed"]):
@@ -378,16 +533,26 @@ class Hashable(SimpleNamespace):
 
 
 def test_the_median_rule_leaves_baselines_alone() -> None:
-    scheduler = make_scheduler(StudyConfig(search=SearchConfig(scheduler="median", grace_epochs=1)), {})
+    scheduler = make_scheduler(
+        StudyConfig(search=SearchConfig(scheduler="median", grace_epochs=1)), {}
+    )
     controller = SimpleNamespace(get_live_trials=list)
     decisions = {}
-    for name, baseline, score in (("a", False, 0.9), ("b", False, 0.8), ("c", False, 0.85), ("baseline", True, 0.1), ("poor", False, 0.1)):
+    for name, baseline, score in (
+        ("a", False, 0.9),
+        ("b", False, 0.8),
+        ("c", False, 0.85),
+        ("baseline", True, 0.1),
+        ("poor", False, 0.1),
+    ):
         trial = Hashable(trial_id=name, config=Job("search", 0, 0, name, baseline, {}).to_config())
         scheduler.on_trial_add(None, trial)
         for epoch in (1, 2):
             if decisions.get(name) == TrialScheduler.STOP:
                 break
-            decisions[name] = scheduler.on_trial_result(controller, trial, {"epoch": epoch, "objective": score})
+            decisions[name] = scheduler.on_trial_result(
+                controller, trial, {"epoch": epoch, "objective": score}
+            )
     assert decisions["poor"] == TrialScheduler.STOP
     assert decisions["baseline"] == decisions["a"] == TrialScheduler.CONTINUE
 
@@ -398,26 +563,55 @@ def event(kind: str, trial: int, **values: Any) -> dict[str, Any]:
 
 def test_candidates_are_the_baselines_and_the_best_on_validation() -> None:
     events = [event("trial", trial, baseline=trial < 2, label=str(trial)) for trial in range(6)]
-    events += [event("score", trial, summary={"objective": ssim}) for trial, ssim in {0: 0.1, 1: 0.2, 2: 0.5, 4: 0.7, 5: 0.6}.items()]
+    events += [
+        event("score", trial, summary={"objective": ssim})
+        for trial, ssim in {0: 0.1, 1: 0.2, 2: 0.5, 4: 0.7, 5: 0.6}.items()
+    ]
     assert choose_candidates(events, best=2) == [0, 1, 4, 5]
     assert choose_candidates(events, best=0) == [0, 1]
 
 
 def test_confirmation_trains_on_all_but_the_test_set_with_a_seed_for_each_replicate() -> None:
-    points = {0: {"label": "a", "baseline": True, "hyperparameters": {}}, 3: {"label": "b", "baseline": False, "hyperparameters": {}}}
+    points = {
+        0: {"label": "a", "baseline": True, "hyperparameters": {}},
+        3: {"label": "b", "baseline": False, "hyperparameters": {}},
+    }
     split = Split(train=[4, 1], validation=[2], test=[0, 3])
     store: Any = SimpleNamespace(fields=list("abcde"), levels=[0, 16, 33])
     jobs = confirm_jobs(StudyConfig(name="x"), points, {"epochs": 1}, split, store, epochs={3: 7})
     assert [job.task["epochs"] for job in jobs] == [1, 1, 1, 7, 7, 7]
-    assert [(job.trial, job.replicate) for job in jobs] == [(0, 0), (0, 1), (0, 2), (3, 0), (3, 1), (3, 2)]
-    assert all(job.task["train"] == [1, 2, 4] and job.task["judge"] == [0, 3] and job.task["judged_on"] == "test" for job in jobs)
+    assert [(job.trial, job.replicate) for job in jobs] == [
+        (0, 0),
+        (0, 1),
+        (0, 2),
+        (3, 0),
+        (3, 1),
+        (3, 2),
+    ]
+    assert all(
+        job.task["train"] == [1, 2, 4]
+        and job.task["judge"] == [0, 3]
+        and job.task["judged_on"] == "test"
+        for job in jobs
+    )
     assert len({job.task["seed"] for job in jobs}) == 6
-    leaking = leak_jobs(StudyConfig(name="x"), points, {"epochs": 1}, split, store, epochs={0: 5, 3: 7})
+    leaking = leak_jobs(
+        StudyConfig(name="x"), points, {"epochs": 1}, split, store, epochs={0: 5, 3: 7}
+    )
     assert [job.task["epochs"] for job in leaking] == [5] * 3 + [7] * 3
     assert [job.task["seed"] for job in leaking] == [job.task["seed"] for job in jobs]
-    assert all(job.task["train"] == [0, 1, 2, 3, 4] and job.task["judge"] == [0, 3] for job in leaking)
+    assert all(
+        job.task["train"] == [0, 1, 2, 3, 4] and job.task["judge"] == [0, 3] for job in leaking
+    )
     assert len({str(job.task["held_out"]) for job in leaking}) == 1
-    literal = confirm_jobs(StudyConfig(name="x", dataset=DatasetConfig(split="within_levels")), points, {}, split, store, epochs={})
+    literal = confirm_jobs(
+        StudyConfig(name="x", dataset=DatasetConfig(split="within_levels")),
+        points,
+        {},
+        split,
+        store,
+        epochs={},
+    )
     assert all(job.task["train"] == job.task["judge"] == [0, 1, 2, 3, 4] for job in literal)
 
 
@@ -427,19 +621,34 @@ def test_a_baseline_that_did_not_run_is_a_problem() -> None:
     failed = event("trial_end", 0, status="failed", reason="out of memory")
     fine = event("trial_end", 0, status="finished", reason="")
     stopped = event("trial_end", 1, status="stopped", reason="by the scheduler")
-    assert find_problems([*events, *done, failed]) == ["whole did not run to its end (search, seed 0): out of memory"]
+    assert find_problems([*events, *done, failed]) == [
+        "whole did not run to its end (search, seed 0): out of memory"
+    ]
     assert find_problems([*events, *done, fine]) == []
     assert find_problems([*events, stopped, fine]) == ["no searched trial ran to its end"]
     assert find_problems([]) == ["no trial ran"]
-    confirmed = [{**row, "phase": "confirm"} for row in (*events, fine, event("trial_end", 1, status="failed", reason="lost"))]
-    assert find_problems([*events, *done, fine, *confirmed]) == ["whole did not run to its end (confirm, seed 0): lost"]
+    confirmed = [
+        {**row, "phase": "confirm"}
+        for row in (*events, fine, event("trial_end", 1, status="failed", reason="lost"))
+    ]
+    assert find_problems([*events, *done, fine, *confirmed]) == [
+        "whole did not run to its end (confirm, seed 0): lost"
+    ]
 
 
 def test_with_costs_only_the_front_is_confirmed() -> None:
-    found = ((0.5, 10), (0.9, 300), (0.8, 100), (0.7, 200), (0.8, 100), (0.6, 50))  # the fourth is beaten by the third; the fifth equals it
+    found = (
+        (0.5, 10),
+        (0.9, 300),
+        (0.8, 100),
+        (0.7, 200),
+        (0.8, 100),
+        (0.6, 50),
+    )  # the fourth is beaten by the third; the fifth equals it
     events = [event("trial", number, baseline=number == 0) for number in range(len(found))]
     events += [
-        event("score", number, summary={"objective": score}, cost={"parameters": cost}) for number, (score, cost) in enumerate(found)
+        event("score", number, summary={"objective": score}, cost={"parameters": cost})
+        for number, (score, cost) in enumerate(found)
     ]
     assert choose_candidates(events, best=9, costs=["parameters"]) == [0, 1, 2, 4, 5]
     assert choose_candidates(events, best="front", costs=["parameters"]) == [0, 1, 2, 4, 5]
@@ -454,7 +663,10 @@ def test_an_objective_of_every_level_asks_for_a_score_of_every_level(store: Stor
         check_sides(store, Split([0], [1], [2]), StudyConfig(search=SearchConfig(**search)))
 
     for objective in ("harmless_ssim", "worst_psnr"):
-        with pytest.raises(StudyError, match=f"would leave out 1 of the {levels} levels: take search.rung_images {levels}"):
+        with pytest.raises(
+            StudyError,
+            match=f"would leave out 1 of the {levels} levels: take search.rung_images {levels}",
+        ):
             check(objectives=[objective], rung_images=levels - 1)
         check(objectives=[objective], rung_images=levels)
         check(objectives=[objective], rung_images=1, scheduler="none")
