@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.compare import ceilings, collapsed, final_images, final_phase
+from analysis.compare import collapsed, final_images, final_phase, upper_bounds
 from analysis.load import Study
 from analysis.paper_tables import averages
 from analysis.statistics import MIN_WELLS, Estimate, estimate
-from analysis.tables import baseline_labels, do_nothing_label, networks
-from study.record.ledger import AT_SIZE, CEILING
+from analysis.tables import baseline_labels, networks, unrestored_label
+from study.record.ledger import AT_SIZE, UPPER_BOUND
 
 CLAIMED_LOSS = 0.15  # on synthetic blur: "only a decrease of 15%"
 FALL_FROM = 25  # the z-plane from which the paper sees its scores fall
@@ -95,11 +95,11 @@ def interval_text(found: Estimate, *, digits: int = 3) -> str:
 
 
 def _gain(study: Study, label: str) -> list[str]:
-    """Say how far a network is above do-nothing, on average and at how many levels, and above its
-    best affine fit.
+    """Say how far a network is above the unrestored input, on average and at how many levels, and
+    above its best affine fit.
     """
     ours, sentences = final_images(study, label), []
-    theirs = final_images(study, do_nothing_label(study))
+    theirs = final_images(study, unrestored_label(study))
     if len(theirs):
         found = estimate(ours, theirs)
         sentence = (
@@ -113,11 +113,11 @@ def _gain(study: Study, label: str) -> list[str]:
         if not any(np.isnan(one.low) for one in by_level):
             above, below = sum(one.above for one in by_level), sum(one.below for one in by_level)
             sentence += (
-                f" Level by level it is better at {above} of {len(by_level)}, worse at {below}, not"
-                f" separable at {len(by_level) - above - below}."
+                f" Level by level it is better at {above} of {len(by_level)}, worse at {below},"
+                f" inconclusive at {len(by_level) - above - below}."
             )
         sentences.append(sentence)
-    fitted = final_images(study, do_nothing_label(study, affine=True))
+    fitted = final_images(study, unrestored_label(study, affine=True))
     if len(fitted):  # the fit has the smallest squared error, so it is compared by PSNR
         found = estimate(ours, fitted, metric="psnr")
         sentences.append(
@@ -125,11 +125,11 @@ def _gain(study: Study, label: str) -> list[str]:
             " the change of intensities with the smallest squared error, which is told the truth:"
             f" {interval_text(found, digits=2)} dB, {_sign_text(found)}."
         )
-    perfect = _ceiling(study, label)
+    perfect = _upper_bound(study, label)
     if perfect is not None:
         sentences.append(
             f"{label}: a perfect restoration of its image size would score SSIM {perfect:.3f} on"
-            " the common grid."
+            " the evaluation resolution."
         )
     if label in collapsed(study):
         sentences.append(
@@ -139,16 +139,18 @@ def _gain(study: Study, label: str) -> list[str]:
     return sentences
 
 
-def _ceiling(study: Study, label: str) -> float | None:
-    """Return the SSIM on the common grid of a perfect restoration at a network's image size."""
-    point = study.trials[study.trials["label"] == label]["hyperparameters"].iloc[0]
-    perfect = ceilings(study)
-    found = perfect[perfect["label"].str.startswith(f"{CEILING} {point['image_size']} px")]
+def _upper_bound(study: Study, label: str) -> float | None:
+    """Return the SSIM at the evaluation resolution of a upper bound at a network's image size."""
+    hyperparameters = study.trials[study.trials["label"] == label]["hyperparameters"].iloc[0]
+    perfect = upper_bounds(study)
+    found = perfect[
+        perfect["label"].str.startswith(f"{UPPER_BOUND} {hyperparameters['image_size']} px")
+    ]
     return float(found["ssim"].iloc[0]) if len(found) else None
 
 
 def _unmeasured(study: Study, *families: str) -> str:
-    """Say why a claim about some of the paper's networks can not be judged; empty if it can."""
+    """Say why a claim about some of the paper's networks cannot be judged; empty if it can."""
     names = baseline_labels(study)
     if missing := [family for family in families if family not in names]:
         return f"No {' and no '.join(missing)}-image network was scored."
@@ -171,12 +173,13 @@ def _whole_against_split(study: Study) -> Finding:
         ours, theirs = final_images(study, names["whole"]), final_images(study, names["split"])
         for metric, title, digits in (("ssim", "SSIM", 3), ("psnr", "PSNR in dB", 2)):
             gap = getattr(printed["whole"], metric) - getattr(printed["split"], metric)
-            own, common = (
+            own, evaluation = (
                 estimate(ours, theirs, metric=name) for name in (f"own_{metric}", metric)
             )
             words.append(
                 f"{title}, each at its own size: {interval_text(own, digits=digits)}, printed"
-                f" {gap:+.{digits}f}; on the common grid: {interval_text(common, digits=digits)}"
+                f" {gap:+.{digits}f}; at the evaluation resolution:"
+                f" {interval_text(evaluation, digits=digits)}"
             )
     text = f"Whole less split. {'. '.join(words)}." if words else ""
     if reason := _unmeasured(study, "whole", "split"):
@@ -228,7 +231,7 @@ def _fall_above_focus(study: Study) -> Finding:
     if study.header["images"]["simulated"]:
         sentences.append(
             "These planes are simulated by the same Gaussian above and below focus: a difference of"
-            " kind can not show here."
+            " kind cannot show here."
         )
         return Finding(claim, " ".join(sentences), "not measured")
     if reason := _unmeasured(study, "whole"):
@@ -277,9 +280,9 @@ def _brightened_cells(study: Study) -> Finding:
         seen = final_images(
             study,
             (
-                do_nothing_label(study)
+                unrestored_label(study)
                 if family == "whole"
-                else do_nothing_label(study).replace("do-nothing", f"{AT_SIZE} {size} px")
+                else unrestored_label(study).replace("unrestored input", f"{AT_SIZE} {size} px")
             ),
         )
         text = (
@@ -455,7 +458,7 @@ def _mean(images: pd.DataFrame, metric: str = "ssim") -> float:
 def _sign_text(found: Estimate) -> str:
     if np.isnan(found.low):
         return "too few wells to say more"
-    return "better" if found.above else "worse" if found.below else "not separable"
+    return "better" if found.above else "worse" if found.below else "inconclusive"
 
 
 def _agreement(found: Estimate) -> str:

@@ -1,4 +1,4 @@
-"""Winners against baselines, do-nothing and the paper: differences, and how sure they are."""
+"""Winners against baselines, unrestored input and the paper: differences, and how sure they are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.load import Study, anything_finished
 from analysis.statistics import Estimate, estimate, holm, judge
 from study.errors import StudyError
-from study.record.ledger import AT_SIZE, CEILING, NO_CURVES
+from study.record.ledger import AT_SIZE, NO_CURVES, UPPER_BOUND
 
 COSTS = {  # column -> its title, and how a number is written
     "parameters": ("parameters", "{:,.0f}"),
@@ -60,9 +60,9 @@ def final_images(study: Study, label: str | None = None, *, defocused: bool = Tr
         Leave the in-focus level out.
     """
     phase, images = final_phase(study), study.images
-    judged_on = "test" if phase == "confirm" else "validation"
+    eval_split = "test" if phase == "confirm" else "validation"
     kept = (images["phase"] == phase) | (
-        (images["phase"] == "reference") & (images["judged_on"] == judged_on)
+        (images["phase"] == "reference") & (images["eval_split"] == eval_split)
     )
     if label is not None:
         kept &= images["label"] == label
@@ -149,18 +149,18 @@ def best_run(study: Study, *, trial: int | None = None) -> dict[str, Any]:
 
 
 def ranking(study: Study) -> pd.DataFrame:
-    """Return the outcome: a row for each configuration of the final phase and each do-nothing, the
-    best SSIM first.
+    """Return the outcome: a row for each configuration of the final phase and each unrestored
+    input, the best SSIM first.
 
     Returns
     -------
     pandas.DataFrame
         label, role (winner, candidate, baseline, reference), trial, seeds, ssim, psnr, nrmse, mse
-        (means over seeds, fields and defocused levels, on the common grid), and means of what each
-        run cost, see `COSTS`.
+        (means over seeds, fields and defocused levels, at the evaluation resolution), and means of
+        what each run cost, see `COSTS`.
     """
     phase, best = final_phase(study), winner(study)
-    judged_on = "test" if phase == "confirm" else "validation"
+    eval_split = "test" if phase == "confirm" else "validation"
     done = study.trials[(study.trials["phase"] == phase) & (study.trials["status"] == "finished")]
     rows: list[dict[str, Any]] = []
     for trial, runs in done.groupby("trial"):
@@ -180,7 +180,7 @@ def ranking(study: Study) -> pd.DataFrame:
             }
         )
     shown = study.references[
-        (study.references["judged_on"] == judged_on)
+        (study.references["eval_split"] == eval_split)
         & ~study.references["label"].str.startswith(NO_CURVES)
     ]
     for _, row in shown.iterrows():
@@ -218,14 +218,14 @@ def front(study: Study, *, costs: Sequence[str]) -> pd.DataFrame:
     return done.sort_values("objective", ascending=False, ignore_index=True)
 
 
-def ceilings(study: Study) -> pd.DataFrame:
-    """Return what a perfect restoration at each image size scores on the common grid: label, ssim,
-    psnr, row of the ledger.
+def upper_bounds(study: Study) -> pd.DataFrame:
+    """Return what a upper bound at each image size scores at the evaluation resolution: label,
+    ssim, psnr, row of the ledger.
     """
-    judged_on = "test" if final_phase(study) == "confirm" else "validation"
+    eval_split = "test" if final_phase(study) == "confirm" else "validation"
     rows = study.references[
-        (study.references["judged_on"] == judged_on)
-        & study.references["label"].str.startswith(CEILING)
+        (study.references["eval_split"] == eval_split)
+        & study.references["label"].str.startswith(UPPER_BOUND)
     ]
     return rows[["label", "ssim", "psnr", "row"]]
 
@@ -234,20 +234,20 @@ def by_level(study: Study, metric: str, *, own: bool = False) -> pd.DataFrame:
     """Return a metric at every level: a row for each label, a column for each level, means over
     seeds.
 
-    The final phase's configurations, do-nothing on the same fields, and the paper's curves; on the
-    common grid, or each at its `own` size, as the paper's are.
+    The final phase's configurations, unrestored input on the same fields, and the paper's curves;
+    at the evaluation resolution, or each at its `own` size, as the paper's are.
     """
     phase = final_phase(study)
-    judged_on = "test" if phase == "confirm" else "validation"
+    eval_split = "test" if phase == "confirm" else "validation"
     images = study.images
     kept = images[
         (images["phase"] == phase)
-        | ((images["phase"] == "reference") & images["judged_on"].isin([judged_on, "paper"]))
+        | ((images["phase"] == "reference") & images["eval_split"].isin([eval_split, "paper"]))
     ]
-    kept = kept[~kept["label"].str.startswith(CEILING if own else NO_CURVES)]
+    kept = kept[~kept["label"].str.startswith(UPPER_BOUND if own else NO_CURVES)]
     if own:
         kept = kept.assign(
-            **{metric: kept[f"own_{metric}"].where(kept["judged_on"] != "paper", kept[metric])}
+            **{metric: kept[f"own_{metric}"].where(kept["eval_split"] != "paper", kept[metric])}
         )
     table = kept.pivot_table(index="label", columns="level", values=metric, aggfunc="mean")
     others = [label for label in table.index if label.startswith((AT_SIZE, "paper: "))]
@@ -258,7 +258,7 @@ def by_level(study: Study, metric: str, *, own: bool = False) -> pd.DataFrame:
 def collapsed(study: Study) -> list[str]:
     """Return the labels whose PSNR is the same at every level, but for a hundredth of a decibel."""
     curves = by_level(study, "psnr")
-    own = curves[~curves.index.str.startswith(("do-nothing", "paper: "))]
+    own = curves[~curves.index.str.startswith(("unrestored input", "paper: "))]
     spread = own.max(axis=1) - own.min(axis=1)
     return list(spread.index[spread < 0.01])
 
@@ -396,8 +396,8 @@ def what_differs_in_transfer(other: Study) -> list[str]:
 
 
 def against_each(study: Study, label: str, *, metric: str = "ssim") -> pd.DataFrame:
-    """Return one configuration's difference from every other and from do-nothing: on the mean, and
-    at every level.
+    """Return one configuration's difference from every other and from unrestored input: on the
+    mean, and at every level.
 
     Paired by well, on the images that both were scored on. Levels are descriptive: their intervals
     are not corrected for their number.

@@ -18,7 +18,7 @@ def conclude(folder: Path, run: int | None = None) -> Outcome:
     """Write the report of a study that has ended, and return its outcome; an empty one if nothing
     has finished.
 
-    A study that was gone on with has ended more than once: `run` says with what it had learned
+    A study that was resumed has ended more than once: `run` says with what it had learned
     when.
 
     Parameters

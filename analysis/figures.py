@@ -38,8 +38,8 @@ def level_curves(table: pd.DataFrame, *, metric: str, level_axis: str, in_focus:
     """Draw a metric over the levels, a line for each row of `table` (index: label, columns:
     levels).
 
-    The in-focus level is marked by a line and left out of the curves: do-nothing is perfect there.
-    The paper's curves are dashed, do-nothing is dotted.
+    The in-focus level is marked by a line and left out of the curves: unrestored input is perfect
+    there. The paper's curves are dashed, unrestored input is dotted.
     """
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -116,13 +116,13 @@ def front_figure(points: pd.DataFrame, *, cost: str, objective: str) -> Figure:
 
 def line_styles(labels: Iterable[Any]) -> Iterator[dict[str, Any]]:
     """Yield each label's line: networks in colours, deconvolutions thin and dashed, the paper's
-    dashed and grey, do-nothing dotted.
+    dashed and grey, unrestored input dotted.
     """
     colours, classical = itertools.cycle(COLOURS), itertools.cycle(reversed(COLOURS))
     for label in map(str, labels):
-        if label.startswith("do-nothing"):
+        if label.startswith("unrestored input"):
             plain = label.startswith(
-                "do-nothing ("
+                "unrestored input ("
             )  # thinner: its best affine fit, and at another size
             yield {
                 "color": GREY if "affine" in label else "black",
@@ -175,14 +175,14 @@ def objective_title(objective: str) -> str:
     """Return an objective as an axis shows it: what is missing to an SSIM of 1."""
     return (
         f"{MISSING} + harm"
-        if objective == "harmless_ssim"
+        if objective == "penalized_ssim"
         else objective_name(objective).replace("SSIM", MISSING)
     )
 
 
 def objective_name(objective: str) -> str:
     """Return an objective in words."""
-    if objective == "harmless_ssim":
+    if objective == "penalized_ssim":
         return "SSIM less harm"
     return (
         objective.replace("_", " level's ")
@@ -332,8 +332,8 @@ def draw_trial(
     images: dict[str, Any],
     references: Sequence[dict[str, Any]],
 ) -> list[Path]:
-    """Draw one trial's SSIM by level beside do-nothing and the paper's curves, and its example
-    restorations.
+    """Draw one trial's SSIM by level beside the unrestored input and the paper's curves, and its
+    example restorations.
 
     Parameters
     ----------
@@ -356,7 +356,7 @@ def draw_trial(
     }
     table = pd.DataFrame(
         {
-            label: dict(zip(row["levels"], level_means(row, "common", "ssim"), strict=True))
+            label: dict(zip(row["levels"], level_means(row, "evaluation", "ssim"), strict=True))
             for label, row in rows.items()
         }
     ).T

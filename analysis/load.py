@@ -24,17 +24,17 @@ class Study:
     ----------
     folder : the study's folder.
     header : its first event: name, config (with what it was extended by), `resumed` (environments
-        it was gone on with in), store, images, split, environment.
+        it was resumed in), store, images, split, environment.
     problems : why it is not complete; None if it has not ended.
     openings : how often the test set was opened.
     trials : a row for each run of a configuration: phase, trial, replicate, label, baseline,
         hyperparameters, status, reason, epochs trained, parameters, training_seconds and, if it was
-        scored, the mean metrics on the common grid.
+        scored, the mean metrics at the evaluation resolution.
     epochs : phase, trial, replicate, epoch and its metrics.
-    images : a row for every restored image: phase, trial, replicate, label, judged_on, field, well,
-        level; metrics on the common grid, and with `own_` before them at the model's own size.
-        References (do-nothing, the paper) have the phase `reference`; the paper's rows are means of
-        many images. `row` is the ledger's line that the numbers stand in.
+    images : a row for every restored image: phase, trial, replicate, label, eval_split, field,
+        well, level; metrics at the evaluation resolution, and with `own_` before them at the
+        model's own size. References (unrestored input, the paper) have the phase `reference`; the
+        paper's rows are means of many images. `row` is the ledger's line that the numbers stand in.
     references : a row for each reference with its mean metrics.
     stitching : the `stitching` events, each with its `row`.
     transfer : the confirmed networks and references on another data set, as a study of its own;
@@ -126,7 +126,7 @@ def _transfer(study: Study, by_kind: dict[str, list[Event]]) -> Study | None:
     if not by_kind.get("transfer"):
         return None
     other = by_kind["transfer_set"][0]
-    scores = [event | {"phase": "confirm", "judged_on": "test"} for event in by_kind["transfer"]]
+    scores = [event | {"phase": "confirm", "eval_split": "test"} for event in by_kind["transfer"]]
     means = {(event["trial"], event["replicate"]): event["summary"] for event in scores}
     trials = study.trials[
         study.trials["phase"].isin(["confirm", "search"])
@@ -194,7 +194,7 @@ def _references(events: list[Event]) -> pd.DataFrame:
         [
             {
                 "label": event["reference"],
-                "judged_on": event["judged_on"],
+                "eval_split": event["eval_split"],
                 "row": event["row"],
                 **event["summary"],
             }
@@ -210,13 +210,13 @@ def _images(scores: list[Event]) -> pd.DataFrame:
         columns: dict[str, Any] = {
             **_key(event),
             "label": event["label"],
-            "judged_on": event["judged_on"],
+            "eval_split": event["eval_split"],
             "row": event["row"],
             "field": np.repeat(fields, len(levels)),
             "well": np.repeat(event.get("wells", [""]), len(levels)),
             "level": np.tile(levels, len(fields)),
         }
-        for table, prefix in (("common", ""), ("own", "own_")):
+        for table, prefix in (("evaluation", ""), ("own", "own_")):
             columns |= {
                 f"{prefix}{name}": np.ravel(np.array(values, float))
                 for name, values in event.get(table, {}).items()

@@ -29,14 +29,14 @@ TITLES = {
 }
 MARKS = {"same": "=", "better": "+", "worse": "−"}
 TABLES_NOTE = (
-    "Each model at its own size, as the paper scores it; do-nothing at the size that is named, or"
-    " the whole-image network’s. In brackets: 95 % interval over test wells, and over seeds where"
-    " there is more than one. The paper’s column “RMSE” behaves as a normalised one (its audit says"
-    " why) and stands beside NRMSE; RMSE is the root of MSE. SSIM has data range 1; the paper may"
-    " have used 2, as older releases of scikit-image did for floats, so its SSIM stands beside"
-    " both. A printed number stands for all that round to it. Verdicts: same (the interval holds"
-    " what is printed: not told apart), better or worse than printed, or why the two can not be"
-    " compared; one seed: chance between trainings is not counted."
+    "Each model at its own size, as the paper scores it; unrestored input at the size that is"
+    " named, or the whole-image network’s. In brackets: 95 % interval over test wells, and over"
+    " seeds where there is more than one. The paper’s column “RMSE” behaves as a normalised one"
+    " (its audit says why) and stands beside NRMSE; RMSE is the root of MSE. SSIM has data range 1;"
+    " the paper may have used 2, as older releases of scikit-image did for floats, so its SSIM"
+    " stands beside both. A printed number stands for all that round to it. Verdicts: same (the"
+    " interval holds what is printed: not told apart), better or worse than printed, or why the two"
+    " cannot be compared; one seed: chance between trainings is not counted."
 )
 MARKS_NOTE = (
     "= same, + better, − worse than printed, n. c. not comparable, n. v. no verdict (too few"
@@ -217,8 +217,8 @@ def _pictures(
     levels = [int(level) for level in examples[0][1]["levels"]]
     name = "restorations" if file == "examples.npz" else "transfer-restorations"
     caption = (
-        f"Field {field}: defocused (what do-nothing gives), with its best affine fit, restored by"
-        " each network (first seed), in focus."
+        f"Field {field}: defocused (what the unrestored input gives), with its best affine fit,"
+        " restored by each network (first seed), in focus."
     )
     moving = interactive.restorations(examples, name=name, level_title=title)
     yield "<h3>Restorations</h3>"
@@ -291,9 +291,9 @@ def _in_focus(study: Study) -> Iterator[str]:
     title = study.header["images"]["level_title"]
     yield f"<h3>Harm done to an image that is in focus already ({title} {study.in_focus})</h3>"
     yield html.paragraph(
-        "Restorations of the in-focus image itself, on the common grid, where do-nothing is exact."
-        " What a network lacks up to a perfect restoration of its own image size is harm; what that"
-        " lacks up to do-nothing is the size.",
+        "Restorations of the in-focus image itself, at the evaluation resolution, where the"
+        " unrestored input is exact. What a network lacks up to a perfect restoration of its own"
+        " image size is harm; what that lacks up to the unrestored input is the size.",
         "note",
     )
     yield html.table(pd.DataFrame(rows)) + html.source(study)
@@ -393,12 +393,12 @@ def _transfer(other: Study) -> Iterator[str]:
 
 def curve_figures(study: Study, *, prefix: str = "") -> Iterator[str]:
     """Yield the curves by level: the paper's figure made again, each model at its own size, and all
-    on the common grid.
+    at the evaluation resolution.
     """
     images = study.header["images"]
     drawn = {"level_axis": images["level_axis"], "in_focus": images["in_focus_level"]}
     for own, place in (
-        (False, "on the common grid, where models can be compared with each other"),
+        (False, "at the evaluation resolution, where models can be compared with each other"),
         (True, "each at its own size, as the paper’s"),
     ):
         for metric in ("ssim", "psnr"):

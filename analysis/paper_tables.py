@@ -76,9 +76,9 @@ def reference_curves(kind: str) -> list[dict[str, Any]]:
         references.append(
             {
                 "reference": name,
-                "judged_on": "paper",
+                "eval_split": "paper",
                 "levels": [row.level for row in rows],
-                "common": {
+                "evaluation": {
                     "ssim": [[row.ssim for row in rows]],
                     "psnr": [[row.psnr for row in rows]],
                     "nrmse": [[row.rmse for row in rows]],

@@ -15,19 +15,19 @@ from analysis.compare import (
     COSTS,
     against_each,
     by_level,
-    ceilings,
     collapsed,
     differences,
     final_images,
     final_phase,
     front,
     ranking,
+    upper_bounds,
     what_differs,
     winner,
 )
 from analysis.load import Study, anything_finished, load_study
 from analysis.paper_report import average_text, curve_figures, paper_sections, result_tables
-from analysis.search_report import front_text, optimism_text, search_sections
+from analysis.search_report import front_text, search_sections, validation_test_gap_text
 from study.errors import StudyError
 from study.files import new_file
 
@@ -74,7 +74,7 @@ def write_report(study: Study) -> Path:
 
 
 def outcome_text(study: Study) -> str:
-    """Return the outcome as lines for a terminal: the table, the differences, and what it can not
+    """Return the outcome as lines for a terminal: the table, the differences, and what it cannot
     say.
     """
     table = ranking(study)
@@ -103,7 +103,7 @@ def outcome_text(study: Study) -> str:
     lines = [_setting(study), pd.DataFrame(rows).to_string(index=False), *(_difference_text(study))]
     for _, row in table[table["role"].isin(["winner", "candidate"])].iterrows():
         lines.append(f"{row['label']}: {_hyperparameters(study, row['trial'])}")
-    lines += [text for text in (front_text(study), optimism_text(study)) if text]
+    lines += [text for text in (front_text(study), validation_test_gap_text(study)) if text]
     lines += _cautions(study)
     if study.header["config"]["scaled_down"]:
         lines.append(
@@ -157,7 +157,7 @@ def _setting(study: Study) -> str:
     return (
         f"{images['title']}: means over {scored['field'].nunique()} {side} fields of"
         f" {scored['well'].nunique()} {images['well_title']}s and all defocused levels, on the"
-        f" common grid of {study.header['config']['sizes']['common']} px (SSIM / PSNR)"
+        f" evaluation resolution of {study.header['config']['evaluation']['resolution']} px (SSIM / PSNR)"
     )
 
 
@@ -199,11 +199,11 @@ def _outcome(study: Study) -> Iterator[str]:
     yield from map(html.paragraph, _difference_text(study))
     if text := front_text(study):
         yield html.paragraph(text)
-    perfect = ceilings(study)
+    perfect = upper_bounds(study)
     if len(perfect):
         yield html.paragraph(
-            "The ceiling of each image size: what a perfect restoration of that size scores on the"
-            " common grid."
+            "The upper bound of each image size: what a perfect restoration of that size scores on"
+            " the evaluation resolution."
         )
         yield html.table(
             pd.DataFrame(
@@ -321,7 +321,7 @@ def _origin(study: Study) -> Iterator[str]:
     )
     facts.append(f"Command: {' '.join(environment['command'])}")
     for later in study.header.get("resumed", []):
-        facts.append(f"Gone on with by: {' '.join(later['command'])} (program: {later['git']})")
+        facts.append(f"Resumed by: {' '.join(later['command'])} (program: {later['git']})")
     if study.header["repeats"]:
         facts.append(
             f"{study.header['repeats']} epochs or scores came out with other numbers when a trial"
@@ -354,8 +354,8 @@ def _hyperparameters(study: Study, trial: int) -> str:
     return _point_text(runs["hyperparameters"].iloc[0]) if len(runs) else ""
 
 
-def _point_text(point: dict[str, object]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in point.items())
+def _point_text(hyperparameters: dict[str, object]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in hyperparameters.items())
 
 
 def _optional(table: pd.DataFrame, column: str, text: str) -> pd.Series:

@@ -43,10 +43,10 @@ def search_sections(study: Study) -> Iterator[str]:
     )
     if text := rung_text(study):
         yield html.paragraph(text)
-    if text := optimism_text(study):
+    if text := validation_test_gap_text(study):
         yield html.paragraph(text)
     yield from _front(study)
-    yield from _what_mattered(study)
+    yield from _hyperparameter_importance(study)
     yield html.fold(
         "Every trial",
         html.table(_trial_rows(trials, study.header["config"]["search"]["objectives"][0])),
@@ -104,7 +104,7 @@ def rung_text(study: Study) -> str:
     return f"The score after an epoch: {rank}; it took {share:.1%} of an epoch's seconds."
 
 
-def optimism_text(study: Study) -> str:
+def validation_test_gap_text(study: Study) -> str:
     """Say how much better the confirmed trials looked at their selection than on the test set."""
     if final_phase(study) != "confirm":
         return ""
@@ -164,7 +164,7 @@ def _front(study: Study) -> Iterator[str]:
         )
 
 
-def _what_mattered(study: Study) -> Iterator[str]:
+def _hyperparameter_importance(study: Study) -> Iterator[str]:
     """Yield importance, slices and parallel coordinates, from every trial's score at the epoch that
     all have reached.
     """
@@ -279,8 +279,9 @@ def _trial_rows(trials: pd.DataFrame, objective: str) -> pd.DataFrame:
             "training (s)": texts("training_seconds", "{:.0f}"),
             "hyperparameters": (
                 trials["hyperparameters"].map(
-                    lambda point: ", ".join(
-                        f"{name.replace('_', ' ')} {value}" for name, value in point.items()
+                    lambda hyperparameters: ", ".join(
+                        f"{name.replace('_', ' ')} {value}"
+                        for name, value in hyperparameters.items()
                     )
                 )
             ),

@@ -78,7 +78,7 @@ def estimate(
     ]
     by_well = tables[0].mean(axis=1) - (tables[1].mean(axis=1) if len(tables) > 1 else 0.0)
     values = by_well.dropna().to_numpy()
-    seeds = min((table.shape[1] for table in trained), default=0)  # do-nothing has none
+    seeds = min((table.shape[1] for table in trained), default=0)  # unrestored input has none
     mean, wells = float(values.mean()) if len(values) else np.nan, len(values)
     if wells < MIN_WELLS or not np.isfinite(values).all():
         return Estimate(mean, np.nan, np.nan, np.nan, wells, seeds)
@@ -113,7 +113,7 @@ def judge(estimated: Estimate, p: float, *, scaled_down: bool) -> str:
         return (
             f"no verdict: {estimated.wells} wells or scenes in the test set; {MIN_WELLS} are needed"
         )
-    verdict = "not separable from the better baseline"
+    verdict = "inconclusive from the better baseline"
     if estimated.above and p < 0.05:
         verdict = "better than the better baseline"
     elif estimated.below and p < 0.05:

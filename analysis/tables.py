@@ -14,7 +14,7 @@ from analysis.compare import PAPER, final_images, final_phase, winner
 from analysis.load import Study
 from analysis.paper_tables import averages, curve
 from analysis.statistics import MIN_WELLS, Estimate, estimate
-from study.record.ledger import AT_SIZE, CEILING
+from study.record.ledger import AT_SIZE, UPPER_BOUND
 
 PRINTED = {
     "mse": "MSE",
@@ -40,18 +40,18 @@ def baseline_labels(study: Study) -> dict[str, str]:
         & (trials["status"] == "finished")
     ]
     return {
-        point["family"]: label
-        for point, label in zip(runs["hyperparameters"], runs["label"], strict=True)
+        hyperparameters["family"]: label
+        for hyperparameters, label in zip(runs["hyperparameters"], runs["label"], strict=True)
         if label in scored
     }
 
 
-def do_nothing_label(study: Study, *, affine: bool = False) -> str:
-    """Return the label of do-nothing, or of its best affine fit, on the images that the outcome
-    rests on.
+def unrestored_label(study: Study, *, affine: bool = False) -> str:
+    """Return the label of the unrestored input, or of its best affine fit, on the images that the
+    outcome rests on.
     """
     side = "test" if final_phase(study) == "confirm" else "validation"
-    return f"do-nothing{', best affine fit' if affine else ''} ({side})"
+    return f"unrestored input{', best affine fit' if affine else ''} ({side})"
 
 
 def networks(study: Study) -> dict[str, str | None]:
@@ -72,13 +72,13 @@ def networks(study: Study) -> dict[str, str | None]:
 
 
 def compared_labels(study: Study) -> dict[str, str | None]:
-    """Return `networks`, and do-nothing: at the whole image's size, with its best affine fit, and
-    at the split image's.
+    """Return `networks`, and the unrestored input: at the whole image's size, with its best affine
+    fit, and at the split image's.
     """
     labels = final_images(study)["label"].unique()
     beside = [
-        do_nothing_label(study),
-        do_nothing_label(study, affine=True),
+        unrestored_label(study),
+        unrestored_label(study, affine=True),
         *(label for label in labels if label.startswith(AT_SIZE)),
     ]
     return networks(study) | dict.fromkeys(label for label in beside if label in set(labels))
@@ -132,12 +132,12 @@ def level_table(study: Study) -> pd.DataFrame:
 
 def in_focus_table(study: Study) -> pd.DataFrame:
     """Return the harm done to an image that is in focus already: metrics of its restoration, on the
-    common grid; see `average_table`.
+    evaluation resolution; see `average_table`.
     """
     images = final_images(study, defocused=False)
     images = images[images["level"] == study.in_focus]
     rows = []
-    perfect = [label for label in images["label"].unique() if label.startswith(CEILING)]
+    perfect = [label for label in images["label"].unique() if label.startswith(UPPER_BOUND)]
     for label in [*compared_labels(study), *perfect]:
         for metric in ("ssim", "psnr", "nrmse"):
             found = estimate(images[images["label"] == label], metric=metric)
@@ -154,7 +154,7 @@ def in_focus_table(study: Study) -> pd.DataFrame:
 
 
 def not_comparable(study: Study, family: str, *, average: bool = False) -> str:
-    """Say why numbers of one family can not be held against the paper's; empty if they can.
+    """Say why numbers of one family cannot be held against the paper's; empty if they can.
 
     Parameters
     ----------

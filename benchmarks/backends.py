@@ -25,7 +25,7 @@ import numpy as np
 from study.config import DatasetConfig
 from study.data.prepare import prepare
 from study.data.simulate import simulate_bbbc006
-from study.data.store import Grid, Store
+from study.data.store import Resolution, Store
 from study.trial.task import TrialTask
 
 BASELINES = {
@@ -60,10 +60,10 @@ def make_task(store: Store, name: str, *, epochs: int) -> TrialTask:
         store=str(store.folder),
         folder="unused",
         train=list(range(WELLS - 2)),
-        judge=[WELLS - 1],
-        judged_on="validation",
+        eval_fields=[WELLS - 1],
+        eval_split="validation",
         resize="antialiased",
-        common_size=128,
+        evaluation_size=128,
         epochs=epochs,
         batch_size=16,
         patches_per_image=None,
@@ -94,7 +94,7 @@ def train(task: TrialTask, weights: Path, result: Path) -> None:
     else:
         np.savez(weights, *model.get_weights())
     restore, losses, scores = restorer(model, task.hyperparameters, inference="whole"), [], []
-    images = store.as_float(task.grid, task.judge[0], np.array(store.defocused_indices))
+    images = store.as_float(task.resolution, task.eval_fields[0], np.array(store.defocused_indices))
     before, began = restore(images), time.perf_counter()
     for epoch in range(task.epochs):
         history = model.fit(
@@ -104,7 +104,13 @@ def train(task: TrialTask, weights: Path, result: Path) -> None:
     seconds = time.perf_counter() - began
     scores.append(
         rung_score(
-            restore, store, grid=task.grid, common=task.common, fields=task.judge, images=8, seed=0
+            restore,
+            store,
+            resolution=task.resolution,
+            evaluation=task.evaluation,
+            fields=task.eval_fields,
+            images=8,
+            seed=0,
         )["ssim"]
     )
     np.savez(
@@ -159,7 +165,7 @@ def main() -> None:
             DatasetConfig(kind="bbbc006", levels=LEVELS),
             folder / "raw",
             folder / "stores",
-            grids=[Grid(128, "antialiased"), Grid(256, "antialiased")],
+            resolutions=[Resolution(128, "antialiased"), Resolution(256, "antialiased")],
         )
         for name in BASELINES:
             found: dict[str, dict[str, np.ndarray]] = {}

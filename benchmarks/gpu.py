@@ -28,7 +28,7 @@ import numpy as np
 from study.config import DatasetConfig
 from study.data.prepare import prepare
 from study.data.simulate import simulate_bbbc006
-from study.data.store import Grid, Store
+from study.data.store import Resolution, Store
 from study.trial.task import TrialTask
 
 WHOLE = {"family": "whole", "depth": 2, "filters": 32, "growth": 2, "loss": "l1", "image_size": 128}
@@ -53,12 +53,16 @@ def make_store(folder: Path, *, pairs: int) -> Store:
     over.
     """
     simulate_bbbc006(folder / "raw", wells=SIMULATED, seed=0)
-    grids = [Grid(128, "paper"), Grid(768, "paper"), Grid(128, "antialiased")]
+    resolutions = [
+        Resolution(128, "paper"),
+        Resolution(768, "paper"),
+        Resolution(128, "antialiased"),
+    ]
     small = prepare(
         DatasetConfig(kind="bbbc006", resize="paper"),
         folder / "raw",
         folder / "stores",
-        grids=grids,
+        resolutions=resolutions,
     )
     fields = -(-pairs // DEFOCUSED) + 1
     target = folder / "large"
@@ -77,7 +81,7 @@ def make_store(folder: Path, *, pairs: int) -> Store:
 
 def make_task(
     store: Store,
-    point: dict[str, Any],
+    hyperparameters: dict[str, Any],
     *,
     epochs: int,
     precision: str,
@@ -86,14 +90,14 @@ def make_task(
 ) -> TrialTask:
     """Return the paper's training of a network on so many fields; the last field is scored."""
     return TrialTask(
-        hyperparameters=point,
+        hyperparameters=hyperparameters,
         store=str(store.folder),
         folder="",
         train=list(range(fields - 1)),
-        judge=[fields - 1],
-        judged_on="test",
+        eval_fields=[fields - 1],
+        eval_split="test",
         resize="paper",
-        common_size=128,
+        evaluation_size=128,
         epochs=epochs,
         batch_size=16,
         patches_per_image=None,

@@ -76,7 +76,7 @@ def write_ledger(folder: Path, *, trials: int) -> int:
                 **key,
                 label=f"trial {trial:04d}",
                 baseline=False,
-                judged_on="validation",
+                eval_split="validation",
                 seed=trial,
                 epochs=EPOCHS,
                 threads=1,
@@ -96,16 +96,16 @@ def write_ledger(folder: Path, *, trials: int) -> int:
                 )
                 count += len(metrics)
             table = [[made_up_level(level, skill, rng) for level in LEVELS] for _ in range(WELLS)]
-            common = {
+            evaluation = {
                 name: [[cell[name] for cell in row] for row in table]
                 for name in ("ssim", "psnr", "nrmse", "mse")
             }
             ledger.append(
                 "score",
                 **key,
-                judged_on="validation",
+                eval_split="validation",
                 levels=LEVELS,
-                common=common,
+                evaluation=evaluation,
                 summary={},
                 cost={},
             )

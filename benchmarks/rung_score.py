@@ -20,7 +20,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from study.config import derive_seed
-from study.data.store import Grid, Store
+from study.data.store import Resolution, Store
 from study.models.autoencoder import build
 from study.record.ledger import read_events
 from study.trial.evaluation import rung_score
@@ -31,7 +31,11 @@ LEAST = 5  # trials for a rank correlation
 
 
 def measure_trial(
-    point: dict[str, Any], header: dict[str, Any], folder: Path, store: Store, counts: list[int]
+    hyperparameters: dict[str, Any],
+    header: dict[str, Any],
+    folder: Path,
+    store: Store,
+    counts: list[int],
 ) -> dict[str, float]:
     """Return the scores of a trial's last weights by number of images, 0 for all, and the seconds
     that each took.
@@ -39,14 +43,14 @@ def measure_trial(
     config = header["config"]
     weighted = config["search"]["level_weights"]
     weights = next(path for path in (folder / "weights.npz", folder / STOPPED) if path.is_file())
-    model = build(point)
+    model = build(hyperparameters)
     with np.load(weights, allow_pickle=False) as arrays:
         model.set_weights([arrays[name] for name in arrays.files])
     fields = [store.fields.index(field) for field in header["split"]["validation"]]
     every = len(fields) * len(store.defocused_indices)
-    grid, restore = (
-        Grid(int(point["image_size"]), config["dataset"]["resize"]),
-        restorer(model, point, inference="whole"),
+    resolution, restore = (
+        Resolution(int(hyperparameters["image_size"]), config["dataset"]["resize"]),
+        restorer(model, hyperparameters, inference="whole"),
     )
     row: dict[str, float] = {}
     for count in [*counts, 0]:
@@ -56,8 +60,8 @@ def measure_trial(
             scores = rung_score(
                 restore,
                 store,
-                grid=grid,
-                common=Grid(config["sizes"]["common"], "antialiased"),
+                resolution=resolution,
+                evaluation=Resolution(config["sizes"]["evaluation"], "antialiased"),
                 fields=fields,
                 images=count or every,
                 seed=derive_seed(config["seed"], "rung"),
@@ -86,26 +90,30 @@ def main() -> None:
     header = events[0]
     limit_threads(int(header["config"]["resources"]["cpus_per_trial"]))
     store = Store(Path(header["store"]["folder"]))
-    points = {
+    configurations = {
         e["trial"]: e["hyperparameters"]
         for e in events
         if e["event"] == "trial" and e["phase"] == "search"
     }
     epochs = [e for e in events if e["event"] == "epoch" and e["phase"] == "search"]
     print_costs(
-        pd.DataFrame([{**e["metrics"], "family": points[e["trial"]]["family"]} for e in epochs]),
+        pd.DataFrame(
+            [{**e["metrics"], "family": configurations[e["trial"]]["family"]} for e in epochs]
+        ),
         header["config"]["search"]["rung_images"],
     )
     last = {e["trial"]: e["epoch"] for e in epochs}
     rows = []
-    for trial, point in points.items():
+    for trial, hyperparameters in configurations.items():
         folder = options.study / "trials" / f"{trial:04d}"
-        if int(point["image_size"]) > options.largest or not any(
+        if int(hyperparameters["image_size"]) > options.largest or not any(
             (folder / name).is_file() for name in ("weights.npz", STOPPED)
         ):
             continue
-        row = measure_trial(point, header, folder, store, options.images)
-        rows.append({"trial": trial, "family": point["family"], "epochs": last[trial], **row})
+        row = measure_trial(hyperparameters, header, folder, store, options.images)
+        rows.append(
+            {"trial": trial, "family": hyperparameters["family"], "epochs": last[trial], **row}
+        )
         print(f"trial {trial:04d}: {row['score 0']:.4f}", flush=True)
     table = pd.DataFrame(rows)
     groups = {

@@ -38,7 +38,7 @@ from search_spaces.sizes import Sizes
 from study.config import DatasetConfig, SearchConfig, StudyConfig, TrainingConfig
 from study.data.prepare import prepare
 from study.data.splits import split_by_well
-from study.data.store import Grid
+from study.data.store import Resolution
 from study.errors import TrialFailed
 from study.trial.task import TrialTask
 from study.trial.training import run_trial
@@ -66,23 +66,23 @@ def record(kind: str, root: Path, target: Path, *, trials: int, fields: int, see
             dataset,
             root,
             Path(folder) / "stores",
-            grids=[Grid(size, "antialiased") for size in (16, 32)],
+            resolutions=[Resolution(size, "antialiased") for size in (16, 32)],
         )
         split = split_by_well(store.wells, test=0.2, validation=0.2, seed=0)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
         for number in range(trials):
-            point = SPACES["beyond"](OptunaHyperParameters(study.ask()), SIZES)
+            hyperparameters = SPACES["beyond"](OptunaHyperParameters(study.ask()), SIZES)
             if number < done:
                 continue
             task = TrialTask(
-                hyperparameters=point,
+                hyperparameters=hyperparameters,
                 store=str(store.folder),
                 folder=str(Path(folder) / f"{number}"),
                 train=split.train,
-                judge=split.validation,
-                judged_on="validation",
+                eval_fields=split.validation,
+                eval_split="validation",
                 resize="antialiased",
-                common_size=16,
+                evaluation_size=16,
                 epochs=EPOCHS,
                 batch_size=16,
                 patches_per_image=1,
@@ -97,7 +97,7 @@ def record(kind: str, root: Path, target: Path, *, trials: int, fields: int, see
             with contextlib.suppress(TrialFailed):
                 curve = [report.metrics["objective"] for report in run_trial(task)]
             with target.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"point": point, "curve": curve}) + "\n")
+                file.write(json.dumps({"point": hyperparameters, "curve": curve}) + "\n")
             print(f"{number + 1}/{trials}: {curve}", flush=True)
 
 
@@ -138,11 +138,13 @@ class Surrogate:
         self.noise = float(np.median(wobble)) * np.sqrt(1.5)
         self._trees.fit(coded, curves)
 
-    def curve(self, point: dict[str, Any], seed: int) -> np.ndarray:
+    def curve(self, hyperparameters: dict[str, Any], seed: int) -> np.ndarray:
         """Return the curve of one training; another seed is another training."""
-        own = np.random.default_rng([seed, zlib.crc32(json.dumps(point, sort_keys=True).encode())])
+        own = np.random.default_rng(
+            [seed, zlib.crc32(json.dumps(hyperparameters, sort_keys=True).encode())]
+        )
         return np.asarray(
-            self._trees.predict(self._encode(pd.DataFrame([point])))[0]
+            self._trees.predict(self._encode(pd.DataFrame([hyperparameters])))[0]
             + own.normal(0, self.noise, EPOCHS)
         )
 
@@ -170,29 +172,29 @@ def search(
     list of PastTrial
         The searched trials.
     """
-    points = baselines(SIZES)
+    configurations = baselines(SIZES)
     config = replace(CONFIG, search=replace(CONFIG.search, searcher=searcher), seed=seed)  # type: ignore[arg-type]
     driven = OptunaSearcher(
         lambda hp: SPACES["beyond"](hp, SIZES),
-        baselines=points,
+        baselines=configurations,
         folder=None,
         sampler=searcher,
         seed=seed,
         trials=trials,
         past={},
         warm=warm,
-        make_job=lambda number, name, point: Job(
-            "search", number, 0, name or "", name is not None, {"hyperparameters": point}
+        make_job=lambda number, name, hyperparameters: Job(
+            "search", number, 0, name or "", name is not None, {"hyperparameters": hyperparameters}
         ),
     )
     asha = make_scheduler(config, {})
     spent, best, progress, past = 0, -np.inf, [], []
     while isinstance(job := driven.suggest("t"), dict):
         described = Job.of(job)
-        point = described.task["hyperparameters"]
+        hyperparameters = described.task["hyperparameters"]
         values, trial = (
-            surrogate.curve(point, seed),
-            PastTrial(described.trial, described.baseline, point),
+            surrogate.curve(hyperparameters, seed),
+            PastTrial(described.trial, described.baseline, hyperparameters),
         )
         for epoch, value in enumerate(values, start=1):
             spent += 0 if described.baseline else 1  # the baselines are run in every search

@@ -35,9 +35,9 @@ def beyond(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
         ``batch_size``, ``augment`` (the symmetries of a square), ``augment_light``
         (`study.data.batches.relight`), ``ema``.
     """
-    hp.Choice("family", ["free", "whole", "split"])
+    hp.Choice("family", ["unet", "whole", "split"])
     paper_families(hp, sizes)
-    with hp.conditional_scope("family", ["free"]):
+    with hp.conditional_scope("family", ["unet"]):
         _network(hp, sizes)
         _training(hp)
     return dict(hp.values)
@@ -47,7 +47,7 @@ def _network(hp: HyperParameters, sizes: Sizes) -> None:
     crops = list(sizes.crops or sizes.whole)
     hp.Int("depth", 1, min(4, deepest([*sizes.whole, *crops])))
     hp.Choice(
-        "width", [8, 16, 32]
+        "unet_filters", [8, 16, 32]
     )  # a name of its own: a choice has the same values wherever it is made
     hp.Choice("growth", [1, 2])
     hp.Int("convolutions", 1, 2)

@@ -34,26 +34,32 @@ class OptunaHyperParameters(HyperParameters):
         return self.values[hyperparameter.name]
 
 
-def complete(space: Callable[[Any], dict[str, Any]], point: Mapping[str, Any]) -> dict[str, Any]:
+def complete(
+    space: Callable[[Any], dict[str, Any]], hyperparameters: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return a point with the switches that its space did not have when it was recorded: they were
     off, as by default.
     """
     hp = HyperParameters()
-    hp.values = dict(point)
+    hp.values = dict(hyperparameters)
     added = {
-        name: value for name, value in space(hp).items() if name not in point and value is False
+        name: value
+        for name, value in space(hp).items()
+        if name not in hyperparameters and value is False
     }
-    return {**point, **added}
+    return {**hyperparameters, **added}
 
 
-def fits(space: Callable[[Any], dict[str, Any]], point: Mapping[str, Any]) -> bool:
+def fits(space: Callable[[Any], dict[str, Any]], hyperparameters: Mapping[str, Any]) -> bool:
     """Return whether a space as it is offered holds a complete point, with these hyperparameters
     and no others.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Optuna's of a value out of range
-            return space(OptunaHyperParameters(optuna.trial.FixedTrial(dict(point)))) == dict(point)
+            return space(
+                OptunaHyperParameters(optuna.trial.FixedTrial(dict(hyperparameters)))
+            ) == dict(hyperparameters)
     except (ValueError, UserWarning):
         return False
 

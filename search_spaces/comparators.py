@@ -8,19 +8,19 @@ from typing import Any
 
 from search_spaces.sizes import Sizes
 
-UNET = "residual U-Net"
+RESIDUAL_UNET = "residual U-Net"
 
 
-def marks(sizes: Sizes) -> dict[str, tuple[str, dict[str, Any]]]:
+def comparators(sizes: Sizes) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return name in a configuration -> label and point of the space `beyond`.
 
-    ``unet`` is a residual U-Net (Ronneberger et al., 2015) of 164,035 parameters with the usual
-    training: two convolutions a block, concatenating skips, L1, Adam with a cosine schedule.
+    ``residual_unet`` is a residual U-Net (Ronneberger et al., 2015) of 164,035 parameters with the
+    usual training: two convolutions a block, concatenating skips, L1, Adam with a cosine schedule.
     """
     unet = {
-        "family": "free",
+        "family": "unet",
         "depth": 2,
-        "width": 18,
+        "unet_filters": 18,
         "growth": 2,
         "convolutions": 2,
         "kernel": 3,
@@ -44,10 +44,10 @@ def marks(sizes: Sizes) -> dict[str, tuple[str, dict[str, Any]]]:
         "augment_light": False,
         "ema": False,
     }
-    return {"unet": (UNET, unet)}
+    return {"residual_unet": (RESIDUAL_UNET, unet)}
 
 
-def starts(sizes: Sizes) -> dict[str, dict[str, Any]]:
+def initial_configurations(sizes: Sizes) -> dict[str, dict[str, Any]]:
     """Return name in a configuration -> a point of the space `beyond` that a search can begin with.
 
     ``unet`` is the residual U-Net with 16 filters instead of 18, which the space does not hold.
@@ -56,7 +56,7 @@ def starts(sizes: Sizes) -> dict[str, dict[str, Any]]:
     network with global context, trained by MS-SSIM + L1 in which images near the focus count for
     more.
     """
-    unet = marks(sizes)["unet"][1] | {"width": 16}
+    unet = comparators(sizes)["residual_unet"][1] | {"unet_filters": 16}
     robust = {
         "loss": "l2",
         "relative_loss": True,

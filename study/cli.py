@@ -234,7 +234,7 @@ def _sync(options: argparse.Namespace) -> int:
     mirror.check()
     print(f"{len(events)} events of {options.study} -> {uri}")
     mirror.start()
-    left = mirror.close(patience_s=SYNC_PATIENCE_S, say=print)
+    left = mirror.close(patience_s=SYNC_PATIENCE_S, log=print)
     print(
         f"{left} events are not there: {mirror.failure}. Run it again"
         if left or mirror.failure
@@ -263,13 +263,13 @@ def _restore(options: argparse.Namespace) -> int:
                 f"{path} has shape {image.shape}; an image has to be grey, with two axes"
             )
         images[path] = image
-    raise_all(problems, heading="Some images can not be restored")
+    raise_all(problems, heading="Some images cannot be restored")
     with quiet_import():
         from study.trial.restoring import load_restorer
     restorer = load_restorer(Path(run["folder"]))
     print(
-        f"{run['label']} ({run['hyperparameters']}), at {restorer.grid.size} px: finer detail is"
-        " lost"
+        f"{run['label']} ({run['hyperparameters']}), at {restorer.resolution.size} px: finer detail"
+        " is lost"
     )
     for path, image in images.items():
         restored = restorer.restore(image)

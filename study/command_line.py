@@ -27,7 +27,7 @@ ALIASES = {WITHOUT_MLFLOW: ["--record.mlflow", "none"], "--warm-start": ["--sear
 EXTENDABLE = (
     "search.trials",
     "search.searcher",
-    "search.first",
+    "search.initial_configurations",
     "confirm.",
     "transfer.",
     "resources.",
@@ -128,7 +128,7 @@ def parse_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     folder = folder.resolve()
     if mode == "resume" and changes:
         raise StudyError(
-            f"--resume goes on with the study as it was configured; to change it: --extend {folder}"
+            f"--resume resumes the study as it was configured; to change it: --extend {folder}"
             f" {' '.join(changes)}"
         )
     if mode == "extend" and not changes and not without:
@@ -138,7 +138,7 @@ def parse_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
         )
     used = [argument[2:].partition("=")[0] for argument in changes if argument.startswith("--")]
     fixed = [
-        f"{key} can not change: the trials that are done rest on it"
+        f"{key} cannot change: the trials that are done rest on it"
         for key in used
         if not key.startswith(EXTENDABLE)
     ]
@@ -184,7 +184,7 @@ def _parser() -> ArgumentParser:
 
 
 def _reading_problem(error: Exception) -> str:
-    return f"the configuration can not be read: {' '.join(str(error).split())}"
+    return f"the configuration cannot be read: {' '.join(str(error).split())}"
 
 
 def _with_config_file(arguments: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 ROOT = Path(__file__).resolve().parents[1]  # of the program
-QUALITIES = ("ssim", "psnr", "harmless_ssim", "worst_ssim", "worst_psnr")
+QUALITIES = ("ssim", "psnr", "penalized_ssim", "worst_ssim", "worst_psnr")
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,12 @@ class SizesConfig:
     patches : patch sizes that the split-image family may take; each divides `split`.
     crops : sizes of the crops that the free family (space beyond) is trained on; each divides every
         size of `whole`. Whole images if none is given. It is scored on whole images.
-    common : the grid on which all models and do-nothing are compared.
     """
 
     whole: list[int] = field(default_factory=lambda: [128])
     split: int = 768
     patches: list[int] = field(default_factory=lambda: [128])
     crops: list[int] = field(default_factory=list)
-    common: int = 128
 
 
 @dataclass(frozen=True)
@@ -118,19 +116,19 @@ class SearchConfig:
     space : a search space of `search_spaces`, or none to run the baselines alone.
     trials : searched trials; the two baselines are run besides.
     objectives : what is searched for: first a quality on validation, which also decides who is
-        stopped early: ssim, psnr; worst_ssim, worst_psnr, of the worst level; harmless_ssim, the
+        stopped early: ssim, psnr; worst_ssim, worst_psnr, of the worst level; penalized_ssim, the
         mean SSIM less the harm done to levels (`study.trial.objectives.harm`); then costs that are
         weighed against it: parameters, gflop, latency_ms.
-    level_weights : level -> its weight in the mean of ssim (of harmless_ssim too, but not in the
+    level_weights : level -> its weight in the mean of ssim (of penalized_ssim too, but not in the
         harm) or psnr; 1 for a level that is not named.
     searcher : tpe, evolution (one of the best with a few hyperparameters drawn anew), random, grid
         (every point, of a space without continuous hyperparameters), nsga2 (for several
         objectives), gp (needs the package torch) or cmaes (needs cmaes).
     scheduler : asha, median (stops a trial that is below the median of the others' means) or none.
-    first : configurations of the space beyond to try before any is proposed: unet (a residual U-Net
-        of 16 filters), robust (the same, trained so that it does less harm near the focus, for less
-        gain far from it), context (the same with global context, by a loss in which images near the
-        focus count for more); a searcher learns from them too.
+    initial_configurations : configurations of the space beyond to try before any is proposed: unet
+        (a residual U-Net of 16 filters), robust (the same, trained so that it does less harm near
+        the focus, for less gain far from it), context (the same with global context, by a loss in
+        which images near the focus count for more); a searcher learns from them too.
     warm_start : the folder of an earlier study in the same space, whose trials the searcher learns
         from before its first.
     grace_epochs : epochs that every trial may run before it can be stopped.
@@ -147,7 +145,7 @@ class SearchConfig:
         Literal[
             "ssim",
             "psnr",
-            "harmless_ssim",
+            "penalized_ssim",
             "worst_ssim",
             "worst_psnr",
             "parameters",
@@ -158,7 +156,7 @@ class SearchConfig:
     level_weights: dict[int, float] | None = None
     searcher: Literal["tpe", "evolution", "random", "grid", "nsga2", "gp", "cmaes"] = "tpe"
     scheduler: Literal["asha", "median", "none"] = "asha"
-    first: list[Literal["unet", "robust", "context"]] = field(default_factory=list)
+    initial_configurations: list[Literal["unet", "robust", "context"]] = field(default_factory=list)
     warm_start: str | None = None
     grace_epochs: int = 1
     reduction_factor: int = 3
@@ -177,8 +175,8 @@ class ConfirmConfig:
     replicates : seeds of each.
     seconds : train each configuration for so many seconds, to whole epochs by a measured step,
         instead of `training.epochs`.
-    marks : configurations from outside the search to confirm beside it: unet (a residual U-Net),
-        earlier (the winner of `search.warm_start`).
+    comparators : configurations from outside the search to confirm beside it: unet (a residual
+        U-Net), earlier (the winner of `search.warm_start`).
     leak : also train the paper's whole-image network with the paper's own split, within levels, to
         measure what it leaks.
     """
@@ -186,7 +184,7 @@ class ConfirmConfig:
     best: int | Literal["front"] = 1
     replicates: int = 3
     seconds: float | None = None
-    marks: list[Literal["unet", "earlier"]] = field(default_factory=list)
+    comparators: list[Literal["residual_unet", "earlier"]] = field(default_factory=list)
     leak: bool = False
 
 
@@ -217,12 +215,15 @@ class EvaluationConfig:
 
     Parameters
     ----------
+    resolution : side in pixels, by area mean, at which all models and the unrestored input are
+        compared.
     inference : whole (the whole image at once) or stitched (patch by patch, as the paper does).
     deconvolved_fields : so many test fields are also restored by unsharp mask, Wiener and
         Richardson-Lucy, told the true blur; none of published BBBC006 images, whose blur nobody
         knows.
     """
 
+    resolution: int = 128
     inference: Literal["whole", "stitched"] = "whole"
     deconvolved_fields: int = 0
 

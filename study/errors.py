@@ -8,7 +8,7 @@ class TrialFailed(Exception):
 
 
 class StudyError(Exception):
-    """The study can not start or go on. The message says what was wanted, what came and what to
+    """The study cannot start or go on. The message says what was wanted, what came and what to
     do.
     """
 

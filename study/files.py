@@ -29,7 +29,7 @@ def read_image(path: Path) -> np.ndarray:
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise StudyError(f"can not be read ({error.strerror})") from None
+        raise StudyError(f"cannot be read ({error.strerror})") from None
     image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
     if image is None:
         raise StudyError("is truncated or no image")

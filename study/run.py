@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, run the study, print the outcome; return the exit status."""
     started = time.monotonic()
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - started), 60)
         print(f"[{minutes:02d}:{seconds:02d}] {line}", flush=True)
 
@@ -40,14 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         config, resume = parse_run(sys.argv[1:] if arguments is None else arguments)
-        say(f"study {config.name} in {config.folder}")
+        log(f"study {config.name} in {config.folder}")
         with (
             quiet_import()
         ):  # after the configuration: this takes seconds, a typing error is found at once
             from study.workflow.study import run_study
         result = run_study(
             config,
-            say=say,
+            log=log,
             curves=reference_curves,
             draw=draw_trial,
             conclude=conclude,
@@ -112,7 +112,7 @@ def _print_mlflow(config: StudyConfig, experiment_id: str | None) -> None:
         address = "http://127.0.0.1:5000"
         print(f"MLflow:  mlflow server --backend-store-uri {uri} --port 5000")
     # sorted by a metric, for MLflow shows a study's runs folded under it otherwise
-    shown = quote(f"tags.study = '{config.name}' and tags.judged_on != 'validation'")
+    shown = quote(f"tags.study = '{config.name}' and tags.eval_split != 'validation'")
     order = quote("metrics.`mean/ssim`", safe="")
     print(
         f"         {address}/#/experiments/{experiment_id}/runs?compareRunsMode=CHART"

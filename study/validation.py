@@ -57,7 +57,7 @@ def _check_dataset(config: StudyConfig) -> Iterator[str]:
             )
     if dataset.test == 0:
         yield (
-            "dataset.test must be above 0: a study without a test set can not say what its winner"
+            "dataset.test must be above 0: a study without a test set cannot say what its winner"
             " is worth"
         )
     if dataset.test + dataset.validation >= 1:
@@ -82,7 +82,13 @@ def _check_dataset(config: StudyConfig) -> Iterator[str]:
 
 def _check_sizes(config: StudyConfig) -> Iterator[str]:
     sizes, dividing = config.sizes, []
-    for size in [*sizes.whole, sizes.split, *sizes.patches, *sizes.crops, sizes.common]:
+    for size in [
+        *sizes.whole,
+        sizes.split,
+        *sizes.patches,
+        *sizes.crops,
+        config.evaluation.resolution,
+    ]:
         if size < 8 or size % 8:
             yield (
                 "image and patch sizes are multiples of 8 (the paper's networks halve an image 3"
@@ -181,8 +187,8 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
             f"search.level_weights must be above 0; got {config.search.level_weights}. To leave a"
             " level out use dataset.levels"
         )
-    if "earlier" in config.confirm.marks and config.search.warm_start is None:
-        yield "confirm.marks: earlier is the winner of search.warm_start, which is not given"
+    if "earlier" in config.confirm.comparators and config.search.warm_start is None:
+        yield "confirm.comparators: earlier is the winner of search.warm_start, which is not given"
     if config.search.searcher == "grid" and config.search.space == "beyond":
         yield (
             "search.searcher grid needs a space without continuous hyperparameters; beyond has"

@@ -22,11 +22,11 @@ from study.config import DatasetConfig
 from study.data.prepare import prepare
 from study.data.simulate import simulate_bbbc006
 from study.data.splits import split_by_well
-from study.data.store import Grid, Store
+from study.data.store import Resolution, Store
 from study.trial.task import TrialTask
 
 LEVELS = [12, 14, 16, 18, 20]
-GRIDS = [Grid(size, "antialiased") for size in (16, 32, 64)]
+RESOLUTIONS = [Resolution(size, "antialiased") for size in (16, 32, 64)]
 
 
 @pytest.fixture(scope="session")
@@ -50,9 +50,9 @@ def raw_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def store(raw_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """The same at five planes, on grids of 16, 32 and 64 px."""
+    """The same at five planes, on resolutions of 16, 32 and 64 px."""
     dataset = DatasetConfig(kind="bbbc006", levels=LEVELS)
-    return prepare(dataset, raw_folder, tmp_path_factory.mktemp("stores"), grids=GRIDS)
+    return prepare(dataset, raw_folder, tmp_path_factory.mktemp("stores"), resolutions=RESOLUTIONS)
 
 
 @pytest.fixture
@@ -72,10 +72,10 @@ def make_task(store: Store, tmp_path: Path) -> Callable[..., TrialTask]:
             "store": str(store.folder),
             "folder": str(tmp_path / "trial"),
             "train": split.train,
-            "judge": split.validation,
-            "judged_on": "validation",
+            "eval_fields": split.validation,
+            "eval_split": "validation",
             "resize": "antialiased",
-            "common_size": 32,
+            "evaluation_size": 32,
             "epochs": 2,
             "batch_size": 8,
             "patches_per_image": None,

@@ -10,7 +10,7 @@ import cv2
 import keras
 import numpy as np
 
-from study.data.store import FULL_SCALE, Grid, Store
+from study.data.store import FULL_SCALE, Resolution, Store
 
 LIT = 0.5  # the share of crops that background light is added to
 LIGHT = 0.2  # the most of it, of the range of the image in focus
@@ -33,7 +33,7 @@ class EpochBatches(keras.utils.PyDataset):
     ----------
     store : Store
         The prepared images.
-    grid : Grid
+    resolution : Resolution
         The image size that the network is trained at.
     fields : sequence of int
         The fields to train on, at every defocused level.
@@ -64,7 +64,7 @@ class EpochBatches(keras.utils.PyDataset):
     def __init__(
         self,
         store: Store,
-        grid: Grid,
+        resolution: Resolution,
         *,
         fields: Sequence[int],
         patch_size: int,
@@ -79,14 +79,14 @@ class EpochBatches(keras.utils.PyDataset):
         images_per_epoch: int | None = None,
     ) -> None:
         super().__init__()
-        self._images, self._focus = store.images(grid), store.in_focus_index
-        self._spans, self._side = np.ptp(store.ranges(grid), axis=-1), grid.size
+        self._images, self._focus = store.images(resolution), store.in_focus_index
+        self._spans, self._side = np.ptp(store.ranges(resolution), axis=-1), resolution.size
         self._patch_size, self._batch_size = patch_size, batch_size
         images, rng = training_images(store, fields, held_out), np.random.default_rng([seed, epoch])
         if images_per_epoch is not None and images_per_epoch < len(images):
             images = images[rng.permutation(len(images))[:images_per_epoch]]
         self._plan = _plan_epoch(
-            images, side=grid.size // patch_size, patches_per_image=patches_per_image, rng=rng
+            images, side=resolution.size // patch_size, patches_per_image=patches_per_image, rng=rng
         )
         symmetries = np.random.default_rng([seed, epoch, 1]).integers(0, 8, len(self._plan))
         self._symmetries = symmetries if augment else np.zeros_like(symmetries)

@@ -18,8 +18,8 @@ import numpy as np
 from study.config import DatasetConfig
 from study.data.layouts import LAYOUTS
 from study.data.planes import Annotation, Layout, Plane, read_planes, thin_out
-from study.data.provenance import simulated_from
-from study.data.store import FORMAT, FULL_SCALE, Grid, Store
+from study.data.provenance import read_provenance
+from study.data.store import FORMAT, FULL_SCALE, Resolution, Store
 from study.errors import StudyError, raise_all
 from study.files import new_folder, read_image
 
@@ -31,7 +31,7 @@ def prepare(
     root: Path,
     stores: Path,
     *,
-    grids: Sequence[Grid],
+    resolutions: Sequence[Resolution],
     progress: Progress | None = None,
 ) -> Store:
     """Make the store of a raw folder, or open the one made earlier from the same files.
@@ -44,7 +44,7 @@ def prepare(
         The raw folder.
     stores : Path
         The folder that holds stores.
-    grids : sequence of Grid
+    resolutions : sequence of Resolution
         The sizes and resizings to prepare.
     progress : callable, optional
         Told how many fields of how many are done.
@@ -56,25 +56,28 @@ def prepare(
         that names them all. Nothing is left behind.
     """
     layout, root = LAYOUTS[dataset.kind], root.resolve()
-    planes, grids = _planes(dataset, root), sorted(set(grids), key=lambda grid: grid.name)
-    folder = store_folder(dataset, root, stores, grids=grids)
+    planes, resolutions = (
+        _planes(dataset, root),
+        sorted(set(resolutions), key=lambda resolution: resolution.name),
+    )
+    folder = store_folder(dataset, root, stores, resolutions=resolutions)
     if (folder / "store.json").is_file():
         return Store(folder)
     with new_folder(folder) as partial:
-        _write_store(partial, layout, root, planes, grids, progress)
+        _write_store(partial, layout, root, planes, resolutions, progress)
     return Store(folder)
 
 
 def store_folder(
-    dataset: DatasetConfig, root: Path, stores: Path, *, grids: Sequence[Grid]
+    dataset: DatasetConfig, root: Path, stores: Path, *, resolutions: Sequence[Resolution]
 ) -> Path:
-    """Return where the store of a raw folder stands or will stand; another of its files, or grids,
-    gives another folder.
+    """Return where the store of a raw folder stands or will stand; another of its files, or
+    resolutions, gives another folder.
     """
     key = _quick_key(
         root.resolve(),
         _planes(dataset, root.resolve()),
-        sorted(set(grids), key=lambda grid: grid.name),
+        sorted(set(resolutions), key=lambda resolution: resolution.name),
     )
     return stores / f"{dataset.kind}-{key}"
 
@@ -86,19 +89,19 @@ def _planes(dataset: DatasetConfig, root: Path) -> list[Plane]:
     )
 
 
-def resize_image(image: np.ndarray, grid: Grid) -> np.ndarray:
-    """Bring an image, shape (Y, X), to a grid; float32 in the image's own units.
+def resize_image(image: np.ndarray, resolution: Resolution) -> np.ndarray:
+    """Bring an image, shape (Y, X), to a resolution; float32 in the image's own units.
 
     ``paper`` is bicubic whatever the sizes, which does not low-pass when it shrinks.
     ``antialiased`` is the area mean along an axis that shrinks and bicubic along one that grows.
     """
     image = image.astype(np.float32)
-    if grid.resize == "paper":
-        return cv2.resize(image, (grid.size, grid.size), interpolation=cv2.INTER_CUBIC)
+    if resolution.resize == "paper":
+        return cv2.resize(image, (resolution.size, resolution.size), interpolation=cv2.INTER_CUBIC)
     for axis in (0, 1):
         shape = list(image.shape)
-        shrinks = grid.size < shape[axis]
-        shape[axis] = grid.size
+        shrinks = resolution.size < shape[axis]
+        shape[axis] = resolution.size
         image = cv2.resize(
             image,
             (shape[1], shape[0]),
@@ -116,18 +119,18 @@ def normalise(image: np.ndarray) -> tuple[np.ndarray, float, float]:
     return np.rint((image - low) * (FULL_SCALE / span)).astype(np.uint16), low, low + span
 
 
-def _quick_key(root: Path, planes: Sequence[Plane], grids: Sequence[Grid]) -> str:
+def _quick_key(root: Path, planes: Sequence[Plane], resolutions: Sequence[Resolution]) -> str:
     """Tell one store from another without reading the images: names, sizes and times of the files,
-    and the grids.
+    and the resolutions.
     """
-    digest = hashlib.sha256(f"format {FORMAT}\0{root}\0{simulated_from(root)}\n".encode())
+    digest = hashlib.sha256(f"format {FORMAT}\0{root}\0{read_provenance(root)}\n".encode())
     for plane in planes:
         status = plane.path.stat()
         digest.update(
             f"{plane.path.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode()
         )
-    for grid in grids:
-        digest.update(grid.name.encode())
+    for resolution in resolutions:
+        digest.update(resolution.name.encode())
     return digest.hexdigest()[:12]
 
 
@@ -136,7 +139,7 @@ def _write_store(
     layout: Layout,
     root: Path,
     planes: list[Plane],
-    grids: Sequence[Grid],
+    resolutions: Sequence[Resolution],
     progress: Progress | None,
 ) -> None:
     fields = list(dict.fromkeys(plane.field for plane in planes))
@@ -144,15 +147,15 @@ def _write_store(
     by_field = [planes[index : index + len(levels)] for index in range(0, len(planes), len(levels))]
     count = (len(fields), len(levels))
     images = {
-        grid: np.lib.format.open_memmap(
-            folder / f"images_{grid.name}.npy",
+        resolution: np.lib.format.open_memmap(
+            folder / f"images_{resolution.name}.npy",
             mode="w+",
             dtype=np.uint16,
-            shape=(*count, grid.size, grid.size),
+            shape=(*count, resolution.size, resolution.size),
         )
-        for grid in grids
+        for resolution in resolutions
     }
-    ranges = {grid: np.zeros((*count, 2)) for grid in grids}
+    ranges = {resolution: np.zeros((*count, 2)) for resolution in resolutions}
     problems: list[str] = []
     digests: list[str] = [""] * len(planes)
 
@@ -166,10 +169,10 @@ def _write_store(
             except (StudyError, OSError) as error:
                 problems.append(f"{plane.path} {error}")
                 continue
-            for grid in grids:
-                scaled, low, high = normalise(resize_image(image, grid))
-                images[grid][number, position] = scaled
-                ranges[grid][number, position] = low, high
+            for resolution in resolutions:
+                scaled, low, high = normalise(resize_image(image, resolution))
+                images[resolution][number, position] = scaled
+                ranges[resolution][number, position] = low, high
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for done, _ in enumerate(pool.map(prepare_field, range(len(fields))), start=1):
@@ -178,26 +181,28 @@ def _write_store(
     raise_all(
         sorted(problems),
         heading=(
-            f"Some images of {root} can not be used; replace these files, or remove their fields"
+            f"Some images of {root} cannot be used; replace these files, or remove their fields"
         ),
     )
-    for grid in grids:
-        images[grid].flush()
-        np.save(folder / f"ranges_{grid.name}.npy", ranges[grid])
+    for resolution in resolutions:
+        images[resolution].flush()
+        np.save(folder / f"ranges_{resolution.name}.npy", ranges[resolution])
     _write_tables(folder, layout, root, planes, ranges)
     fingerprint = hashlib.sha256(
-        "\n".join([f"format {FORMAT}", *(grid.name for grid in grids), *digests]).encode()
+        "\n".join(
+            [f"format {FORMAT}", *(resolution.name for resolution in resolutions), *digests]
+        ).encode()
     ).hexdigest()
     description = {
         "format": FORMAT,
         "kind": layout.kind,
         "source": str(root),
-        "simulated": simulated_from(root),
+        "simulated": read_provenance(root),
         "channel": planes[0].channel,
         "levels": levels,
         "fields": fields,
         "wells": [group[0].well for group in by_field],
-        "grids": [grid.name for grid in grids],
+        "grids": [resolution.name for resolution in resolutions],
         "fingerprint": fingerprint,
     }
     (folder / "store.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
@@ -214,7 +219,11 @@ def _checked_image(plane: Plane, layout: Layout) -> np.ndarray:
 
 
 def _write_tables(
-    folder: Path, layout: Layout, root: Path, planes: list[Plane], ranges: dict[Grid, np.ndarray]
+    folder: Path,
+    layout: Layout,
+    root: Path,
+    planes: list[Plane],
+    ranges: dict[Resolution, np.ndarray],
 ) -> None:
     level_count = len({plane.level for plane in planes})
     with (folder / "planes.csv").open("w", newline="", encoding="utf-8") as file:
@@ -226,12 +235,12 @@ def _write_tables(
                 "level",
                 "channel",
                 "path",
-                *(f"{end}_{grid.name}" for grid in ranges for end in ("lo", "hi")),
+                *(f"{end}_{resolution.name}" for resolution in ranges for end in ("lo", "hi")),
             ]
         )
         for number, plane in enumerate(planes):
             place = divmod(number, level_count)
-            ends = [repr(float(end)) for grid in ranges for end in ranges[grid][place]]
+            ends = [repr(float(end)) for resolution in ranges for end in ranges[resolution][place]]
             writer.writerow(
                 [
                     plane.field,

@@ -10,12 +10,12 @@ from pathlib import Path
 FILE_NAME = "simulated.json"
 
 
-def mark_simulated(folder: Path, made: str) -> None:
+def write_provenance(folder: Path, made: str) -> None:
     """Leave in a raw folder how its images were made."""
     (folder / FILE_NAME).write_text(json.dumps({"made": made}), encoding="utf-8")
 
 
-def simulated_from(folder: Path) -> str | None:
+def read_provenance(folder: Path) -> str | None:
     """Return how a raw folder's images were made, or None if they were not made here."""
     mark = folder / FILE_NAME
     return str(json.loads(mark.read_text(encoding="utf-8"))["made"]) if mark.is_file() else None

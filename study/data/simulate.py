@@ -21,7 +21,7 @@ import numpy as np
 from study.data import bbbc005, bbbc006
 from study.data.optics import SIGMA_PX_PER_UM, defocus_sigma, synthetic_taps
 from study.data.planes import Plane, find_files
-from study.data.provenance import mark_simulated
+from study.data.provenance import write_provenance
 from study.errors import StudyError, raise_all
 from study.files import new_folder, read_image
 
@@ -89,7 +89,7 @@ def simulate_bbbc006(
             if from_sharp is None
             else f"real in-focus images ({from_sharp.name})"
         )
-        mark_simulated(
+        write_provenance(
             target,
             f"{source}, defocused by a Gaussian of {SIGMA_PX_PER_UM} px a um, with photon and read"
             f" noise, seed {seed}",
@@ -156,7 +156,7 @@ def simulate_bbbc005(folder: Path, *, from_sharp: Path, scenes: int | None = Non
         images = target / bbbc005.IMAGE_FOLDER
         images.mkdir()
         _in_parallel(lambda number: write_scene(number, images), range(len(planes)))
-        mark_simulated(
+        write_provenance(
             target,
             "real F1 images, blurred by the data set's own filter (its F23 and F48 come back pixel"
             " by pixel)",

@@ -50,7 +50,7 @@ def split_by_well(wells: Sequence[str], *, test: float, validation: float, seed:
     train = len(names) - sum(counts.values())
     if train < 1:
         raise StudyError(
-            f"{len(names)} well(s) or scene(s) can not be divided: {counts['test']} for the test"
+            f"{len(names)} well(s) or scene(s) cannot be divided: {counts['test']} for the test"
             f" set and {counts['validation']} for validation leave none to train on. Use more, or"
             " set dataset.test and dataset.validation lower"
         )

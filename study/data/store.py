@@ -25,7 +25,7 @@ FULL_SCALE = 65535.0  # uint16 stands for [0, 1]: 107 dB
 
 
 @dataclass(frozen=True)
-class Grid:
+class Resolution:
     """How an image is brought to its size: `size` pixels a side, by the `paper` or the
     `antialiased` resizing.
     """
@@ -35,7 +35,7 @@ class Grid:
 
     @property
     def name(self) -> str:
-        """The grid's name in file names and tables."""
+        """The resolution's name in file names and tables."""
         return f"{self.resize}_{self.size}"
 
 
@@ -90,25 +90,25 @@ class Store:
         """Where the other levels stand."""
         return [index for index in range(len(self.levels)) if index != self.in_focus_index]
 
-    def images(self, grid: Grid) -> np.ndarray:
-        """Return the images on one grid, memory-mapped: uint16 for [0, 1], shape (field, level, Y,
-        X).
+    def images(self, resolution: Resolution) -> np.ndarray:
+        """Return the images at one resolution, memory-mapped: uint16 for [0, 1], shape (field,
+        level, Y, X).
         """
-        return _open_array(self.folder / f"images_{grid.name}.npy")
+        return _open_array(self.folder / f"images_{resolution.name}.npy")
 
-    def ranges(self, grid: Grid) -> np.ndarray:
+    def ranges(self, resolution: Resolution) -> np.ndarray:
         """Return each image's intensity at 0 and at 1 before it was normalised, float64, shape
         (field, level, 2).
         """
-        return _open_array(self.folder / f"ranges_{grid.name}.npy")
+        return _open_array(self.folder / f"ranges_{resolution.name}.npy")
 
-    def as_float(self, grid: Grid, fields: Any, levels: Any) -> np.ndarray:
+    def as_float(self, resolution: Resolution, fields: Any, levels: Any) -> np.ndarray:
         """Return images as float32 in [0, 1], indexed by field and level as numpy does."""
-        return self.images(grid)[fields, levels].astype(np.float32) / np.float32(FULL_SCALE)
+        return self.images(resolution)[fields, levels].astype(np.float32) / np.float32(FULL_SCALE)
 
     def planes(self) -> list[dict[str, str]]:
-        """Return the table of planes: field, well, level, channel, path, and for each grid its lo
-        and hi.
+        """Return the table of planes: field, well, level, channel, path, and for each resolution
+        its lo and hi.
         """
         with (self.folder / "planes.csv").open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
@@ -129,7 +129,7 @@ def open_store(folder: str, node_folder: str | None = None) -> Store:
     Raises
     ------
     StudyError
-        If the images or the folder can not be reached; the message names the path.
+        If the images or the folder cannot be reached; the message names the path.
     """
     store = Store(Path(folder))
     if node_folder is None:
@@ -144,7 +144,7 @@ def open_store(folder: str, node_folder: str | None = None) -> Store:
                     shutil.copytree(store.folder, partial, dirs_exist_ok=True)
     except OSError as error:
         raise StudyError(
-            f"{store.folder} can not be copied to {near}: {error.strerror or error}:"
+            f"{store.folder} cannot be copied to {near}: {error.strerror or error}:"
             " resources.node_folder"
         ) from None
     return Store(near)

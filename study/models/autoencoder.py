@@ -12,7 +12,7 @@ import numpy as np
 from keras import layers
 
 from study.errors import StudyError
-from study.models.unet import free
+from study.models.unet import unet
 
 Hyperparameters = Mapping[str, Any]
 PAPERS_GROWTH = {"whole": 2, "split": 1}  # filters double at each halving, or stay
@@ -44,7 +44,7 @@ def build(
     Raises
     ------
     StudyError
-        If the size can not be halved `depth` times and come back to itself.
+        If the size cannot be halved `depth` times and come back to itself.
     """
     size = patch_size_of(hyperparameters) if size is None else size
     depth = int(hyperparameters["depth"])
@@ -94,16 +94,19 @@ def patch_size_of(hyperparameters: Hyperparameters) -> int:
     )
 
 
-def _widths(point: Hyperparameters) -> list[int]:
-    growth = int(point.get("growth", PAPERS_GROWTH[point["family"]]))
-    return [int(point["filters"]) * growth**level for level in range(int(point["depth"]))]
+def _widths(hyperparameters: Hyperparameters) -> list[int]:
+    growth = int(hyperparameters.get("growth", PAPERS_GROWTH[hyperparameters["family"]]))
+    return [
+        int(hyperparameters["filters"]) * growth**level
+        for level in range(int(hyperparameters["depth"]))
+    ]
 
 
-def _whole(inputs: Any, point: Hyperparameters) -> Any:
+def _whole(inputs: Any, hyperparameters: Hyperparameters) -> Any:
     """Transposed convolutions bring the size back; batch normalisation between pairs. The paper's
     filters double (growth 2).
     """
-    widths = _widths(point)
+    widths = _widths(hyperparameters)
     tensor = inputs
     for level, width in enumerate(widths):
         tensor = layers.BatchNormalization()(tensor) if level else tensor
@@ -117,11 +120,11 @@ def _whole(inputs: Any, point: Hyperparameters) -> Any:
     return layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32")(tensor)
 
 
-def _split(inputs: Any, point: Hyperparameters) -> Any:
+def _split(inputs: Any, hyperparameters: Hyperparameters) -> Any:
     """The outermost activations are sigmoid, the inner ones relu. The paper's layers have the same
     filters (growth 1).
     """
-    widths = _widths(point)
+    widths = _widths(hyperparameters)
     activations = ["sigmoid", *["relu"] * (len(widths) - 1)]
     tensor = inputs
     for width, activation in zip(widths, activations, strict=True):
@@ -136,5 +139,5 @@ def _split(inputs: Any, point: Hyperparameters) -> Any:
 FAMILIES: dict[str, Callable[[Any, Hyperparameters], Any]] = {
     "whole": _whole,
     "split": _split,
-    "free": free,
+    "unet": unet,
 }

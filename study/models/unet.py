@@ -20,7 +20,7 @@ NORMALISATIONS = {
 }
 
 
-def free(inputs: Any, point: Mapping[str, Any]) -> Any:
+def unet(inputs: Any, hyperparameters: Mapping[str, Any]) -> Any:
     """Build an encoder and a decoder with skips between them (Ronneberger et al., 2015,
     doi:10.1007/978-3-319-24574-4_28).
 
@@ -31,7 +31,7 @@ def free(inputs: Any, point: Mapping[str, Any]) -> Any:
     ----------
     inputs : keras tensor, "NYXC"
         Images in [0, 1].
-    point : mapping
+    hyperparameters : mapping
         See `search_spaces.beyond`.
 
     Returns
@@ -40,31 +40,31 @@ def free(inputs: Any, point: Mapping[str, Any]) -> Any:
         With ``residual`` what is added to the input, unbounded; otherwise a sigmoid's, in [0, 1].
     """
     widths = [
-        int(point["width"]) * int(point["growth"]) ** level
-        for level in range(int(point["depth"]) + 1)
+        int(hyperparameters["unet_filters"]) * int(hyperparameters["growth"]) ** level
+        for level in range(int(hyperparameters["depth"]) + 1)
     ]
     tensor, skips = inputs, []
     for width in widths[:-1]:
-        tensor = _block(tensor, width, point)
+        tensor = _block(tensor, width, hyperparameters)
         skips.append(tensor)
         tensor = layers.MaxPooling2D(2)(tensor)
-    tensor = _block(tensor, widths[-1], point)
-    if point["dropout"]:
-        tensor = layers.SpatialDropout2D(point["dropout"])(tensor)
-    context = _describe([*skips, tensor]) if point.get("global_context", False) else None
+    tensor = _block(tensor, widths[-1], hyperparameters)
+    if hyperparameters["dropout"]:
+        tensor = layers.SpatialDropout2D(hyperparameters["dropout"])(tensor)
+    context = _describe([*skips, tensor]) if hyperparameters.get("global_context", False) else None
     for width, skip in zip(reversed(widths[:-1]), reversed(skips), strict=True):
-        tensor = _upsample(tensor, width, point)
-        if point["skip"] == "add":
+        tensor = _upsample(tensor, width, hyperparameters)
+        if hyperparameters["skip"] == "add":
             tensor = layers.Add()([tensor, skip])
-        elif point["skip"] == "concat":
+        elif hyperparameters["skip"] == "concat":
             tensor = layers.Concatenate()([tensor, skip])
-        tensor = _block(tensor, width, point)
+        tensor = _block(tensor, width, hyperparameters)
         if context is not None:  # begins as leaving every channel as it is
             scale = layers.Dense(width, kernel_initializer="zeros", bias_initializer="ones")(
                 context
             )
             tensor = layers.Multiply()([tensor, scale])
-    if point["residual"]:  # begins as doing nothing
+    if hyperparameters["residual"]:  # begins as doing nothing
         correction = layers.Conv2D(
             1, 3, padding="same", kernel_initializer="zeros", dtype="float32"
         )(tensor)
@@ -72,12 +72,12 @@ def free(inputs: Any, point: Mapping[str, Any]) -> Any:
     return layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32")(tensor)
 
 
-def _block(tensor: Any, width: int, point: Mapping[str, Any]) -> Any:
-    for _ in range(int(point["convolutions"])):
-        tensor = layers.Conv2D(width, int(point["kernel"]), padding="same")(tensor)
-        if point["normalisation"] != "none":
-            tensor = NORMALISATIONS[point["normalisation"]]()(tensor)
-        tensor = layers.Activation(point["activation"])(tensor)
+def _block(tensor: Any, width: int, hyperparameters: Mapping[str, Any]) -> Any:
+    for _ in range(int(hyperparameters["convolutions"])):
+        tensor = layers.Conv2D(width, int(hyperparameters["kernel"]), padding="same")(tensor)
+        if hyperparameters["normalisation"] != "none":
+            tensor = NORMALISATIONS[hyperparameters["normalisation"]]()(tensor)
+        tensor = layers.Activation(hyperparameters["activation"])(tensor)
     return tensor
 
 
@@ -95,10 +95,10 @@ def _describe(encoded: list[Any]) -> Any:
     return layers.Dense(CONTEXT, activation="relu")(layers.LayerNormalization()(means))
 
 
-def _upsample(tensor: Any, width: int, point: Mapping[str, Any]) -> Any:
-    if point["upsampling"] == "transpose":
+def _upsample(tensor: Any, width: int, hyperparameters: Mapping[str, Any]) -> Any:
+    if hyperparameters["upsampling"] == "transpose":
         return layers.Conv2DTranspose(width, 3, strides=2, padding="same")(tensor)
-    if point["upsampling"] == "resize":
+    if hyperparameters["upsampling"] == "resize":
         return layers.Conv2D(width, 3, padding="same")(layers.UpSampling2D(2)(tensor))
     return DepthToSpace()(layers.Conv2D(4 * width, 3, padding="same")(tensor))
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from search_spaces.comparators import marks
+from search_spaces.comparators import comparators
 from study.config import StudyConfig
 from study.data.batches import patches_of, steps_per_epoch
-from study.data.store import Grid, Store
+from study.data.store import Resolution, Store
 from study.errors import StudyError
 from study.models.autoencoder import (
     build,
@@ -27,7 +27,7 @@ from study.trial.evaluation import score_deconvolution
 from study.trial.task import TrialTask
 from study.trial.timing import STEPS, WARM_UP_STEPS, Profile, profile_trial
 from study.tune.budget import Work, expected_course
-from study.tune.callbacks import Say
+from study.tune.callbacks import Log
 from study.tune.cluster import trials_at_once
 from study.tune.tasks import sizes_of
 from study.tune.trainable import Job
@@ -72,15 +72,16 @@ class Costs:
 
     def steps(self, job: Job) -> int:
         """Return the training steps of one of its epochs."""
-        point, task = job.task["hyperparameters"], job.task
+        hyperparameters, task = job.task["hyperparameters"], job.task
         images = len(task["train"]) * (self.levels - 1)
         patches = patches_of(
-            int(point["image_size"]) // patch_size_of(point), task["patches_per_image"]
+            int(hyperparameters["image_size"]) // patch_size_of(hyperparameters),
+            task["patches_per_image"],
         )
         return steps_per_epoch(
             min(images, task["images_per_epoch"] or images),
             patches=patches,
-            batch_size=int(point.get("batch_size", task["batch_size"])),
+            batch_size=int(hyperparameters.get("batch_size", task["batch_size"])),
         )
 
     def profile(self, job: Job) -> Profile:
@@ -114,7 +115,7 @@ class Costs:
         epoch = self.steps(job) * profile.step_s + (
             profile.rung_s if job.task["rung_images"] else 0.0
         )
-        score = len(job.task["judge"]) * self.levels * profile.image_s
+        score = len(job.task["eval_fields"]) * self.levels * profile.image_s
         if seconds is not None:
             return profile.setup_s + seconds + score, profile.setup_s + seconds + score
         searched = job.phase == "search" and not job.baseline
@@ -138,9 +139,9 @@ def training_size(config: StudyConfig, store: Store, job: Job) -> float:
 
 
 def measure_networks(
-    config: StudyConfig, jobs: list[Job], say: Say
+    config: StudyConfig, jobs: list[Job], log: Log
 ) -> tuple[dict[str, Job], dict[str, Profile], float]:
-    """Profile the baselines, the marks, and the smallest, the median and the largest of the
+    """Profile the baselines, the comparators, and the smallest, the median and the largest of the
     searched networks.
 
     As many copies of each run at once as trials will: on a processor they share caches and memory,
@@ -157,7 +158,7 @@ def measure_networks(
     measured = {
         key_of(job): job
         for job in jobs
-        if job.baseline or job.label in (name for name, _ in marks(sizes_of(config)).values())
+        if job.baseline or job.label in (name for name, _ in comparators(sizes_of(config)).values())
     }
     searched = sorted(
         {key_of(job): job for job in jobs if job.phase == "search" and not job.baseline}.values(),
@@ -194,7 +195,7 @@ def measure_networks(
             int(middle["parameters"]),
             int(middle["memory_bytes"]),
         )
-        say(
+        log(
             f"measured {len(profiles)}/{len(measured)} | {job.label}: {profiles[key].step_s:.3f} s"
             " a step"
         )
@@ -207,9 +208,9 @@ def _profile(task: TrialTask) -> dict[str, Any]:
 
 
 def _step_operations(job: Job) -> float:
-    point = job.task["hyperparameters"]
+    hyperparameters = job.task["hyperparameters"]
     return count_training_operations(
-        point, patches=int(point.get("batch_size", job.task["batch_size"]))
+        hyperparameters, patches=int(hyperparameters.get("batch_size", job.task["batch_size"]))
     )
 
 
@@ -225,9 +226,9 @@ def time_deconvolutions(config: StudyConfig, store: Store) -> float:
             score_deconvolution(
                 method,
                 store,
-                common=Grid(config.sizes.common, "antialiased"),
+                evaluation=Resolution(config.evaluation.resolution, "antialiased"),
                 fields=[1],
-                judged_on="test",
+                eval_split="test",
             )
     return time.perf_counter() - began
 

@@ -16,7 +16,7 @@ from typing import Any
 import ray
 
 from search_spaces.baselines import WHOLE_IMAGE, baselines
-from search_spaces.comparators import marks
+from search_spaces.comparators import comparators
 from study.config import DatasetConfig, StudyConfig, derive_seed
 from study.data.layouts import LAYOUTS
 from study.data.planes import read_planes, thin_out
@@ -32,7 +32,7 @@ from study.planning.costs import (
     training_size,
 )
 from study.tune.budget import Work, expected_course
-from study.tune.callbacks import Say, format_duration
+from study.tune.callbacks import Log, format_duration
 from study.tune.cluster import (
     check_nodes,
     connect,
@@ -48,7 +48,7 @@ from study.tune.trainable import Job
 from study.workflow.confirmation import confirm_jobs
 from study.workflow.post_hoc import TIMED_ROUNDS
 from study.workflow.reference_scores import references
-from study.workflow.setup import grids_of, is_prepared, simulate_raw
+from study.workflow.setup import is_prepared, resolutions_of, simulate_raw
 
 FIELDS = 2  # prepared to measure with: one to train on, one to score
 CONFIRMED = 10**6  # numbers that stand for configurations that the search will find
@@ -98,20 +98,20 @@ class Plan:
         return sum(self.parts.values())
 
 
-def make_plan(config: StudyConfig, say: Say) -> Plan:
+def make_plan(config: StudyConfig, log: Log) -> Plan:
     """Measure on two fields and a few steps, and reckon what the study takes.
 
     Parameters
     ----------
     config : StudyConfig
         Of the study.
-    say : callable
+    log : callable
         Prints a line of progress.
 
     Raises
     ------
     StudyError
-        If the images can not be read, or no node of the cluster holds a trial.
+        If the images cannot be read, or no node of the cluster holds a trial.
     """
     counts = count_fields(config)
     storage = Path(config.storage).resolve()
@@ -121,19 +121,19 @@ def make_plan(config: StudyConfig, say: Say) -> Plan:
     )  # where the cluster's nodes see it
     try:
         store, raw_s, prepare_s = _prepare_sample(config, scratch)
-        say(f"{FIELDS} fields of {counts.fields} prepared, to measure on")
+        log(f"{FIELDS} fields of {counts.fields} prepared, to measure on")
         began = time.perf_counter()
-        connect(say)
+        connect(log)
         connect_s = time.perf_counter() - began
         near, config = (
             config.resources.node_folder,
             replace(config, resources=replace(config.resources, node_folder=None)),
         )
-        check_nodes(config, store, say)
-        config = share_gpus(config, largest_baseline(config, store, Split([0], [1], [1])), say)
-        say(describe_places(config.resources))
+        check_nodes(config, store, log)
+        config = share_gpus(config, largest_baseline(config, store, Split([0], [1], [1])), log)
+        log(describe_places(config.resources))
         searched, confirmed = _jobs(config, store, counts, scratch)
-        jobs, profiles, worker_s = measure_networks(config, searched + confirmed, say)
+        jobs, profiles, worker_s = measure_networks(config, searched + confirmed, log)
         began = time.perf_counter()
         list(references(config, store, [1], "test", skip=()))
         reference_s = time.perf_counter() - began
@@ -152,7 +152,7 @@ def make_plan(config: StudyConfig, say: Say) -> Plan:
             rooms=node_rooms(config.resources),
         )
         copies = free_on_nodes(near) if near else {}
-        return _reckon(
+        return _estimate(
             config,
             counts,
             store,
@@ -234,7 +234,7 @@ def _prepare_sample(config: StudyConfig, scratch: Path) -> tuple[Store, float, f
         levels=dataset.levels,
         max_fields=FIELDS,
     )
-    store = prepare(sample, root, scratch / "stores", grids=grids_of(config, dataset))
+    store = prepare(sample, root, scratch / "stores", resolutions=resolutions_of(config, dataset))
     return store, raw_s, (time.perf_counter() - began) / len(store.fields)
 
 
@@ -256,9 +256,9 @@ def _jobs(
         while isinstance(proposed := searcher.suggest(str(len(searched))), dict):
             searched.append(Job.of(proposed))
     sizes = sizes_of(config)
-    points = {
-        number: _point(label, point, baseline=True)
-        for number, (label, point) in enumerate(baselines(sizes).items())
+    configurations = {
+        number: _configuration(label, hyperparameters, baseline=True)
+        for number, (label, hyperparameters) in enumerate(baselines(sizes).items())
     }
     found = sorted(
         (job for job in searched if not job.baseline),
@@ -268,25 +268,27 @@ def _jobs(
     for number in range(
         min(best, len(found))
     ):  # nobody knows who wins: one of middling cost stands for it
-        points[CONFIRMED + number] = _point(
+        configurations[CONFIRMED + number] = _configuration(
             "a winner", found[len(found) // 2].task["hyperparameters"], baseline=False
         )
-    for name in config.confirm.marks:
-        known = marks(sizes).get(name)
+    for name in config.confirm.comparators:
+        known = comparators(sizes).get(name)
         middle = found[len(found) // 2].task["hyperparameters"] if found else {}
-        points[2 * CONFIRMED + len(points)] = _point(
+        configurations[2 * CONFIRMED + len(configurations)] = _configuration(
             *(known or ("the earlier winner", middle)), baseline=False
         )
     return searched, confirm_jobs(
-        config, points, task_template(config, store), split, store, epochs={}
+        config, configurations, task_template(config, store), split, store, epochs={}
     )
 
 
-def _point(label: str, point: dict[str, Any], *, baseline: bool) -> dict[str, Any]:
-    return {"label": label, "hyperparameters": point, "baseline": baseline}
+def _configuration(
+    label: str, hyperparameters: dict[str, Any], *, baseline: bool
+) -> dict[str, Any]:
+    return {"label": label, "hyperparameters": hyperparameters, "baseline": baseline}
 
 
-def _reckon(
+def _estimate(
     config: StudyConfig,
     counts: Counts,
     store: Store,
@@ -447,11 +449,12 @@ def _questions(
         )
         others = len(thin_out(planes, config.transfer.max_fields))
     for job in confirmed:
-        point, image_s = job.task["hyperparameters"], costs.profile(job).image_s
+        hyperparameters, image_s = job.task["hyperparameters"], costs.profile(job).image_s
         if others:
             yield others * image_s
         if (
-            point.get("patch_size", point["image_size"]) < point["image_size"]
+            hyperparameters.get("patch_size", hyperparameters["image_size"])
+            < hyperparameters["image_size"]
             and config.dataset.split == "by_well"
         ):
             yield 2 * len(counts.split.test) * min(shown, counts.levels) * image_s
@@ -462,14 +465,16 @@ def _image_bytes(config: StudyConfig, counts: Counts) -> int:
         2
         * counts.fields
         * counts.levels
-        * sum(grid.size**2 for grid in set(grids_of(config, config.dataset)))
+        * sum(resolution.size**2 for resolution in set(resolutions_of(config, config.dataset)))
     )
 
 
 def _disk_bytes(config: StudyConfig, counts: Counts, jobs: list[Job], costs: Costs) -> int:
     images = 0 if costs.prepared else _image_bytes(config, counts)
     weights = sum(4 * costs.profile(job).parameters * (1 + CHECKPOINT_ARRAYS) for job in jobs)
-    scores = sum(len(job.task["judge"]) * counts.levels * LEDGER_BYTES_AN_IMAGE for job in jobs)
+    scores = sum(
+        len(job.task["eval_fields"]) * counts.levels * LEDGER_BYTES_AN_IMAGE for job in jobs
+    )
     return int(images + weights + scores + REPORT_BYTES)
 
 

@@ -40,7 +40,7 @@ def space_table(space: Space, sizes: Sizes) -> pd.DataFrame:
     """
     hp = HyperParameters()
     space(hp, sizes)
-    points = baselines(sizes)
+    configurations = baselines(sizes)
     rows = []
     for one in hp.space:
         condition = " and ".join(
@@ -51,8 +51,12 @@ def space_table(space: Space, sizes: Sizes) -> pd.DataFrame:
             "where": condition or "always",
             "values": _values_text(one),
         }
-        for label, point in points.items():
-            row[label] = str(point[one.name]) if one.name in point and _active(one, point) else ""
+        for label, hyperparameters in configurations.items():
+            row[label] = (
+                str(hyperparameters[one.name])
+                if one.name in hyperparameters and _active(one, hyperparameters)
+                else ""
+            )
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -87,7 +91,8 @@ def parameter_range(space: Space, sizes: Sizes) -> tuple[int, int]:
     shapes a network.
     """
     counts = [
-        build(point, size=_smallest_size(point)).count_params() for point in _corners(space, sizes)
+        build(hyperparameters, size=_smallest_size(hyperparameters)).count_params()
+        for hyperparameters in _corners(space, sizes)
     ]
     return min(counts), max(counts)
 
@@ -99,10 +104,10 @@ def describe_space(name: str, space: Space, sizes: Sizes) -> str:
     without = f", and {', '.join(continuous)} continuous" if continuous else ""
     lines = [space_table(space, sizes).to_string(index=False), ""]
     lines.append(f"{name}: {total:,} configurations{without}; {low:,} to {high:,} parameters")
-    for label, point in baselines(sizes).items():
+    for label, hyperparameters in baselines(sizes).items():
         lines.append(
-            f"{label}: {build(point).count_params():,} parameters, trained at"
-            f" {patch_size_of(point)} px"
+            f"{label}: {build(hyperparameters).count_params():,} parameters, trained at"
+            f" {patch_size_of(hyperparameters)} px"
         )
     return "\n".join(lines)
 
@@ -143,8 +148,8 @@ def _corners(space: Space, sizes: Sizes) -> Iterator[dict[str, Any]]:
             }
 
 
-def _smallest_size(point: dict[str, Any]) -> int:
-    return int(2 ** int(point["depth"]))
+def _smallest_size(hyperparameters: dict[str, Any]) -> int:
+    return int(2 ** int(hyperparameters["depth"]))
 
 
 def _active(one: Any, chosen: dict[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 truth.
 
 Every event has `event`, `time` (seconds since 1970) and the key that tells it from others of its
-kind, see `KEYS`. The first event with a key wins. Numbers that JSON can not write (inf, nan) are
+kind, see `KEYS`. The first event with a key wins. Numbers that JSON cannot write (inf, nan) are
 strings.
 """
 
@@ -25,9 +25,9 @@ from study.errors import StudyError
 FORMAT = 2
 FILE_NAME = "ledger.jsonl"
 LEAST_FREE_BYTES = 100 * 2**20
-CEILING = "perfect restoration at"  # how the references begin that no model is, and no curve shows
-AT_SIZE = "do-nothing at"  # and do-nothing at another model's own size
-NO_CURVES = (CEILING, AT_SIZE)
+UPPER_BOUND = "upper bound at"  # how the references begin that no model is, and no curve shows
+AT_SIZE = "unrestored input at"  # and the unrestored input at another model's own size
+NO_CURVES = (UPPER_BOUND, AT_SIZE)
 KEYS = {
     "study": (),  # configuration, environment, store, split
     "trial": ("phase", "trial", "replicate"),  # label, baseline, hyperparameters, seed
@@ -41,9 +41,9 @@ KEYS = {
     "epoch": ("phase", "trial", "replicate", "epoch"),  # metrics, cost
     "score": ("phase", "trial", "replicate"),  # metrics of every field at every level
     "trial_end": ("phase", "trial", "replicate"),  # status: finished, stopped, failed; reason
-    "reference": ("reference",),  # do-nothing, and the paper's curves
+    "reference": ("reference",),  # unrestored input, and the paper's curves
     "transfer_set": (),  # the other data set: its store and its images
-    "transfer_reference": ("reference",),  # do-nothing and the paper's curves there
+    "transfer_reference": ("reference",),  # unrestored input and the paper's curves there
     "transfer": ("trial", "replicate"),  # a confirmed network's score there
     "stitching": (
         "trial",
@@ -78,7 +78,7 @@ class Ledger:
     Raises
     ------
     StudyError
-        If another process writes to it, or it can not be written.
+        If another process writes to it, or it cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -88,7 +88,7 @@ class Ledger:
             self._file = self.path.open("ab")
         except OSError as error:
             raise StudyError(
-                f"the ledger {self.path} can not be written: {error.strerror}. Choose another"
+                f"the ledger {self.path} cannot be written: {error.strerror}. Choose another"
                 " --storage"
             ) from None
         if not _lock(self._file):
@@ -135,7 +135,7 @@ class Ledger:
                 os.fsync(self._file.fileno())
             except OSError as error:
                 self.broken = (
-                    f"the ledger {self.path} can not be written any more: {error.strerror}. It"
+                    f"the ledger {self.path} cannot be written any more: {error.strerror}. It"
                     " holds all that was learned until then: make room, and go on with --resume"
                     f" {self.path.parent}"
                 )
@@ -158,7 +158,7 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     Raises
     ------
     StudyError
-        If there is no ledger, or a line that is not the last can not be read.
+        If there is no ledger, or a line that is not the last cannot be read.
     """
     path = folder / FILE_NAME
     try:
@@ -185,7 +185,7 @@ def level_means(score: dict[str, Any], table: str, metric: str) -> list[float]:
     score : dict
         A `score`, `reference` or `transfer` event.
     table : str
-        ``common`` (grid) or ``own`` (size).
+        ``evaluation`` (resolution) or ``own`` (size).
     metric : str
         One of that table's metrics.
     """
@@ -217,8 +217,8 @@ def parse_lines(
 
 
 def check_place(folder: Path) -> None:
-    """Raise a `StudyError` if a study's ledger can not be kept in a folder, or the one that is
-    there can not be read; leaves nothing behind.
+    """Raise a `StudyError` if a study's ledger cannot be kept in a folder, or the one that is
+    there cannot be read; leaves nothing behind.
     """
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(existing).free
@@ -229,7 +229,7 @@ def check_place(folder: Path) -> None:
         )
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise StudyError(
-            f"the ledger {folder / FILE_NAME} can not be written: {existing} is no folder that can"
+            f"the ledger {folder / FILE_NAME} cannot be written: {existing} is no folder that can"
             " be. Choose another --storage"
         )
     if (folder / FILE_NAME).exists():

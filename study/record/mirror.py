@@ -127,7 +127,7 @@ class Mirror:
                     f" MLFLOW_TRACKING_PASSWORD. {remedy}"
                 )
             raise StudyError(
-                f"MLflow can not be reached at {self._uri}: {told}. {remedy}"
+                f"MLflow cannot be reached at {self._uri}: {told}. {remedy}"
             ) from error
 
     @contextlib.contextmanager
@@ -150,7 +150,7 @@ class Mirror:
             self._thread.start()
 
     def close(
-        self, *, patience_s: float = 60.0, say: Callable[[str], None] = lambda line: None
+        self, *, patience_s: float = 60.0, log: Callable[[str], None] = lambda line: None
     ) -> int:
         """Mirror what is left; give up after `patience_s` without progress; return the number of
         events that MLflow has not got.
@@ -169,7 +169,7 @@ class Mirror:
             self._thread.join(0.2)
             if self.failure and self.failure != said:
                 said = self.failure
-                say(said)
+                log(said)
         self.waited_s = time.monotonic() - began
         return sum(1 for _ in self._new_events())
 

@@ -160,7 +160,7 @@ class Runs:
             "kind": "baseline" if event["baseline"] else "trial",
             "phase": event["phase"],
             "trial": str(event["trial"]),
-            "judged_on": event["judged_on"],
+            "eval_split": event["eval_split"],
         }
         config = self._study["config"]
         cautions = {
@@ -204,16 +204,16 @@ class Runs:
             (
                 row
                 for row in self._references
-                if row["reference"] == f"do-nothing ({event['judged_on']})"
+                if row["reference"] == f"unrestored input ({event['eval_split']})"
             ),
             None,
         )
         if nothing is not None:
             without = dict(
-                zip(nothing["levels"], level_means(nothing, "common", "ssim"), strict=True)
+                zip(nothing["levels"], level_means(nothing, "evaluation", "ssim"), strict=True)
             )
             for level, value in zip(
-                event["levels"], level_means(event, "common", "ssim"), strict=True
+                event["levels"], level_means(event, "evaluation", "ssim"), strict=True
             ):
                 self._log(
                     run, _metrics({"level/ssim_gain": value - without[level]}, event, step=level)
@@ -221,7 +221,7 @@ class Runs:
         if self._draw is None:
             return
         shown = [
-            row for row in self._references if row["judged_on"] in (event["judged_on"], "paper")
+            row for row in self._references if row["eval_split"] in (event["eval_split"], "paper")
         ]
         try:
             paths = self._draw(
@@ -248,14 +248,14 @@ class Runs:
             f"reference/{event['reference']}",
             event["reference"],
             event,
-            {"kind": "reference", "judged_on": event["judged_on"]},
+            {"kind": "reference", "eval_split": event["eval_split"]},
         )
         self._log_score(run, event)
         self.flush()
         self._client.set_terminated(run, "FINISHED", _milliseconds(event))
 
     def _send_transfer_reference(self, event: dict[str, Any]) -> None:
-        tags = {"kind": "reference", "judged_on": self._other}
+        tags = {"kind": "reference", "eval_split": self._other}
         run = self._ensure(
             f"transfer_reference/{event['reference']}",
             f"{event['reference']} ({self._other})",
@@ -303,7 +303,7 @@ class Runs:
         )
 
     def _concluded(self, event: dict[str, Any]) -> Outcome | None:
-        """Return the outcome as of this end of the study, which may be gone on with later; what can
+        """Return the outcome as of this end of the study, which may be resumed later; what can
         not be concluded holds no number up.
         """
         if self._conclude is None:
@@ -372,10 +372,10 @@ class Runs:
         by_level, mean = (prefix, f"{prefix}_mean") if prefix else ("level", "mean")
         metrics = []
         for name in LEVEL_METRICS:
-            if name not in event["common"]:
+            if name not in event["evaluation"]:
                 continue
             for level, value in zip(
-                event["levels"], level_means(event, "common", name), strict=True
+                event["levels"], level_means(event, "evaluation", name), strict=True
             ):
                 metrics += _metrics({f"{by_level}/{name}": value}, event, step=level)
         summary = {f"{mean}/{name}": value for name, value in event.get("summary", {}).items()}

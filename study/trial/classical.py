@@ -17,7 +17,7 @@ RICHARDSON_LUCY_ITERATIONS = 30
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def do_nothing(defocused: np.ndarray, in_focus: np.ndarray) -> np.ndarray:
+def unrestored_input(defocused: np.ndarray, in_focus: np.ndarray) -> np.ndarray:
     """Return the defocused images themselves."""
     return defocused
 
@@ -74,6 +74,6 @@ DECONVOLUTIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "Richardson-Lucy": richardson_lucy,
 }
 METHODS: dict[str, Method] = {
-    "do-nothing": do_nothing,
-    "do-nothing, best affine fit": best_affine_fit,
+    "unrestored input": unrestored_input,
+    "unrestored input, best affine fit": best_affine_fit,
 }

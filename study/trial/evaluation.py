@@ -1,5 +1,5 @@
-"""Model + store -> metrics by level, beside do-nothing, at the model's own size and on the common
-grid.
+"""Model + store -> metrics by level, beside the unrestored input, at the model's own size and on
+the evaluation resolution.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from study.data.optics import blur_kernel
 from study.data.patches import split_patches, stitch_patches
 from study.data.prepare import resize_image
-from study.data.store import Grid, Store
+from study.data.store import Resolution, Store
 from study.files import read_image
 from study.trial import metrics
 from study.trial.classical import Method
@@ -23,7 +23,7 @@ from study.trial.task import Score
 Restore = Callable[[np.ndarray], np.ndarray]
 METRICS = ("ssim", "psnr", "nrmse", "rmse", "mse")
 OWN_METRICS = (*METRICS, "ssim_range2")
-Measured = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # own size, common grid
+Measured = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # own size, evaluation resolution
 
 
 def measure(
@@ -42,38 +42,42 @@ def measure(
     return {name: computed[name] for name in names}
 
 
-def to_common_grid(
-    restored: np.ndarray, own_range: np.ndarray, common_range: np.ndarray, common: Grid
+def to_evaluation_resolution(
+    restored: np.ndarray,
+    own_range: np.ndarray,
+    evaluation_range: np.ndarray,
+    evaluation: Resolution,
 ) -> np.ndarray:
-    """Bring restorations to the common grid through the intensities of their in-focus images.
+    """Bring restorations to the evaluation resolution through the intensities of their in-focus
+    images.
 
     Parameters
     ----------
     restored : numpy.ndarray, shape (N, S, S)
         In [0, 1], where 0 and 1 stand for the intensities `own_range` of the in-focus image at size
         S.
-    own_range, common_range : numpy.ndarray, shape (N, 2)
-        Intensities of the in-focus image at 0 and 1, at size S and on the common grid.
-    common : Grid
+    own_range, evaluation_range : numpy.ndarray, shape (N, 2)
+        Intensities of the in-focus image at 0 and 1, at size S and at the evaluation resolution.
+    evaluation : Resolution
         Its size: the area mean of larger restorations, bicubic for smaller ones.
 
     Returns
     -------
-    numpy.ndarray, shape (N, common size, common size)
-        In units of the common grid's in-focus image; a perfect restoration equals it but for the
-        resizing.
+    numpy.ndarray, shape (N, evaluation size, evaluation size)
+        In units of the evaluation resolution's in-focus image; a perfect restoration equals it but
+        for the resizing.
     """
-    size = (common.size, common.size)
-    method = cv2.INTER_AREA if restored.shape[1] > common.size else cv2.INTER_CUBIC
+    size = (evaluation.size, evaluation.size)
+    method = cv2.INTER_AREA if restored.shape[1] > evaluation.size else cv2.INTER_CUBIC
     resized = (
         restored
-        if restored.shape[1] == common.size
+        if restored.shape[1] == evaluation.size
         else np.stack([cv2.resize(image, size, interpolation=method) for image in restored])
     )
     low, high = own_range[:, 0], own_range[:, 1]
-    common_low, common_high = common_range[:, 0], common_range[:, 1]
-    gain = ((high - low) / (common_high - common_low)).astype(np.float32)
-    offset = ((low - common_low) / (common_high - common_low)).astype(np.float32)
+    evaluation_low, evaluation_high = evaluation_range[:, 0], evaluation_range[:, 1]
+    gain = ((high - low) / (evaluation_high - evaluation_low)).astype(np.float32)
+    offset = ((low - evaluation_low) / (evaluation_high - evaluation_low)).astype(np.float32)
     return resized * gain[:, None, None] + offset[:, None, None]
 
 
@@ -106,10 +110,10 @@ def score_model(
     restore: Restore,
     store: Store,
     *,
-    grid: Grid,
-    common: Grid,
+    resolution: Resolution,
+    evaluation: Resolution,
     fields: Sequence[int],
-    judged_on: str,
+    eval_split: str,
     held_out: Sequence[Sequence[int]] | None = None,
 ) -> Score:
     """Score restorations of some fields, field by field.
@@ -120,36 +124,37 @@ def score_model(
         Images in [0, 1], shape (N, S, S) -> restorations of the same shape.
     store : Store
         The prepared images.
-    grid, common : Grid
-        The restorer's own size, and the grid on which all are compared.
+    resolution, evaluation : Resolution
+        The restorer's own size, and the resolution at which all are compared.
     fields : sequence of int
         Indices of the fields.
-    judged_on : str
+    eval_split : str
         ``validation`` or ``test``: what `fields` are.
     held_out : sequence of sequences of int, optional
         For each field of the store the levels to score (as indices); every level if not given.
     """
 
     def measure_field(field: int, levels: np.ndarray) -> Measured:
-        restored = restore(store.as_float(grid, field, levels))
-        target, own_range, common_target, common_range = _targets(
-            store, grid, common, field, len(levels)
+        restored = restore(store.as_float(resolution, field, levels))
+        target, own_range, evaluation_target, evaluation_range = _targets(
+            store, resolution, evaluation, field, len(levels)
         )
         return _measure_own(target, restored), measure(
-            common_target, to_common_grid(restored, own_range, common_range, common)
+            evaluation_target,
+            to_evaluation_resolution(restored, own_range, evaluation_range, evaluation),
         )
 
-    return _score(measure_field, store, fields, judged_on, held_out)
+    return _score(measure_field, store, fields, eval_split, held_out)
 
 
 def score_classical(
     method: Method,
     store: Store,
     *,
-    grid: Grid,
-    common: Grid,
+    resolution: Resolution,
+    evaluation: Resolution,
     fields: Sequence[int],
-    judged_on: str,
+    eval_split: str,
     held_out: Sequence[Sequence[int]] | None = None,
 ) -> Score:
     """Score a classical method on defocused images that are each normalised by their own range; see
@@ -158,26 +163,26 @@ def score_classical(
 
     def measure_field(field: int, levels: np.ndarray) -> Measured:
         pairs = []
-        for on in (grid, common):
+        for on in (resolution, evaluation):
             target = np.repeat(
                 store.as_float(on, field, store.in_focus_index)[None], len(levels), axis=0
             )
             pairs.append((target, method(store.as_float(on, field, levels), target)))
         return _measure_own(*pairs[0]), measure(*pairs[1])
 
-    return _score(measure_field, store, fields, judged_on, held_out)
+    return _score(measure_field, store, fields, eval_split, held_out)
 
 
 def score_deconvolution(
     method: Callable[[np.ndarray, np.ndarray], np.ndarray],
     store: Store,
     *,
-    common: Grid,
+    evaluation: Resolution,
     fields: Sequence[int],
-    judged_on: str,
+    eval_split: str,
 ) -> Score:
     """Score a deconvolution that is told the true blur, at native pixels before any resizing, on
-    the common grid.
+    the evaluation resolution.
 
     Its restorations keep the camera's intensities, so that they need no normalisation of their own:
     another upper hand.
@@ -185,7 +190,7 @@ def score_deconvolution(
     planes, root = store.planes(), Path(store.description["source"])
 
     def measure_field(field: int, levels: np.ndarray) -> Measured:
-        low, high = store.ranges(common)[field, store.in_focus_index]
+        low, high = store.ranges(evaluation)[field, store.in_focus_index]
         restored = []
         for level in levels:
             plane = planes[field * len(store.levels) + int(level)]
@@ -193,31 +198,41 @@ def score_deconvolution(
             scale = image.max() or 1.0
             kernel = blur_kernel(store.layout.kind, store.levels[level])
             sharp = image if kernel.size == 1 else method(image / scale, kernel) * scale
-            restored.append((resize_image(sharp, common) - low) / (high - low))
+            restored.append((resize_image(sharp, evaluation) - low) / (high - low))
         images = np.stack(restored).astype(np.float32)
         target = np.repeat(
-            store.as_float(common, field, store.in_focus_index)[None], len(levels), axis=0
+            store.as_float(evaluation, field, store.in_focus_index)[None], len(levels), axis=0
         )
         return _measure_own(target, images), measure(target, images)
 
-    return _score(measure_field, store, fields, judged_on, None)
+    return _score(measure_field, store, fields, eval_split, None)
 
 
-def score_ceiling(
-    store: Store, *, grid: Grid, common: Grid, fields: Sequence[int], judged_on: str
+def score_upper_bound(
+    store: Store,
+    *,
+    resolution: Resolution,
+    evaluation: Resolution,
+    fields: Sequence[int],
+    eval_split: str,
 ) -> Score:
-    """Score a perfect restoration at one size on the common grid: what no model of that size can
+    """Score a upper bound at one size at the evaluation resolution: what no model of that size can
     exceed.
     """
 
     def measure_field(field: int, levels: np.ndarray) -> Measured:
-        target, own_range, common_target, common_range = _targets(store, grid, common, field, 1)
+        target, own_range, evaluation_target, evaluation_range = _targets(
+            store, resolution, evaluation, field, 1
+        )
         own = _measure_own(target, target)
-        shared = measure(common_target, to_common_grid(target, own_range, common_range, common))
+        shared = measure(
+            evaluation_target,
+            to_evaluation_resolution(target, own_range, evaluation_range, evaluation),
+        )
         repeat = {name: np.repeat(values, len(levels)) for name, values in own.items()}
         return repeat, {name: np.repeat(values, len(levels)) for name, values in shared.items()}
 
-    return _score(measure_field, store, fields, judged_on, None)
+    return _score(measure_field, store, fields, eval_split, None)
 
 
 def _measure_own(reference: np.ndarray, restored: np.ndarray) -> dict[str, np.ndarray]:
@@ -246,34 +261,34 @@ def rung_score(
     restore: Restore,
     store: Store,
     *,
-    grid: Grid,
-    common: Grid,
+    resolution: Resolution,
+    evaluation: Resolution,
     fields: Sequence[int],
     images: int,
     seed: int,
     objective: str = "ssim",
     weights: Mapping[int, float] | None = None,
 ) -> dict[str, float]:
-    """Score a fixed sample of defocused images on the common grid: cheap, and the same images for
-    all trials.
+    """Score a fixed sample of defocused images at the evaluation resolution: cheap, and the same
+    images for all trials.
     """
     chosen = _sample(fields, store.defocused_indices, images=images, seed=seed)
     totals: dict[str, list[float]] = {"ssim": [], "psnr": [], "mse": []}
     for start in range(0, len(chosen), 8):
         field, level = chosen[start : start + 8].T
-        restored = restore(store.as_float(grid, field, level))
+        restored = restore(store.as_float(resolution, field, level))
         focus = np.full(len(field), store.in_focus_index)
-        ranges = store.ranges(grid)[field, focus], store.ranges(common)[field, focus]
+        ranges = store.ranges(resolution)[field, focus], store.ranges(evaluation)[field, focus]
         scored = measure(
-            store.as_float(common, field, focus),
-            to_common_grid(restored, *ranges, common),
+            store.as_float(evaluation, field, focus),
+            to_evaluation_resolution(restored, *ranges, evaluation),
             names=tuple(totals),
         )
         for name, values in scored.items():
             totals[name].extend(values)
     measured = {name: np.array(values) for name, values in totals.items()}
     means = {name: float(measured[name].mean()) for name in ("ssim", "psnr")}
-    measured["defocused_mse"] = defocused_mse(store, common, chosen)
+    measured["defocused_mse"] = defocused_mse(store, evaluation, chosen)
     return means | {
         "objective": quality(objective, measured, np.array(store.levels)[chosen[:, 1]], weights)
     }
@@ -293,27 +308,31 @@ def _sample(fields: Sequence[int], levels: Sequence[int], *, images: int, seed: 
     return np.array(pairs[:images])
 
 
-def defocused_mse(store: Store, common: Grid, images: Iterable[tuple[int, int]]) -> np.ndarray:
+def defocused_mse(
+    store: Store, evaluation: Resolution, images: Iterable[tuple[int, int]]
+) -> np.ndarray:
     """Return the squared error of doing nothing to some images, pairs of field and level as
-    indices, on the common grid, shape (N,).
+    indices, at the evaluation resolution, shape (N,).
     """
     errors = []
     for field, level in images:
         errors.append(
             metrics.mse(
-                store.as_float(common, field, [store.in_focus_index]),
-                store.as_float(common, field, [level]),
+                store.as_float(evaluation, field, [store.in_focus_index]),
+                store.as_float(evaluation, field, [level]),
             )
         )
     return np.concatenate(errors)
 
 
 def _targets(
-    store: Store, grid: Grid, common: Grid, field: int, count: int
+    store: Store, resolution: Resolution, evaluation: Resolution, field: int, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the in-focus image on both grids, each with its range, repeated for `count` levels."""
+    """Return the in-focus image on both resolutions, each with its range, repeated for `count`
+    levels.
+    """
     repeated = []
-    for on in (grid, common):
+    for on in (resolution, evaluation):
         image = store.as_float(on, field, store.in_focus_index)
         repeated.append(np.repeat(image[None], count, axis=0))
         repeated.append(
@@ -326,28 +345,32 @@ def _score(
     measure_field: Callable[[int, np.ndarray], Measured],
     store: Store,
     fields: Sequence[int],
-    judged_on: str,
+    eval_split: str,
     held_out: Sequence[Sequence[int]] | None,
 ) -> Score:
     """Measure each field at its levels and put the values into tables of fields and levels."""
     count = len(store.levels)
     own = {name: np.full((len(fields), count), np.nan) for name in (*OWN_METRICS, "cells_bias")}
-    common = {name: np.full((len(fields), count), np.nan) for name in METRICS}
+    evaluation = {name: np.full((len(fields), count), np.nan) for name in METRICS}
     for row, field in enumerate(fields):
         levels = np.arange(count) if held_out is None else np.array(held_out[field], dtype=np.int64)
         if len(levels):
-            for table, measured in zip((own, common), measure_field(field, levels), strict=True):
+            for table, measured in zip(
+                (own, evaluation), measure_field(field, levels), strict=True
+            ):
                 for name, values in measured.items():
                     table[name][row, levels] = values
     defocused = store.defocused_indices
     return Score(
-        judged_on=judged_on,
+        eval_split=eval_split,
         levels=list(store.levels),
         fields=[store.fields[field] for field in fields],
         wells=[store.wells[field] for field in fields],
-        common={name: _rounded(values) for name, values in common.items()},
+        evaluation={name: _rounded(values) for name, values in evaluation.items()},
         own={name: _rounded(values) for name, values in own.items()},
-        summary={name: float(np.nanmean(values[:, defocused])) for name, values in common.items()},
+        summary={
+            name: float(np.nanmean(values[:, defocused])) for name, values in evaluation.items()
+        },
     )
 
 

@@ -19,7 +19,7 @@ def quality(
     ----------
     objective : str
         One of `study.config.QUALITIES`: the mean over images of a metric; `worst_`, of the level
-        with the lowest mean; `harmless_`, less the `harm` that is done, beside which differences
+        with the lowest mean; `penalized_`, less the `harm` that is done, beside which differences
         between good networks are small.
     metrics : mapping
         ``ssim``, ``psnr``, ``mse`` of each image and ``defocused_mse``, that of doing nothing,
@@ -41,7 +41,7 @@ def quality(
     mean = float((values * weight).sum() / weight.sum())
     return (
         mean - harm(metrics["mse"], metrics["defocused_mse"], levels)
-        if kind == "harmless"
+        if kind == "penalized"
         else mean
     )
 

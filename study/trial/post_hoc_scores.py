@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from study.data.store import Grid, Store, open_store
+from study.data.store import Resolution, Store, open_store
 from study.models.autoencoder import patch_size_of
 from study.trial.device import limit_gpu_memory
 from study.trial.evaluation import measure, score_model
-from study.trial.task import Examination
+from study.trial.task import PostHocTask
 from study.trial.training import (
     limit_threads,
     load_model,
@@ -28,7 +28,7 @@ BORDER_PX = 8  # so far from a seam between patches a pixel counts as its border
 MODES = ("stitched", "whole")
 
 
-def examine(task: Examination) -> dict[str, Any]:
+def answer_question(task: PostHocTask) -> dict[str, Any]:
     """Answer an examination with plain values: a score's, or what `measure_stitching` returns."""
     limit_threads(task.threads)
     limit_gpu_memory(task.gpu_share)
@@ -42,30 +42,30 @@ def examine(task: Examination) -> dict[str, Any]:
     return score_transfer(task)
 
 
-def score_transfer(task: Examination) -> dict[str, Any]:
+def score_transfer(task: PostHocTask) -> dict[str, Any]:
     """Score a network on images of another data set, prepared as its own were; leaves an example in
     the trial's folder.
     """
     folder, store = Path(task.folder), open_store(task.store, task.node_folder)
     description = read_description(folder)
-    point, grid = (
+    hyperparameters, resolution = (
         description["hyperparameters"],
-        Grid(int(description["hyperparameters"]["image_size"]), description["resize"]),
+        Resolution(int(description["hyperparameters"]["image_size"]), description["resize"]),
     )
-    restore = restorer(load_model(folder), point, inference=task.inference)
+    restore = restorer(load_model(folder), hyperparameters, inference=task.inference)
     score = score_model(
         restore,
         store,
-        grid=grid,
-        common=Grid(task.common_size, "antialiased"),
+        resolution=resolution,
+        evaluation=Resolution(task.evaluation_size, "antialiased"),
         fields=task.fields,
-        judged_on=task.judged_on,
+        eval_split=task.eval_split,
     )
     save_examples(
         folder / "transfer_examples.npz",
         restore,
         store,
-        grid,
+        resolution,
         field=task.fields[len(task.fields) // 2],
     )
     return score.to_dict()
@@ -95,11 +95,14 @@ def measure_stitching(
         ``ssim`` and ``psnr``: mode -> mean of each field, at the network's own size.
     """
     description = read_description(folder)
-    point = description["hyperparameters"]
-    grid, patch_size = Grid(int(point["image_size"]), description["resize"]), patch_size_of(point)
+    hyperparameters = description["hyperparameters"]
+    resolution, patch_size = (
+        Resolution(int(hyperparameters["image_size"]), description["resize"]),
+        patch_size_of(hyperparameters),
+    )
     model = load_model(folder)
-    restore = {mode: restorer(model, point, inference=mode) for mode in MODES}
-    distance = distance_to_seam(grid.size, patch_size)
+    restore = {mode: restorer(model, hyperparameters, inference=mode) for mode in MODES}
+    distance = distance_to_seam(resolution.size, patch_size)
     count = np.bincount(distance.ravel())
     sums = {mode: np.zeros(len(count)) for mode in MODES}
     by_field: dict[str, dict[str, list[float]]] = {
@@ -107,9 +110,9 @@ def measure_stitching(
     }
     near = distance < BORDER_PX
     for field in fields:
-        images = store.as_float(grid, field, np.array(levels))
+        images = store.as_float(resolution, field, np.array(levels))
         target = np.repeat(
-            store.as_float(grid, field, store.in_focus_index)[None], len(levels), axis=0
+            store.as_float(resolution, field, store.in_focus_index)[None], len(levels), axis=0
         )
         for mode in MODES:
             restored = restore[mode](images)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from study.data.prepare import normalise, resize_image
-from study.data.store import FULL_SCALE, Grid
+from study.data.store import FULL_SCALE, Resolution
 from study.trial.training import load_model, read_description
 
 
@@ -20,12 +20,12 @@ class Restorer:
 
     Parameters
     ----------
-    predict : images in [0, 1], "NYXC", of the grid's size -> restorations of the same shape.
-    grid : the size that the network sees images at.
+    predict : images in [0, 1], "NYXC", of the resolution's size -> restorations of the same shape.
+    resolution : the size that the network sees images at.
     """
 
     predict: Callable[[np.ndarray], np.ndarray]
-    grid: Grid
+    resolution: Resolution
 
     def restore(self, image: np.ndarray) -> np.ndarray:
         """Restore one grey image, shape (Y, X); the result has its shape and its range of
@@ -36,7 +36,7 @@ class Restorer:
         restoration are given the image's own minimum and maximum, for those of an in-focus image
         are not known.
         """
-        scaled, low, high = normalise(resize_image(image, self.grid))
+        scaled, low, high = normalise(resize_image(image, self.resolution))
         restored = np.asarray(
             self.predict(scaled[None, ..., None].astype(np.float32) / np.float32(FULL_SCALE))
         )[0, ..., 0]
@@ -53,5 +53,5 @@ def load_restorer(folder: Path) -> Restorer:
     run code.
     """
     described = read_description(folder)
-    grid = Grid(int(described["hyperparameters"]["image_size"]), described["resize"])
-    return Restorer(load_model(folder, size=grid.size).predict_on_batch, grid)
+    resolution = Resolution(int(described["hyperparameters"]["image_size"]), described["resize"])
+    return Restorer(load_model(folder, size=resolution.size).predict_on_batch, resolution)

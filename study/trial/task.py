@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from study.data.store import Grid
+from study.data.store import Resolution
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,11 @@ class TrialTask:
     hyperparameters : a point of a search space.
     store : folder of the prepared images.
     folder : where the trial keeps its checkpoint and leaves its weights and example restorations.
-    train, judge : indices of the fields that it learns from, and of those that it is scored on.
-    judged_on : name of the second, validation or test.
-    resize, common_size : how images are brought to the trial's size, and the side of the common
-        grid.
+    train, eval_fields : indices of the fields that it learns from, and of those that it is scored
+        on.
+    eval_split : name of the second, validation or test.
+    resize, evaluation_size : how images are brought to the trial's size, and the side of the
+        evaluation grid.
     epochs, batch_size, patches_per_image, images_per_epoch : the budget; all patches, and all
         images, where the last two are not given.
     precision : what the network computes in while it is trained, and for its rung score: float32 or
@@ -45,10 +46,10 @@ class TrialTask:
     store: str
     folder: str
     train: list[int]
-    judge: list[int]
-    judged_on: str
+    eval_fields: list[int]
+    eval_split: str
     resize: str
-    common_size: int
+    evaluation_size: int
     epochs: int
     batch_size: int
     patches_per_image: int | None
@@ -66,14 +67,14 @@ class TrialTask:
     node_folder: str | None = None
 
     @property
-    def grid(self) -> Grid:
+    def resolution(self) -> Resolution:
         """The size that the network sees images at."""
-        return Grid(int(self.hyperparameters["image_size"]), self.resize)
+        return Resolution(int(self.hyperparameters["image_size"]), self.resize)
 
     @property
-    def common(self) -> Grid:
+    def evaluation(self) -> Resolution:
         """The grid on which all models are compared."""
-        return Grid(self.common_size, "antialiased")
+        return Resolution(self.evaluation_size, "antialiased")
 
 
 @dataclass(frozen=True)
@@ -82,22 +83,22 @@ class Score:
 
     Parameters
     ----------
-    judged_on : validation, test, or the name of another data set.
+    eval_split : validation, test, or the name of another data set.
     levels : the levels scored, the in-focus one among them.
     fields : the fields scored; `wells` are theirs.
-    common : metric -> its value for every field (row) and level (column), on the common grid; nan
-        where an image was not scored.
+    evaluation : metric -> its value for every field (row) and level (column), on the evaluation
+        resolution; nan where an image was not scored.
     own : the same at the model's own size; with `ssim_range2`, SSIM with a data range of 2, and
         `cells_bias`.
-    summary : metric -> mean over the scored defocused images, on the common grid; and the task's
-        `objective`.
+    summary : metric -> mean over the scored defocused images, at the evaluation resolution; and the
+        task's `objective`.
     """
 
-    judged_on: str
+    eval_split: str
     levels: list[int]
     fields: list[str]
     wells: list[str]
-    common: dict[str, list[list[float]]]
+    evaluation: dict[str, list[list[float]]]
     own: dict[str, list[list[float]]]
     summary: dict[str, float]
 
@@ -127,7 +128,7 @@ class EpochReport:
 
 
 @dataclass(frozen=True)
-class Examination:
+class PostHocTask:
     """One question about one trained network.
 
     Parameters
@@ -136,9 +137,9 @@ class Examination:
     folder : what the trial left.
     store : the prepared images to ask it with.
     fields, levels : which of them (indices); a transfer takes every level.
-    common_size : side of the common grid.
+    evaluation_size : side of the evaluation resolution.
     inference : whole or stitched, for a transfer.
-    judged_on : name of the images.
+    eval_split : name of the images.
     threads : of the processor.
     gpu_share, node_folder : as for a `TrialTask`.
     """
@@ -148,9 +149,9 @@ class Examination:
     store: str
     fields: list[int]
     levels: list[int]
-    common_size: int
+    evaluation_size: int
     inference: str
-    judged_on: str
+    eval_split: str
     threads: int
     gpu_share: float | None = None
     node_folder: str | None = None

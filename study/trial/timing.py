@@ -77,16 +77,16 @@ def profile_trial(task: TrialTask) -> Profile:
     restore = restorer(
         model, task.hyperparameters, inference=task.inference, precision=task.precision
     )
-    field, rung_s = task.judge[0], 0.0
+    field, rung_s = task.eval_fields[0], 0.0
     if task.rung_images:
         for _ in range(2):  # the first traces the network
             began = time.perf_counter()
             rung_score(
                 restore,
                 store,
-                grid=task.grid,
-                common=task.common,
-                fields=task.judge,
+                resolution=task.resolution,
+                evaluation=task.evaluation,
+                fields=task.eval_fields,
                 images=task.rung_images,
                 seed=task.rung_seed,
                 objective=task.objective,
@@ -96,7 +96,12 @@ def profile_trial(task: TrialTask) -> Profile:
     restore = restorer(model, task.hyperparameters, inference=task.inference)
     began = time.perf_counter()
     score_model(
-        restore, store, grid=task.grid, common=task.common, fields=[field], judged_on=task.judged_on
+        restore,
+        store,
+        resolution=task.resolution,
+        evaluation=task.evaluation,
+        fields=[field],
+        eval_split=task.eval_split,
     )
     image_s = (time.perf_counter() - began) / len(store.levels)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 from study.data.batches import EpochBatches, patches_of, steps_per_epoch, training_images
-from study.data.store import Grid, Store, open_store
+from study.data.store import Resolution, Store, open_store
 from study.errors import TrialFailed
 from study.files import new_file
 from study.models.autoencoder import Hyperparameters, build, count_operations, patch_size_of
@@ -32,7 +32,7 @@ from study.trial.evaluation import Restore, defocused_mse, model_restorer, rung_
 from study.trial.objectives import quality
 from study.trial.task import EpochReport, Score, TrialTask
 
-EMA_MOMENTUM = 0.99  # the mean weights look back over some hundred steps
+EMA_MOMENTUM = 0.99  # the EMA weights look back over some hundred steps
 EMA_STEPS = 300  # after which they are judged instead of the last weights
 STOPPED = "stopped.npz"
 PREDICTED_PIXELS = (
@@ -92,9 +92,9 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
                 metrics |= rung_score(
                     restore,
                     store,
-                    grid=task.grid,
-                    common=task.common,
-                    fields=task.judge,
+                    resolution=task.resolution,
+                    evaluation=task.evaluation,
+                    fields=task.eval_fields,
                     images=task.rung_images,
                     seed=task.rung_seed,
                     objective=task.objective,
@@ -112,7 +112,7 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
             "training_seconds": trained_s,
         }
         if score is not None:
-            cost["latency_ms"] = _latency_ms(restore, task.grid.size)
+            cost["latency_ms"] = _latency_ms(restore, task.resolution.size)
         try:
             yield EpochReport(epoch + 1, metrics, cost, score)
         except GeneratorExit:
@@ -217,22 +217,22 @@ def compile_model(task: TrialTask, store: Store) -> keras.Model:
     """Build a task's network with its optimiser and loss."""
     images = len(training_images(store, task.train, task.held_out))
     patches = patches_of(
-        task.grid.size // patch_size_of(task.hyperparameters), task.patches_per_image
+        task.resolution.size // patch_size_of(task.hyperparameters), task.patches_per_image
     )
     steps_per_pass, steps = (
         steps_per_epoch(count, patches=patches, batch_size=_batch_size(task))
         for count in (images, min(task.images_per_epoch or images, images))
     )
-    point = task.hyperparameters
-    model = build(point, precision=task.precision)
+    hyperparameters = task.hyperparameters
+    model = build(hyperparameters, precision=task.precision)
     model.compile(
         optimizer=keras.optimizers.Adam(
-            schedule_of(point, steps_per_pass=steps_per_pass, steps=steps * task.epochs),
-            weight_decay=point.get("weight_decay") or None,
-            use_ema=bool(point.get("ema", False)),
+            schedule_of(hyperparameters, steps_per_pass=steps_per_pass, steps=steps * task.epochs),
+            weight_decay=hyperparameters.get("weight_decay") or None,
+            use_ema=bool(hyperparameters.get("ema", False)),
             ema_momentum=EMA_MOMENTUM,
         ),
-        loss=loss_of(point),
+        loss=loss_of(hyperparameters),
         jit_compile=(
             "auto" if keras.backend.backend() != "tensorflow" else False
         ),  # XLA is slower on a processor
@@ -245,7 +245,7 @@ def epoch_batches(task: TrialTask, store: Store, *, epoch: int) -> EpochBatches:
     """Return the batches that a task trains on in one epoch, counted from 0."""
     return EpochBatches(
         store,
-        task.grid,
+        task.resolution,
         fields=task.train,
         patch_size=patch_size_of(task.hyperparameters),
         patches_per_image=task.patches_per_image,
@@ -284,7 +284,7 @@ def _train_epoch(
     weights to go on with.
 
     Keras gives a model that keeps a moving mean (``ema``) that mean at the end of `fit`; training
-    goes on with its own weights.
+    resumes its own weights.
     """
     batches = epoch_batches(task, store, epoch=epoch)
     rate = float(np.asarray(model.optimizer.learning_rate))
@@ -326,21 +326,24 @@ def _finish(model: keras.Model, restore: Restore, task: TrialTask, store: Store)
     score = score_model(
         restore,
         store,
-        grid=task.grid,
-        common=task.common,
-        fields=task.judge,
-        judged_on=task.judged_on,
+        resolution=task.resolution,
+        evaluation=task.evaluation,
+        fields=task.eval_fields,
+        eval_split=task.eval_split,
         held_out=task.held_out,
     )
     defocused = store.defocused_indices
     table = {
-        name: np.array(score.common[name])[:, defocused].ravel() for name in ("ssim", "psnr", "mse")
+        name: np.array(score.evaluation[name])[:, defocused].ravel()
+        for name in ("ssim", "psnr", "mse")
     }
-    if task.objective.startswith("harmless_"):
+    if task.objective.startswith("penalized_"):
         table["defocused_mse"] = defocused_mse(
-            store, task.common, [(field, level) for field in task.judge for level in defocused]
+            store,
+            task.evaluation,
+            [(field, level) for field in task.eval_fields for level in defocused],
         )
-    levels = np.tile(np.array(store.levels)[defocused], len(task.judge))
+    levels = np.tile(np.array(store.levels)[defocused], len(task.eval_fields))
     score.summary["objective"] = quality(task.objective, table, levels, task.level_weights)
     folder = Path(task.folder)
     _save_weights(folder / "weights.npz", model)
@@ -352,22 +355,28 @@ def _finish(model: keras.Model, restore: Restore, task: TrialTask, store: Store)
         }
         path.write_text(json.dumps(described, indent=1), encoding="utf-8")
     save_examples(
-        folder / "examples.npz", restore, store, task.grid, field=task.judge[len(task.judge) // 2]
+        folder / "examples.npz",
+        restore,
+        store,
+        task.resolution,
+        field=task.eval_fields[len(task.eval_fields) // 2],
     )
     return score
 
 
-def save_examples(path: Path, restore: Restore, store: Store, grid: Grid, *, field: int) -> None:
+def save_examples(
+    path: Path, restore: Restore, store: Store, resolution: Resolution, *, field: int
+) -> None:
     """Keep one field, defocused at five levels and in focus, and restored, at the model's own size,
     for the figures.
     """
     last = len(store.levels) - 1
     levels = sorted({round(place * last) for place in EXAMPLE_PLACES} | {store.in_focus_index})
-    images = store.as_float(grid, field, np.array(levels))
+    images = store.as_float(resolution, field, np.array(levels))
     arrays = {
         "defocused": images,
         "restored": restore(images),
-        "in_focus": store.as_float(grid, field, store.in_focus_index),
+        "in_focus": store.as_float(resolution, field, store.in_focus_index),
     }
     stored = {
         name: np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8) for name, array in arrays.items()

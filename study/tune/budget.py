@@ -150,11 +150,11 @@ class Work:
         """Return the operations of one epoch of a job's training, and of its score."""
         key = job.phase, job.trial
         if key not in self._known:
-            point, task = job.task["hyperparameters"], job.task
+            hyperparameters, task = job.task["hyperparameters"], job.task
             images = len(training_images(self._store, task["train"], task.get("held_out")))
-            judged = len(task["judge"]) * len(self._store.levels)
+            judged = len(task["eval_fields"]) * len(self._store.levels)
             self._known[key] = (
-                epoch_operations(self._config, point, images=images),
-                judged * count_operations(point),
+                epoch_operations(self._config, hyperparameters, images=images),
+                judged * count_operations(hyperparameters),
             )
         return self._known[key]

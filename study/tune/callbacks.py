@@ -12,8 +12,8 @@ from ray.tune.experiment import Trial
 from study.record.ledger import Ledger
 from study.tune.trainable import OBJECTIVE, Job
 
-SAY_EVERY_S = 15.0
-Say = Callable[[str], None]
+LOG_EVERY_S = 15.0
+Log = Callable[[str], None]
 
 
 class Progress:
@@ -21,7 +21,7 @@ class Progress:
 
     Parameters
     ----------
-    say : callable
+    log : callable
         Prints a line.
     phase : str
         What is being done.
@@ -36,14 +36,14 @@ class Progress:
 
     def __init__(
         self,
-        say: Say,
+        log: Log,
         *,
         phase: str,
         jobs: int,
         work: Callable[[Job, int], tuple[float, float]],
         known: Sequence[Job] = (),
     ) -> None:
-        self._say, self._phase, self._jobs, self._work = say, phase, jobs, work
+        self._log, self._phase, self._jobs, self._work = log, phase, jobs, work
         self._started = self._said = time.monotonic()
         self._epochs_done = self._done = 0
         self._expected = {
@@ -52,7 +52,7 @@ class Progress:
         self._searched: set[tuple[int, int]] = set()
         self._begun: dict[
             tuple[int, int], float
-        ] = {}  # what it had done before: trials are gone on with
+        ] = {}  # what it had done before: trials are resumed
         self._did: dict[tuple[int, int], float] = {}
         self._left: dict[tuple[int, int], float] = {}
         self._best: tuple[float, str] | None = None
@@ -70,14 +70,14 @@ class Progress:
             self._searched |= set() if job.baseline else {place}
         done, self._left[place] = self._work(job, epoch)
         self._did[place] = done - self._begun[place]
-        if time.monotonic() - self._said > SAY_EVERY_S:
+        if time.monotonic() - self._said > LOG_EVERY_S:
             self._report(f"{self._epochs_done} epochs trained")
 
-    def say_once(self, line: str) -> None:
+    def log_once(self, line: str) -> None:
         """Print a line that is not printed again."""
         if line not in self._told:
             self._told.add(line)
-            self._say(line)
+            self._log(line)
 
     def trial_done(self, job: Job, outcome: str, score: float | None) -> None:
         """Count a trial and say how it ended."""
@@ -100,7 +100,7 @@ class Progress:
             if did and left > 0
             else "nearly done"
         )
-        self._say(
+        self._log(
             f"{self._phase} {self._done}/{self._jobs} | {text} | {best} |"
             f" {format_duration(elapsed_s)} gone, {guess}"
         )
@@ -155,7 +155,7 @@ class LedgerCallback(Callback):
             "node": self._nodes.get(result["place"]["node"], result["place"]["node"])
         }
         if 0 < (place["gpu_share"] or 0) < 1 and place["gpu_limit_mib"] is None:
-            self._progress.say_once(
+            self._progress.log_once(
                 f"node {place['node']}: trials share a GPU whose memory is not bounded, for"
                 " nvidia-smi does not tell how large it is"
             )
@@ -223,7 +223,7 @@ class LedgerCallback(Callback):
     def _begin(self, job: Job) -> None:
         facts = {
             name: job.task[name]
-            for name in ("hyperparameters", "seed", "threads", "judged_on", "epochs", "folder")
+            for name in ("hyperparameters", "seed", "threads", "eval_split", "epochs", "folder")
         }
         self._ledger.append("trial", **job.key, label=job.label, baseline=job.baseline, **facts)
 
@@ -236,7 +236,7 @@ class LedgerCallback(Callback):
 
 def _title(objective: str) -> str:
     return (
-        objective.replace("harmless_ssim", "SSIM less harm")
+        objective.replace("penalized_ssim", "SSIM less harm")
         .replace("_", " ")
         .replace("ssim", "SSIM")
         .replace("psnr", "PSNR")

@@ -25,7 +25,7 @@ from study.config import ROOT, ResourcesConfig, StudyConfig
 from study.data.store import Store, open_store
 from study.errors import StudyError, raise_all
 from study.trial.task import TrialTask
-from study.tune.callbacks import Say
+from study.tune.callbacks import Log
 
 MOST_TRIALS_A_GPU = 8
 MARGIN = 1.25  # a larger configuration than the measured one may be proposed
@@ -48,7 +48,7 @@ class Places:
     others: int
 
 
-def connect(say: Say) -> None:
+def connect(log: Log) -> None:
     """Join the cluster that RAY_ADDRESS names (a submitted job finds it set), or start one on this
     machine alone.
     """
@@ -109,7 +109,7 @@ def connect(say: Say) -> None:
     )
     resources = ray.cluster_resources()
     nodes = len(_alive())
-    say(
+    log(
         f"cluster: {nodes} node{'s' * (nodes > 1)}, {resources.get('CPU', 0):g} CPUs,"
         f" {resources.get('GPU', 0):g} GPUs"
     )
@@ -194,7 +194,7 @@ def count_places(nodes: Sequence[Mapping[str, float]], needed: Mapping[str, floa
     return Places(count, binding if others > count else "", others)
 
 
-def share_gpus(config: StudyConfig, task: TrialTask, say: Say) -> StudyConfig:
+def share_gpus(config: StudyConfig, task: TrialTask, log: Log) -> StudyConfig:
     """Return the configuration with a number for ``gpus_per_trial: auto``: the share that a
     measured trial takes of a GPU.
 
@@ -204,7 +204,7 @@ def share_gpus(config: StudyConfig, task: TrialTask, say: Say) -> StudyConfig:
         The study's.
     task : TrialTask
         The trial to measure: the largest baseline.
-    say : callable
+    log : callable
         Told what was chosen, and why.
     """
     if config.resources.gpus_per_trial != "auto":
@@ -223,7 +223,7 @@ def share_gpus(config: StudyConfig, task: TrialTask, say: Say) -> StudyConfig:
             ) from None
         cpus = min(node["CPU"] / node["GPU"] for node in held) / config.resources.cpus_per_trial
         share, why = choose_share(used, cpus=cpus)
-    say(f"resources.gpus_per_trial: auto is {share:g}: {why}")
+    log(f"resources.gpus_per_trial: auto is {share:g}: {why}")
     return dataclasses.replace(
         config, resources=dataclasses.replace(config.resources, gpus_per_trial=share)
     )
@@ -263,7 +263,7 @@ def choose_share(used: Mapping[str, float] | None, *, cpus: float) -> tuple[floa
     )
 
 
-def check_nodes(config: StudyConfig, store: Store, say: Say) -> None:
+def check_nodes(config: StudyConfig, store: Store, log: Log) -> None:
     """Ask every node of a cluster whether it sees the images and the study's folder, before
     anything is trained.
 
@@ -304,7 +304,7 @@ def check_nodes(config: StudyConfig, store: Store, say: Say) -> None:
         if config.resources.node_folder
         else ""
     )
-    say(f"nodes: {', '.join(names[node['NodeID']] for node in alive)}; all see {shared}{copied}")
+    log(f"nodes: {', '.join(names[node['NodeID']] for node in alive)}; all see {shared}{copied}")
 
 
 def free_on_nodes(folder: str) -> dict[str, int]:
@@ -346,7 +346,7 @@ def _free_bytes(folder: str) -> int:
 
 
 def _look(folder: str, fingerprint: str, probe: str, node_folder: str | None) -> str:
-    """Return, on a node, why it can not serve a study; empty if it can."""
+    """Return, on a node, why it cannot serve a study; empty if it can."""
     try:
         store = open_store(folder, node_folder)
         if store.fingerprint != fingerprint:

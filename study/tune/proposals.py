@@ -12,7 +12,7 @@ from typing import Any
 from search_spaces import SPACES
 from search_spaces.baselines import baselines
 from search_spaces.bridge import complete, fits
-from search_spaces.comparators import starts
+from search_spaces.comparators import initial_configurations
 from study.config import StudyConfig
 from study.data.splits import Split
 from study.data.store import Store
@@ -29,13 +29,13 @@ def make_searcher(
     """Return what proposes the trials of a study; its Optuna storage is made in `folder`."""
     sizes = sizes_of(config)
 
-    def make_job(number: int, baseline: str | None, point: dict[str, Any]) -> Job:
-        return search_job(config, store, split, number, baseline, point)
+    def make_job(number: int, baseline: str | None, hyperparameters: dict[str, Any]) -> Job:
+        return search_job(config, store, split, number, baseline, hyperparameters)
 
     space = space_of(config)
 
-    def admit(point: dict[str, Any]) -> dict[str, Any] | None:
-        completed = complete(space, point)
+    def admit(hyperparameters: dict[str, Any]) -> dict[str, Any] | None:
+        completed = complete(space, hyperparameters)
         return completed if fits(space, completed) else None
 
     past = {
@@ -52,7 +52,7 @@ def make_searcher(
         trials=config.search.trials,
         past=past,
         costs=config.search.objectives[1:],
-        first=first_points(config, space),
+        first=find_initial_configurations(config, space),
         warm=warm_trials(config, store, admit),
     )
 
@@ -63,16 +63,19 @@ def space_of(config: StudyConfig) -> Callable[[Any], dict[str, Any]]:
     return lambda hp: SPACES[config.search.space](hp, sizes)
 
 
-def first_points(
+def find_initial_configurations(
     config: StudyConfig, space: Callable[[Any], dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return the points that a search begins with; a `StudyError` if the space does not hold
     them.
     """
-    points = [starts(sizes_of(config))[name] for name in config.search.first]
-    if not all(fits(space, point) for point in points):
+    configurations = [
+        initial_configurations(sizes_of(config))[name]
+        for name in config.search.initial_configurations
+    ]
+    if not all(fits(space, hyperparameters) for hyperparameters in configurations):
         raise StudyError(
-            f"search.first: {', '.join(config.search.first)} are no points of the space"
-            f" {config.search.space!r} with these sizes"
+            f"search.initial_configurations: {', '.join(config.search.initial_configurations)} are"
+            f" no points of the space {config.search.space!r} with these sizes"
         )
-    return points
+    return configurations

@@ -15,7 +15,7 @@ from study.data.store import Store
 from study.errors import StudyError
 from study.record.ledger import read_events
 
-Point = dict[str, Any]
+Hyperparameters = dict[str, Any]
 SCORED_BY = (
     "objectives",
     "level_weights",
@@ -114,7 +114,11 @@ def earlier_winner(config: StudyConfig) -> tuple[str, dict[str, Any]]:
 
 
 def warm_trials(
-    config: StudyConfig, store: Store, admit: Callable[[Point], Point | None] = lambda point: point
+    config: StudyConfig,
+    store: Store,
+    admit: Callable[[Hyperparameters], Hyperparameters | None] = lambda hyperparameters: (
+        hyperparameters
+    ),
 ) -> WarmStart:
     """Read the trials of the study that a configuration starts warm from; its baselines are left
     out, for they are run anyway.
@@ -146,9 +150,9 @@ def warm_trials(
         if not trial.baseline and trial.status in ("finished", "stopped")
     ]
     trials = [
-        replace(trial, hyperparameters=point)
+        replace(trial, hyperparameters=hyperparameters)
         for trial in trials
-        if (point := admit(trial.hyperparameters)) is not None
+        if (hyperparameters := admit(trial.hyperparameters)) is not None
     ]
     here, there = (
         json.loads(json.dumps(config.to_dict())),

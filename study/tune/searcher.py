@@ -77,7 +77,11 @@ class OptunaSearcher(Searcher):
         self._failed: dict[str, optuna.Trial] = {}  # for which the reason is awaited
         self._costs = list(costs)
         known = [trial.hyperparameters for trial in past.values()]
-        self._first = [point for point in (*first, *warm.proposed) if point not in known]
+        self._first = [
+            hyperparameters
+            for hyperparameters in (*first, *warm.proposed)
+            if hyperparameters not in known
+        ]
         self._unfinished: list[tuple[optuna.Trial, dict[str, Any]]] = []
         storage = None
         if folder is not None:
@@ -103,14 +107,14 @@ class OptunaSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the configuration of the next trial, or that there is none."""
         if self._unfinished:
-            trial, point = self._unfinished.pop(0)
+            trial, hyperparameters = self._unfinished.pop(0)
         elif (number := self.proposed) < self._total and not self.exhausted:
-            trial, point = self._begin(number)
+            trial, hyperparameters = self._begin(number)
         else:
             return str(Searcher.FINISHED)
         self._running[trial_id] = trial
         number = trial.number - self._before
-        return self._make_job(number, self._name(number), point).to_config()
+        return self._make_job(number, self._name(number), hyperparameters).to_config()
 
     @property
     def proposed(self) -> int:
@@ -126,23 +130,23 @@ class OptunaSearcher(Searcher):
         return list(self._baselines)[number] if number < len(self._baselines) else None
 
     def _begin(
-        self, number: int, point: dict[str, Any] | None = None
+        self, number: int, hyperparameters: dict[str, Any] | None = None
     ) -> tuple[optuna.Trial, dict[str, Any]]:
         """Make the trial of a number: a baseline, a given point, one of those to be tried first, or
         where the sampler wants it.
         """
         name = self._name(number)
         if name is not None:
-            point = self._baselines[name]
-        elif point is None and self._first:
-            point = self._first.pop(0)
-        return self._ask(number, point, label=name or "searched")
+            hyperparameters = self._baselines[name]
+        elif hyperparameters is None and self._first:
+            hyperparameters = self._first.pop(0)
+        return self._ask(number, hyperparameters, label=name or "searched")
 
     def _ask(
-        self, number: int, point: dict[str, Any] | None, *, label: str
+        self, number: int, hyperparameters: dict[str, Any] | None, *, label: str
     ) -> tuple[optuna.Trial, dict[str, Any]]:
-        if point is not None:
-            self.study.enqueue_trial(point)
+        if hyperparameters is not None:
+            self.study.enqueue_trial(hyperparameters)
         self.study.sampler = make_sampler(
             self._sampler,
             seed=derive_seed(self._seed, "sampler", len(self.study.trials)),
@@ -156,13 +160,15 @@ class OptunaSearcher(Searcher):
         """Tell Optuna of a trial of an earlier run as the ledger has it; one that has not ended
         will be proposed again.
         """
-        trial, point = self._begin(number, None if past is None else past.hyperparameters)
+        trial, hyperparameters = self._begin(number, None if past is None else past.hyperparameters)
         if past is None or not past.status:
-            self._unfinished.append((trial, point))
+            self._unfinished.append((trial, hyperparameters))
         else:
-            self._tell_past(trial, point, past)
+            self._tell_past(trial, hyperparameters, past)
 
-    def _tell_past(self, trial: optuna.Trial, point: dict[str, Any], past: PastTrial) -> None:
+    def _tell_past(
+        self, trial: optuna.Trial, hyperparameters: dict[str, Any], past: PastTrial
+    ) -> None:
         for epoch, value in sorted(past.curve.items()):
             self._report(trial, epoch, value)
         values = (

@@ -28,7 +28,7 @@ def task_template(config: StudyConfig, store: Store) -> dict[str, Any]:
     return {
         "store": str(store.folder),
         "resize": config.dataset.resize,
-        "common_size": config.sizes.common,
+        "evaluation_size": config.evaluation.resolution,
         "epochs": config.training.epochs,
         "batch_size": config.training.batch_size,
         "patches_per_image": config.training.patches_per_image,
@@ -58,7 +58,7 @@ def search_job(
     split: Split,
     number: int,
     baseline: str | None,
-    point: dict[str, Any],
+    hyperparameters: dict[str, Any],
 ) -> Job:
     """Return a trial of the search: trained on the training side, scored on validation.
 
@@ -70,29 +70,29 @@ def search_job(
         Of the trial.
     baseline : str or None
         Its label if it is one.
-    point : dict
+    hyperparameters : dict
         Its hyperparameters.
     """
     task = task_template(config, store) | {
-        "hyperparameters": point,
+        "hyperparameters": hyperparameters,
         "train": split.train,
-        "judge": split.validation,
-        "judged_on": "validation",
+        "eval_fields": split.validation,
+        "eval_split": "validation",
         "rung_images": config.search.rung_images,
         "seed": derive_seed(config.seed, "trial", number),
         "folder": str(config.folder / "trials" / f"{number:04d}"),
     }
     if baseline is None:
         task["epochs"] = affordable_epochs(
-            config, point, images=len(training_images(store, split.train))
+            config, hyperparameters, images=len(training_images(store, split.train))
         )
     return Job("search", number, 0, baseline or f"trial {number:04d}", baseline is not None, task)
 
 
 def largest_baseline(config: StudyConfig, store: Store, split: Split) -> TrialTask:
     """Return the task of the baseline that computes most, to be measured."""
-    label, point = max(
+    label, hyperparameters = max(
         baselines(sizes_of(config)).items(),
         key=lambda item: count_training_operations(item[1], patches=1),
     )
-    return TrialTask(**search_job(config, store, split, 0, label, point).task)
+    return TrialTask(**search_job(config, store, split, 0, label, hyperparameters).task)

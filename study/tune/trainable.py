@@ -14,7 +14,7 @@ from study.errors import TrialFailed
 from study.trial.task import EpochReport, TrialTask
 
 OBJECTIVE = "objective"
-FINISHED = (  # Tune hands its searcher a flattened result, in which a score can not be looked for
+FINISHED = (  # Tune hands its searcher a flattened result, in which a score cannot be looked for
     "finished"
 )
 WORST = -1e9  # what the scheduler is told of a trial that failed: below any objective

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from search_spaces.comparators import marks
+from search_spaces.comparators import comparators
 from study.config import StudyConfig, derive_seed
 from study.data.splits import Split, hold_out_within_levels
 from study.data.store import Store
@@ -16,7 +16,7 @@ from study.tune.resume import earlier_winner
 from study.tune.tasks import sizes_of
 from study.tune.trainable import Job
 
-Points = dict[int, dict[str, Any]]
+Configurations = dict[int, dict[str, Any]]
 
 
 def choose_candidates(
@@ -73,7 +73,7 @@ def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 def confirm_jobs(
     config: StudyConfig,
-    points: Points,
+    configurations: Configurations,
     template: dict[str, Any],
     split: Split,
     store: Store,
@@ -88,7 +88,7 @@ def confirm_jobs(
     config : StudyConfig
         The study's; with ``dataset.split: within_levels`` every field is trained on and judged, at
         levels of its own.
-    points : dict
+    configurations : dict
         Trial -> its `trial` event: label, baseline, hyperparameters.
     template : dict
         A task's values that all trials of the study share.
@@ -101,27 +101,27 @@ def confirm_jobs(
     """
     sides: dict[str, Any] = {
         "train": sorted([*split.train, *split.validation]),
-        "judge": split.test,
+        "eval_fields": split.test,
     }
     if config.dataset.split == "within_levels":
         every = list(range(len(store.fields)))
-        sides = {"train": every, "judge": every, "held_out": _held_out(config, store)}
+        sides = {"train": every, "eval_fields": every, "held_out": _held_out(config, store)}
     return [
         _job(
             config,
             "confirm",
             trial,
             replicate,
-            point,
+            hyperparameters,
             template | sides | ({"epochs": epochs[trial]} if trial in epochs else {}),
         )
-        for trial, replicate, point in _runs(config, points)
+        for trial, replicate, hyperparameters in _runs(config, configurations)
     ]
 
 
 def leak_jobs(
     config: StudyConfig,
-    points: Points,
+    configurations: Configurations,
     template: dict[str, Any],
     split: Split,
     store: Store,
@@ -136,19 +136,28 @@ def leak_jobs(
     """
     sides = {
         "train": list(range(len(store.fields))),
-        "judge": split.test,
+        "eval_fields": split.test,
         "held_out": _held_out(config, store),
     }
     return [
-        _job(config, "leak", trial, replicate, point, template | sides | {"epochs": epochs[trial]})
-        for trial, replicate, point in _runs(config, points)
+        _job(
+            config,
+            "leak",
+            trial,
+            replicate,
+            hyperparameters,
+            template | sides | {"epochs": epochs[trial]},
+        )
+        for trial, replicate, hyperparameters in _runs(config, configurations)
     ]
 
 
-def _runs(config: StudyConfig, points: Points) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    for trial, point in points.items():
+def _runs(
+    config: StudyConfig, configurations: Configurations
+) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    for trial, hyperparameters in configurations.items():
         for replicate in range(config.confirm.replicates):
-            yield trial, replicate, point
+            yield trial, replicate, hyperparameters
 
 
 def _job(
@@ -156,17 +165,17 @@ def _job(
     phase: str,
     trial: int,
     replicate: int,
-    point: dict[str, Any],
+    hyperparameters: dict[str, Any],
     template: dict[str, Any],
 ) -> Job:
     task = template | {
-        "hyperparameters": point["hyperparameters"],
-        "judged_on": "test",
+        "hyperparameters": hyperparameters["hyperparameters"],
+        "eval_split": "test",
         "rung_images": 0,
         "seed": derive_seed(config.seed, "confirm", trial, replicate),
         "folder": str(config.folder / "trials" / f"{phase}-{trial:04d}-{replicate}"),
     }
-    return Job(phase, trial, replicate, point["label"], point["baseline"], task)
+    return Job(phase, trial, replicate, hyperparameters["label"], hyperparameters["baseline"], task)
 
 
 def _held_out(config: StudyConfig, store: Store) -> list[list[int]]:
@@ -178,12 +187,14 @@ def _held_out(config: StudyConfig, store: Store) -> list[list[int]]:
     )
 
 
-def find_mark(config: StudyConfig, name: str) -> tuple[str, dict[str, Any]]:
+def find_comparator(config: StudyConfig, name: str) -> tuple[str, dict[str, Any]]:
     """Return label and point of a configuration from outside the search."""
-    label, point = earlier_winner(config) if name == "earlier" else marks(sizes_of(config))[name]
-    if int(point["image_size"]) not in config.image_sizes:
+    label, hyperparameters = (
+        earlier_winner(config) if name == "earlier" else comparators(sizes_of(config))[name]
+    )
+    if int(hyperparameters["image_size"]) not in config.image_sizes:
         raise StudyError(
-            f"confirm.marks: the {label} sees images of {point['image_size']} px, this study has"
-            f" {config.image_sizes}"
+            f"confirm.comparators: the {label} sees images of {hyperparameters['image_size']} px,"
+            f" this study has {config.image_sizes}"
         )
-    return label, point
+    return label, hyperparameters

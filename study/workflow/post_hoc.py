@@ -14,17 +14,17 @@ from study.data.splits import Split
 from study.data.store import Store
 from study.errors import StudyError
 from study.record.ledger import Ledger, read_events
-from study.trial.task import Examination, TrialTask
-from study.tune.callbacks import Say
+from study.trial.task import PostHocTask, TrialTask
+from study.tune.callbacks import Log
 from study.tune.tasks import node_values
 
 TIMED_ROUNDS = 3  # the fastest counts
 Answer = dict[str, Any]
-Question = tuple[dict[str, Any], Examination]  # the confirmed run's key, and what is asked
+Question = tuple[dict[str, Any], PostHocTask]  # the confirmed run's key, and what is asked
 
 
-def examine_all(
-    config: StudyConfig, store: Store, split: Split, other: Store | None, ledger: Ledger, say: Say
+def evaluate_post_hoc(
+    config: StudyConfig, store: Store, split: Split, other: Store | None, ledger: Ledger, log: Log
 ) -> list[str]:
     """Ask every confirmed network what the ledger has no answer to yet; return what could not be
     answered, in words.
@@ -32,12 +32,12 @@ def examine_all(
     questions = list(_questions(config, store, split, other))
     if not questions:
         return []
-    say(
+    log(
         f"examine: {len(questions)} questions to the confirmed networks"
         f" ({', '.join(sorted({task.question for _, task in questions}))})"
     )
     problems = []
-    answers = answer_all(config.resources, _examine, [task for _, task in questions])
+    answers = answer_all(config.resources, _answer_question, [task for _, task in questions])
     for done, (index, answer) in enumerate(answers, start=1):
         run, task = questions[index]
         if isinstance(answer, str):
@@ -50,7 +50,7 @@ def examine_all(
             label=run["label"],
             **answer,
         )
-        say(
+        log(
             f"examine {done}/{len(questions)} | {task.question} of {run['label']}, seed"
             f" {run['replicate']}"
         )
@@ -62,14 +62,14 @@ def time_all(
     tasks: Mapping[int, TrialTask],
     labels: Mapping[int, str],
     ledger: Ledger,
-    say: Say,
+    log: Log,
 ) -> None:
     """Measure a training step of each trial, alone on the cluster, unless the ledger has it.
 
     Raises
     ------
     StudyError
-        If one can not be measured.
+        If one cannot be measured.
     """
     timed = {event["trial"] for event in read_events(config.folder) if event["event"] == "timing"}
     left = [trial for trial in tasks if trial not in timed]
@@ -83,7 +83,7 @@ def time_all(
             fastest[trial] = answer
     for trial, answer in fastest.items():
         ledger.append("timing", trial=trial, label=labels[trial], **answer)
-        say(
+        log(
             f"timing | {labels[trial]}: {answer['seconds_per_step']:.3f} s a step,"
             f" {answer['steps_per_epoch']} steps an epoch"
         )
@@ -125,7 +125,7 @@ def _questions(
         if e["event"] == "score" and e["phase"] == "confirm"
     }
     shared: dict[str, Any] = {
-        "common_size": config.sizes.common,
+        "evaluation_size": config.evaluation.resolution,
         "inference": config.evaluation.inference,
         "threads": config.resources.cpus_per_trial,
         **node_values(config),
@@ -143,16 +143,16 @@ def _questions(
             or (run["trial"], run["replicate"]) not in finished
         ):
             continue
-        point, folder = run["hyperparameters"], run["folder"]
+        hyperparameters, folder = run["hyperparameters"], run["folder"]
         if other is not None and ("transfer", run["trial"], run["replicate"]) not in answered:
             every = list(range(len(other.fields)))
-            task = Examination(
+            task = PostHocTask(
                 "transfer",
                 folder,
                 str(other.folder),
                 every,
                 [],
-                judged_on=other.layout.title,
+                eval_split=other.layout.title,
                 **shared,
             )
             questions.append((run, task))
@@ -160,18 +160,21 @@ def _questions(
             config.dataset.split == "within_levels"
         ):  # no field is held out at all of the levels to measure
             continue
-        patched = point.get("patch_size", point["image_size"]) < point["image_size"]
+        patched = (
+            hyperparameters.get("patch_size", hyperparameters["image_size"])
+            < hyperparameters["image_size"]
+        )
         if patched and ("stitching", run["trial"], run["replicate"]) not in answered:
             questions.append(
                 (
                     run,
-                    Examination(
+                    PostHocTask(
                         "stitching",
                         folder,
                         str(store.folder),
                         split.test,
                         shown,
-                        judged_on="test",
+                        eval_split="test",
                         **shared,
                     ),
                 )
@@ -185,9 +188,9 @@ def _time(task: TrialTask) -> dict[str, Any]:
     return time_steps(task)
 
 
-def _examine(task: Examination) -> dict[str, Any]:
+def _answer_question(task: PostHocTask) -> dict[str, Any]:
     from study.trial.post_hoc_scores import (
-        examine,  # here, not above: the driver needs no TensorFlow
+        answer_question,  # here, not above: the driver needs no TensorFlow
     )
 
-    return examine(task)
+    return answer_question(task)

@@ -11,11 +11,11 @@ from study.data.splits import Split
 from study.data.store import Store
 from study.errors import StudyError, raise_all
 from study.record.ledger import FILE_NAME, check_place
-from study.tune.proposals import first_points, space_of
+from study.tune.proposals import find_initial_configurations, space_of
 from study.tune.resume import warm_trials
-from study.workflow.confirmation import find_mark
+from study.workflow.confirmation import find_comparator
 
-OF_EVERY_LEVEL = ("harmless_", "worst_")  # objectives that one level can decide
+OF_EVERY_LEVEL = ("penalized_", "worst_")  # objectives that one level can decide
 
 
 def check_folder(config: StudyConfig, *, resume: bool) -> None:
@@ -38,10 +38,10 @@ def check_beginning(config: StudyConfig, store: Store) -> None:
     """Raise what would otherwise be found out when the search begins, or after it."""
     if config.search.space != "none":
         space = space_of(config)
-        first_points(config, space)
+        find_initial_configurations(config, space)
         warm_trials(config, store)
-    for name in config.confirm.marks:
-        find_mark(config, name)
+    for name in config.confirm.comparators:
+        find_comparator(config, name)
 
 
 def check_sides(store: Store, split: Split, config: StudyConfig) -> None:

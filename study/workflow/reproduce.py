@@ -79,7 +79,7 @@ def find_job(
     return next(job for job in jobs if job.replicate == replicate), own
 
 
-def repeat(job: Job, events: list[dict[str, Any]], say: Callable[[str], None]) -> bool:
+def repeat(job: Job, events: list[dict[str, Any]], log: Callable[[str], None]) -> bool:
     """Train again, in this process and a scratch folder; return whether every number of every
     epoch, and the score, is the same.
 
@@ -89,7 +89,7 @@ def repeat(job: Job, events: list[dict[str, Any]], say: Callable[[str], None]) -
         From `find_job`.
     events : list of dict
         The ledger's of this trial.
-    say : callable
+    log : callable
         Prints a line for each epoch.
     """
     from study.trial.training import run_trial
@@ -117,11 +117,11 @@ def repeat(job: Job, events: list[dict[str, Any]], say: Callable[[str], None]) -
                         if not _equal(value, score["summary"].get(name))
                     ]
                 same = same and not differing
-                say(f"epoch {epoch}/{max(held)}: " + ("; ".join(differing) or "identical"))
+                log(f"epoch {epoch}/{max(held)}: " + ("; ".join(differing) or "identical"))
                 if epoch == max(held):
                     break
         except TrialFailed as failure:
-            say(f"after epoch {epoch}: {failure}")
+            log(f"after epoch {epoch}: {failure}")
     return same and epoch >= max(held)
 
 

@@ -20,11 +20,11 @@ from study.data.layouts import LAYOUTS
 from study.data.prepare import prepare, store_folder
 from study.data.simulate import simulate_bbbc005, simulate_bbbc006
 from study.data.splits import Split
-from study.data.store import Grid, Store
+from study.data.store import Resolution, Store
 from study.files import new_file
 from study.record.ledger import FORMAT
 from study.trial.device import processor_name
-from study.tune.callbacks import Say
+from study.tune.callbacks import Log
 
 PACKAGES = (
     "ray",
@@ -39,17 +39,17 @@ PACKAGES = (
 )
 
 
-def prepare_store(config: StudyConfig, say: Say) -> Store:
+def prepare_store(config: StudyConfig, log: Log) -> Store:
     """Simulate the raw folder if that is asked for, and open or make its store."""
     root, wanted = raw_folder(config), config.dataset.simulate
     if config.dataset.root is None and not root.exists():
         layout = LAYOUTS[config.dataset.kind]
-        say(f"simulating {wanted.wells} {layout.well_title}s of {layout.title} in {root}")
+        log(f"simulating {wanted.wells} {layout.well_title}s of {layout.title} in {root}")
         simulate_raw(config, root)
-    return _prepare(config, config.dataset, root, say)
+    return _prepare(config, config.dataset, root, log)
 
 
-def prepare_transfer(config: StudyConfig, say: Say) -> Store | None:
+def prepare_transfer(config: StudyConfig, log: Log) -> Store | None:
     """Open or make the store of the data set that networks are also scored on, prepared as the
     study's own is; None if none is named.
     """
@@ -64,20 +64,24 @@ def prepare_transfer(config: StudyConfig, say: Say) -> Store | None:
         max_fields=wanted.max_fields,
         resize=config.dataset.resize,
     )
-    return _prepare(config, dataset, Path(wanted.root), say)
+    return _prepare(config, dataset, Path(wanted.root), log)
 
 
-def _prepare(config: StudyConfig, dataset: DatasetConfig, root: Path, say: Say) -> Store:
+def _prepare(config: StudyConfig, dataset: DatasetConfig, root: Path, log: Log) -> Store:
 
     def progress(done: int, total: int) -> None:
         if done == total or done % max(1, total // 4) == 0:
-            say(f"prepared {done}/{total} fields")
+            log(f"prepared {done}/{total} fields")
 
     store = prepare(
-        dataset, root, _stores(config), grids=grids_of(config, dataset), progress=progress
+        dataset,
+        root,
+        _stores(config),
+        resolutions=resolutions_of(config, dataset),
+        progress=progress,
     )
     wells = len(set(store.wells))
-    say(
+    log(
         f"images: {len(store.fields)} fields of {wells} {store.layout.well_title}s at"
         f" {len(store.levels)} levels, store {store.folder} ({store.fingerprint[:12]})"
     )
@@ -200,7 +204,10 @@ def is_prepared(config: StudyConfig) -> bool:
         root.is_dir()
         and (
             store_folder(
-                config.dataset, root, _stores(config), grids=grids_of(config, config.dataset)
+                config.dataset,
+                root,
+                _stores(config),
+                resolutions=resolutions_of(config, config.dataset),
             )
             / "store.json"
         ).is_file()
@@ -211,12 +218,12 @@ def _stores(config: StudyConfig) -> Path:
     return Path(config.storage).resolve() / "stores"
 
 
-def grids_of(config: StudyConfig, dataset: DatasetConfig) -> list[Grid]:
+def resolutions_of(config: StudyConfig, dataset: DatasetConfig) -> list[Resolution]:
     """Return the sizes and resizings that a data set is prepared in: those of the networks, and the
     common one.
     """
-    return [Grid(size, dataset.resize) for size in config.image_sizes] + [
-        Grid(config.sizes.common, "antialiased")
+    return [Resolution(size, dataset.resize) for size in config.image_sizes] + [
+        Resolution(config.evaluation.resolution, "antialiased")
     ]
 
 

@@ -29,7 +29,7 @@ from study.record.mlflow_runs import Conclude, DrawFigures
 from study.record.outcome import Outcome
 from study.trial.task import TrialTask
 from study.tune.budget import Work
-from study.tune.callbacks import LedgerCallback, Progress, Say
+from study.tune.callbacks import LedgerCallback, Log, Progress
 from study.tune.cluster import (
     check_nodes,
     connect,
@@ -44,8 +44,8 @@ from study.tune.scheduler import make_scheduler
 from study.tune.searcher import OptunaSearcher
 from study.tune.tasks import largest_baseline, sizes_of, task_template
 from study.tune.trainable import Job, TrialActor
-from study.workflow.confirmation import choose_candidates, confirm_jobs, find_mark, leak_jobs
-from study.workflow.post_hoc import examine_all, time_all
+from study.workflow.confirmation import choose_candidates, confirm_jobs, find_comparator, leak_jobs
+from study.workflow.post_hoc import evaluate_post_hoc, time_all
 from study.workflow.preflight import (
     check_beginning,
     check_budgets,
@@ -64,7 +64,10 @@ from study.workflow.setup import (
     write_config,
 )
 
-MARKS = {"unet": 9001, "earlier": 9002}  # trial numbers of configurations from outside the search
+MARKS = {
+    "residual_unet": 9001,
+    "earlier": 9002,
+}  # trial numbers of configurations from outside the search
 Curves = Callable[[str], Sequence[dict[str, Any]]]
 
 
@@ -75,7 +78,7 @@ class StudyResult:
     Parameters
     ----------
     folder : its ledger, models and figures.
-    problems : why it can not be called complete; empty if it can.
+    problems : why it cannot be called complete; empty if it can.
     unmirrored : events that MLflow has not got yet.
     mirror_failure : why, if it is known.
     experiment_id : MLflow's number of the experiment; None without a mirror.
@@ -101,7 +104,7 @@ class _Run:
     store: Store
     split: Split
     ledger: Ledger
-    say: Say
+    log: Log
 
     def events(self) -> list[dict[str, Any]]:
         return read_events(self.config.folder)
@@ -110,7 +113,7 @@ class _Run:
 def run_study(
     config: StudyConfig,
     *,
-    say: Say,
+    log: Log,
     curves: Curves = lambda kind: [],
     draw: DrawFigures | None = None,
     conclude: Conclude | None = None,
@@ -122,7 +125,7 @@ def run_study(
     ----------
     config : StudyConfig
         A sound configuration, see `study.command_line.parse`.
-    say : callable
+    log : callable
         Prints a line of progress.
     curves : callable, optional
         Kind of data set -> curves to be recorded beside the trials, such as the paper's: events of
@@ -136,7 +139,7 @@ def run_study(
     Raises
     ------
     StudyError
-        If it can not start; nothing has been trained then.
+        If it cannot start; nothing has been trained then.
     """
     check_folder(config, resume=resume)
     mirror = Mirror(
@@ -147,8 +150,8 @@ def run_study(
         conclude=conclude,
     )
     mirror.check()
-    store = prepare_store(config, say)
-    other = prepare_transfer(config, say)
+    store = prepare_store(config, log)
+    other = prepare_transfer(config, log)
     split = split_by_well(
         store.wells,
         test=config.dataset.test,
@@ -162,14 +165,14 @@ def run_study(
     else:
         check_beginning(config, store)
     try:
-        connect(say)
-        config = share_gpus(config, largest_baseline(config, store, split), say)
-        say(describe_places(config.resources))
-        check_nodes(config, store, say)
+        connect(log)
+        config = share_gpus(config, largest_baseline(config, store, split), log)
+        log(describe_places(config.resources))
+        check_nodes(config, store, log)
         with Ledger(config.folder) as ledger:
-            run = _Run(config, store, split, ledger, say)
+            run = _Run(config, store, split, ledger, log)
             number = sum(event["event"] == "resumed" for event in run.events()) + 1 if resume else 0
-            write_config(config)  # first: a study that has a ledger can be gone on with
+            write_config(config)  # first: a study that has a ledger can be resumed
             if resume:
                 ledger.append(
                     "resumed",
@@ -188,7 +191,7 @@ def run_study(
             _confirm(run)
             if other is not None:
                 _begin_transfer(run, other, curves(other.layout.kind))
-            unanswered = examine_all(config, store, split, other, ledger, say)
+            unanswered = evaluate_post_hoc(config, store, split, other, ledger, log)
             if config.confirm.leak:
                 _leak(run)
             problems = [*find_problems(run.events()), *unanswered]
@@ -242,17 +245,17 @@ def find_problems(events: list[dict[str, Any]]) -> list[str]:
 
 def _search(run: _Run) -> None:
     config = run.config
-    points = baselines(sizes_of(config))
+    configurations = baselines(sizes_of(config))
     past = past_trials(run.events())
-    total = len(points) + config.search.trials
+    total = len(configurations) + config.search.trials
     ended = sum(bool(trial.status) for trial in past.values())
     if ended >= total:
         return
 
     searcher = make_searcher(config, run.store, run.split, folder=config.folder, past=past)
-    run.say(
-        f"search: {config.search.trials} trials in {config.search.space!r} and {len(points)}"
-        f" baselines, {config.training.epochs} epochs each"
+    run.log(
+        f"search: {config.search.trials} trials in {config.search.space!r} and"
+        f" {len(configurations)} baselines, {config.training.epochs} epochs each"
         + (f"; {ended} are done" if ended else "")
     )
     _fit(
@@ -270,9 +273,9 @@ def _confirm(run: _Run) -> None:
     config, events = run.config, run.events()
     if config.search.space == "none":
         named = baselines(sizes_of(config))
-        points = {
-            number: {"label": label, "baseline": True, "hyperparameters": point}
-            for number, (label, point) in enumerate(named.items())
+        configurations = {
+            number: {"label": label, "baseline": True, "hyperparameters": hyperparameters}
+            for number, (label, hyperparameters) in enumerate(named.items())
         }
     else:
         trials = {
@@ -280,21 +283,25 @@ def _confirm(run: _Run) -> None:
             for event in events
             if event["event"] == "trial" and event["phase"] == "search"
         }
-        points = {
+        configurations = {
             trial: trials[trial]
             for trial in choose_candidates(
                 events, best=config.confirm.best, costs=config.search.objectives[1:]
             )
         }
-    for name in config.confirm.marks:
-        label, point = find_mark(config, name)
-        points[MARKS[name]] = {"label": label, "baseline": False, "hyperparameters": point}
+    for name in config.confirm.comparators:
+        label, hyperparameters = find_comparator(config, name)
+        configurations[MARKS[name]] = {
+            "label": label,
+            "baseline": False,
+            "hyperparameters": hyperparameters,
+        }
     template = task_template(config, run.store)
-    jobs = confirm_jobs(config, points, template, run.split, run.store, epochs={})
+    jobs = confirm_jobs(config, configurations, template, run.split, run.store, epochs={})
     if config.confirm.seconds is not None:
         jobs = confirm_jobs(
             config,
-            points,
+            configurations,
             template,
             run.split,
             run.store,
@@ -304,7 +311,7 @@ def _confirm(run: _Run) -> None:
         run,
         "confirm",
         jobs,
-        f"{len(points)} configurations, {config.confirm.replicates} seeds each",
+        f"{len(configurations)} configurations, {config.confirm.replicates} seeds each",
     )
 
 
@@ -315,7 +322,7 @@ def _equal_seconds(run: _Run, jobs: list[Job], seconds: float) -> dict[int, int]
     first = {job.trial: job for job in jobs if job.replicate == 0}
     tasks = {trial: TrialTask(**job.task) for trial, job in first.items()}
     time_all(
-        run.config, tasks, {trial: job.label for trial, job in first.items()}, run.ledger, run.say
+        run.config, tasks, {trial: job.label for trial, job in first.items()}, run.ledger, run.log
     )
     timed = {event["trial"]: event for event in run.events() if event["event"] == "timing"}
     return {
@@ -366,16 +373,16 @@ def _judge(run: _Run, phase: str, jobs: list[Job], text: str) -> None:
             phase=phase,
             candidates=sorted({job.trial for job in left}),
         )
-    judge, held_out = (
-        jobs[0].task["judge"],
+    eval_fields, held_out = (
+        jobs[0].task["eval_fields"],
         (jobs[0].task.get("held_out") if phase == "confirm" else None),
     )
-    record_references(run.config, run.store, run.ledger, judge, "test", held_out=held_out)
-    record_deconvolutions(run.config, run.store, run.ledger, judge, run.say)
+    record_references(run.config, run.store, run.ledger, eval_fields, "test", held_out=held_out)
+    record_deconvolutions(run.config, run.store, run.ledger, eval_fields, run.log)
     if not left:
         return
-    run.say(
-        f"{phase}: {text}, on {len(judge)} test fields"
+    run.log(
+        f"{phase}: {text}, on {len(eval_fields)} test fields"
         + (f"; {len(done)} are done" if done else "")
     )
     _fit(
@@ -413,7 +420,7 @@ def _fit(
     config = run.config
     resources = config.resources
     progress = Progress(
-        run.say,
+        run.log,
         phase=phase,
         jobs=total - ended,
         work=Work(config, run.store),

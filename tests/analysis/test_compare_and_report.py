@@ -44,16 +44,16 @@ POINTS = [
 LABELS = ["paper's whole image", "paper's split image", "trial 0002"]
 
 
-def score(ssim: np.ndarray, judged_on: str) -> dict[str, Any]:
+def score(ssim: np.ndarray, eval_split: str) -> dict[str, Any]:
     """A score whose SSIM by field is given; by level it is 0.1 below at z 0 and 0.1 above at z
     33.
     """
     by_image = {name: np.tile(row, (len(ssim), 1)).tolist() for name, row in OTHERS.items()}
     by_image["ssim"] = [[value - 0.1, 1.0, value + 0.1] for value in ssim.tolist()]
     return {
-        "judged_on": judged_on,
+        "eval_split": eval_split,
         "levels": LEVELS,
-        "common": by_image,
+        "evaluation": by_image,
         "own": by_image | dict.fromkeys(("rmse", "ssim_range2", "cells_bias"), by_image["ssim"]),
         "fields": [f"f{index}" for index in range(len(ssim))],
         "wells": [f"w{index // 2}" for index in range(len(ssim))],
@@ -118,7 +118,7 @@ def write_study(
             ledger.append("reference", **reference)
         ledger.append(
             "reference",
-            reference="do-nothing (test)",
+            reference="unrestored input (test)",
             **score(np.full(2 * wells, 0.4) + difficulty, "test"),
         )
         ledger.append("test_opened", opening=0)
@@ -205,7 +205,7 @@ def test_no_difference_is_said_to_be_none(tmp_path: Path) -> None:
     write_study(tmp_path / "none", wells=10, gain=0.0)
     [found] = differences(load_study(tmp_path / "none"))
     assert found.low < 0 < found.high
-    assert found.verdict == "not separable from the better baseline"
+    assert found.verdict == "inconclusive from the better baseline"
 
 
 def test_too_few_wells_give_no_verdict(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_ranking_curves_and_the_paper(tmp_path: Path) -> None:
         "trial 0002",
         LABELS[1],
         LABELS[0],
-        "do-nothing (test)",
+        "unrestored input (test)",
         "paper: split image",
         "paper: whole image",
     ]
@@ -256,7 +256,13 @@ def test_the_report_is_one_file_with_all_that_was_asked_for(tmp_path: Path) -> N
     page = html.unescape(write_report(study).read_text())
     assert all(
         text in page
-        for text in (*LABELS, "do-nothing (test)", "abc123", "No claim may rest", "opened 1 time")
+        for text in (
+            *LABELS,
+            "unrestored input (test)",
+            "abc123",
+            "No claim may rest",
+            "opened 1 time",
+        )
     )
     assert all(
         text in page
@@ -272,7 +278,7 @@ def test_the_report_is_one_file_with_all_that_was_asked_for(tmp_path: Path) -> N
     )
     assert (
         len(re.findall(r'<img [^>]+src="data:image/png;base64,', page)) == 6
-    )  # SSIM and PSNR on the common grid and at own size, search, front
+    )  # SSIM and PSNR at the evaluation resolution and at own size, search, front
     assert re.findall(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="(?!data:)', page) == []
     assert (study.folder / "tables" / "paper_table_1.csv").is_file()
     text = outcome_text(study)
@@ -402,7 +408,7 @@ def test_the_winner_is_held_against_each_other_at_every_level(tmp_path: Path) ->
     )  # every level is shifted alike
     assert set(table.loc[LABELS[0]].index.dropna()) == {0, 33}
     assert table["seeds"].max() == 3
-    assert table.loc[("do-nothing (test)", 33), "low"] > 0
+    assert table.loc[("unrestored input (test)", 33), "low"] > 0
     assert "trial 0002 less every other" in write_report(study).read_text()
 
 

@@ -52,6 +52,6 @@ def test_means_of_the_columns_worked_out_elsewhere() -> None:
 @pytest.mark.parametrize("kind", ["bbbc005", "bbbc006"])
 def test_reference_curves_have_a_value_for_every_level(kind: str) -> None:
     for reference in reference_curves(kind):
-        assert {len(values[0]) for values in reference["common"].values()} == {
+        assert {len(values[0]) for values in reference["evaluation"].values()} == {
             len(reference["levels"])
         }

@@ -33,7 +33,7 @@ def score(ssim: np.ndarray, levels: list[int], in_focus: int, **own: float) -> d
     """A score with the SSIM of each well (row) and level (column), a PSNR that follows it, and the
     own metrics that are named.
     """
-    common = {"ssim": ssim, "psnr": 20 + 10 * ssim, "nrmse": 1 - ssim, "mse": (1 - ssim) / 10}
+    evaluation = {"ssim": ssim, "psnr": 20 + 10 * ssim, "nrmse": 1 - ssim, "mse": (1 - ssim) / 10}
     at_own = {
         name: np.full(ssim.shape, own.get(name, 0.5))
         for name in ("mse", "rmse", "nrmse", "psnr", "ssim_range2", "cells_bias")
@@ -41,14 +41,14 @@ def score(ssim: np.ndarray, levels: list[int], in_focus: int, **own: float) -> d
     at_own["cells_bias"] += 0.05 * (ssim - np.nanmean(ssim))  # as noisy as that
     defocused = [index for index, level in enumerate(levels) if level != in_focus]
     return {
-        "judged_on": "test",
+        "eval_split": "test",
         "levels": levels,
         "fields": WELLS,
         "wells": WELLS,
-        "common": {name: values.tolist() for name, values in common.items()},
+        "evaluation": {name: values.tolist() for name, values in evaluation.items()},
         "own": {name: values.tolist() for name, values in (at_own | {"ssim": ssim}).items()},
         "summary": {
-            name: float(np.nanmean(values[:, defocused])) for name, values in common.items()
+            name: float(np.nanmean(values[:, defocused])) for name, values in evaluation.items()
         },
     }
 
@@ -78,8 +78,8 @@ def make_study(
     examples: bool = False,
     **header: Any,
 ) -> Study:
-    """Write a study in which whole is `gap` better than split and .1 above do-nothing; three seeds
-    each.
+    """Write a study in which whole is `gap` better than split and .1 above the unrestored input;
+    three seeds each.
     """
     rng = np.random.default_rng(0)
     well, curve = rng.normal(0, 0.01, (len(WELLS), 1)), np.array(list(shape.values()))
@@ -124,9 +124,9 @@ def make_study(
         for reference in reference_curves("bbbc006"):
             ledger.append("reference", **reference)
         seen = score(0.7 + well + curve + noise(5), PLANES, 16, cells_bias=-0.1)
-        ledger.append("reference", reference="do-nothing (test)", **seen)
-        ledger.append("reference", reference="do-nothing at 768 px (test)", **seen)
-        for trial, (label, point) in enumerate(points.items()):
+        ledger.append("reference", reference="unrestored input (test)", **seen)
+        ledger.append("reference", reference="unrestored input at 768 px (test)", **seen)
+        for trial, (label, hyperparameters) in enumerate(points.items()):
             for phase, seeds in (("search", int(searched)), ("confirm", 3)):
                 for replicate in range(seeds):
                     key = {"phase": phase, "trial": trial, "replicate": replicate}
@@ -136,7 +136,7 @@ def make_study(
                     about = {
                         "label": label,
                         "baseline": trial < 2,
-                        "hyperparameters": point,
+                        "hyperparameters": hyperparameters,
                         "seed": 0,
                         "folder": str(place),
                     }
@@ -171,7 +171,7 @@ def make_study(
                             **leaking,
                             label=label,
                             baseline=True,
-                            hyperparameters=point,
+                            hyperparameters=hyperparameters,
                             seed=0,
                             folder="none",
                         )
@@ -209,7 +209,7 @@ def make_study(
                 ledger.append("transfer_reference", **reference)
             ledger.append(
                 "transfer_reference",
-                reference="do-nothing (test)",
+                reference="unrestored input (test)",
                 **score(np.tile([1, 0.9, 0.6], (10, 1)) + well, BLURS, 1),
             )
             for trial, label in enumerate(points):
@@ -319,8 +319,8 @@ def test_cells_beside_the_paper(tmp_path: Path) -> None:
     assert table.loc[("paper's split image", "psnr"), "verdict"] == "worse"  # 20 against 26.905 dB
     assert table.loc[("paper's whole image", "mse"), "verdict"] == "worse"  # .5 against .001
     assert table.loc[("paper's whole image", "ssim_range2"), "paper"] == "0.876"
-    assert table.loc[("do-nothing (test)", "ssim"), "verdict"] == ""
-    assert table.loc[("do-nothing at 768 px (test)", "ssim"), "ours"] == pytest.approx(
+    assert table.loc[("unrestored input (test)", "ssim"), "verdict"] == ""
+    assert table.loc[("unrestored input at 768 px (test)", "ssim"), "ours"] == pytest.approx(
         0.7 - 0.15 / 4, abs=0.01
     )
     assert table.loc[("paper's whole image", "ssim"), "ours"] == pytest.approx(
@@ -410,7 +410,7 @@ def test_claims_name_their_numbers(tmp_path: Path) -> None:
 def test_the_research_questions_are_answered_beside_do_nothing(tmp_path: Path) -> None:
     (_, first), (_, second) = answers(make_study(tmp_path / "s", transfer=True, searched=True))
     assert "+0.100 (95 % interval" in first[0]
-    assert "better at 4 of 4, worse at 0, not separable at 0" in first[0]
+    assert "better at 4 of 4, worse at 0, inconclusive at 0" in first[0]
     assert any(sentence.startswith("trial 0002") for sentence in first)
     assert "scored on BBBC005" in second[0]
     assert any(
@@ -425,7 +425,7 @@ def test_a_transfer_that_is_not_finished_is_reported_as_far_as_it_is(tmp_path: P
     assert study.transfer is not None
     assert set(average_table(study.transfer)["label"]) == {
         "paper's whole image",
-        "do-nothing (test)",
+        "unrestored input (test)",
     }
     assert claims(study)[1].agrees == "not measured"
     assert write_report(study).is_file()
@@ -458,7 +458,7 @@ def test_the_report_holds_the_transfer_the_seams_and_the_leak(tmp_path: Path) ->
         assert text in page
     assert (
         page.count('class="plotly-graph-div"') == 8
-    )  # SSIM and PSNR, on the common grid and at own size, here and there
+    )  # SSIM and PSNR, at the evaluation resolution and at own size, here and there
     assert {
         "paper_table_1",
         "paper_table_3-4",

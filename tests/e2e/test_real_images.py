@@ -75,7 +75,9 @@ def test_a_study_on_rebuilt_levels_scores_do_nothing_as_the_real_files_do(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     events = read_events(tmp_path / "studies" / "real")
-    reference = next(event for event in events if event.get("reference") == "do-nothing (test)")
+    reference = next(
+        event for event in events if event.get("reference") == "unrestored input (test)"
+    )
     assert reference["levels"] == list(bbbc005.BLURS)
     assert len(reference["fields"]) == 10  # of 48 scenes, so that there can be a verdict
     for level in (23, 48):
@@ -84,10 +86,10 @@ def test_a_study_on_rebuilt_levels_scores_do_nothing_as_the_real_files_do(
             for field in reference["fields"]
         ]
         at = reference["levels"].index(level)
-        assert np.mean(reference["common"]["ssim"], axis=0)[at] == pytest.approx(
+        assert np.mean(reference["evaluation"]["ssim"], axis=0)[at] == pytest.approx(
             np.mean([structural_similarity(x, y, data_range=1.0) for x, y in pairs]), abs=1e-4
         )
-        assert np.mean(reference["common"]["psnr"], axis=0)[at] == pytest.approx(
+        assert np.mean(reference["evaluation"]["psnr"], axis=0)[at] == pytest.approx(
             np.mean([peak_signal_noise_ratio(x, y, data_range=1.0) for x, y in pairs]), abs=1e-2
         )
     assert all(

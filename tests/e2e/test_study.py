@@ -47,7 +47,7 @@ SMALL = [
     "64",
     "--sizes.patches",
     "[32]",
-    "--sizes.common",
+    "--evaluation.resolution",
     "32",
 ]
 
@@ -106,7 +106,7 @@ def test_a_study_ends_with_its_outcome_report_and_the_way_to_mlflow(
     assert all(
         text in done.stdout
         for text in (
-            "do-nothing (test)",
+            "unrestored input (test)",
             "paper's whole image",
             "paper's split image",
             "(winner of the search)",
@@ -130,9 +130,9 @@ def test_the_ledger_keeps_the_test_set_shut_until_it_is_opened_once(
     split = events[0]["split"]
     assert set(split["train"]).isdisjoint(split["test"])
     for position, event in enumerate(events):
-        if event["event"] in ("score", "reference") and event["judged_on"] != "paper":
-            assert set(event["fields"]) == set(split[event["judged_on"]])
-            assert (event["judged_on"] == "test") == (position > opened)
+        if event["event"] in ("score", "reference") and event["eval_split"] != "paper":
+            assert set(event["fields"]) == set(split[event["eval_split"]])
+            assert (event["eval_split"] == "test") == (position > opened)
     baselines = {
         event["trial"] for event in events if event["event"] == "trial" and event["baseline"]
     }
@@ -172,14 +172,12 @@ def test_optuna_and_mlflow_hold_the_same_trials(
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     assert {
         "small",
-        "do-nothing (test)",
-        "do-nothing (validation)",
+        "unrestored input (test)",
+        "unrestored input (validation)",
         "paper: whole image",
         "paper: split image",
     } <= set(runs)
-    assert {"do-nothing, best affine fit (test)", "perfect restoration at 64 px (test)"} <= set(
-        runs
-    )
+    assert {"unrestored input, best affine fit (test)", "upper bound at 64 px (test)"} <= set(runs)
     assert all(run.info.status == "FINISHED" for run in runs.values())
     run = runs["paper's whole image (test, seed 0)"]
     history = client.get_metric_history(run.info.run_id, "level/ssim")
@@ -187,7 +185,7 @@ def test_optuna_and_mlflow_hold_the_same_trials(
         e for e in events if e["event"] == "score" and e["phase"] == "confirm" and e["trial"] == 0
     )
     assert [(metric.step, metric.value) for metric in history] == list(
-        zip(LEVELS, level_means(score, "common", "ssim"), strict=True)
+        zip(LEVELS, level_means(score, "evaluation", "ssim"), strict=True)
     )
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id, "figures")}
     assert names == {
@@ -434,7 +432,7 @@ def test_a_finished_study_is_extended_by_trials_by_another_data_set_and_by_the_l
     assert "confirm.seconds was None, and is to be 9.0" in refused.stderr
     refused = _run_in(tmp_path, "--extend", str(folder), "--training.epochs", "9")
     assert refused.returncode == 2
-    assert "training.epochs can not change" in refused.stderr
+    assert "training.epochs cannot change" in refused.stderr
 
 
 @pytest.mark.slow
@@ -642,7 +640,7 @@ def test_a_study_does_not_start_where_its_record_can_not_be_kept(
     new = ["--config", "smoke", "--name", "new", "--dataset.root", str(raw_folder), *SMALL]
     done = run(*new, "--record.mlflow", "http://127.0.0.1:9", folder=tmp_path)
     assert done.returncode == 2
-    assert "MLflow can not be reached at http://127.0.0.1:9" in done.stderr
+    assert "MLflow cannot be reached at http://127.0.0.1:9" in done.stderr
     assert "--without-mlflow" in done.stderr
     for number, (spoilt, told) in enumerate(
         [

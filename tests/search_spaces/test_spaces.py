@@ -24,7 +24,7 @@ from keras_tuner import HyperParameters
 from search_spaces import SPACES
 from search_spaces.baselines import baselines
 from search_spaces.bridge import OptunaHyperParameters, complete, fits
-from search_spaces.comparators import starts
+from search_spaces.comparators import initial_configurations
 from search_spaces.sizes import Sizes
 from study.models.autoencoder import build, patch_size_of
 from study.models.losses import loss_of
@@ -71,11 +71,11 @@ def space(request: pytest.FixtureRequest) -> Any:
 
 
 def test_both_baselines_are_points_of_every_space(space: Any) -> None:
-    for point in baselines(SIZES).values():
-        assert through_optuna(space, point, SIZES) == point
+    for hyperparameters in baselines(SIZES).values():
+        assert through_optuna(space, hyperparameters, SIZES) == hyperparameters
         hp = HyperParameters()
-        hp.values.update(point)
-        assert space(hp, SIZES) == point
+        hp.values.update(hyperparameters)
+        assert space(hp, SIZES) == hyperparameters
 
 
 def test_the_baselines_are_the_papers() -> None:
@@ -103,8 +103,8 @@ def test_points_to_begin_with_and_points_of_an_older_space_are_points_of_this_on
     def space(hp: HyperParameters) -> dict[str, Any]:
         return SPACES["beyond"](hp, SIZES)
 
-    named = starts(SIZES)
-    assert all(fits(space, point) for point in named.values())
+    named = initial_configurations(SIZES)
+    assert all(fits(space, hyperparameters) for hyperparameters in named.values())
     off = {
         "relative_loss": False,
         "augment_light": False,
@@ -116,21 +116,23 @@ def test_points_to_begin_with_and_points_of_an_older_space_are_points_of_this_on
     assert complete(space, older) == named["robust"] | off
     assert complete(space, named["robust"]) == named["robust"]
     assert (
-        complete(space, {"family": "free", "loss": "msssim_l1"})
+        complete(space, {"family": "unet", "loss": "msssim_l1"})
         .keys()
-        .isdisjoint({"alpha", "learning_rate", "width"})
+        .isdisjoint({"alpha", "learning_rate", "unet_filters"})
     )  # no switches
-    for point in baselines(SIZES).values():
-        assert complete(space, point) == point
-    assert not fits(space, complete(space, named["unet"] | {"width": 18}))
+    for hyperparameters in baselines(SIZES).values():
+        assert complete(space, hyperparameters) == hyperparameters
+    assert not fits(space, complete(space, named["unet"] | {"unet_filters": 18}))
     assert not fits(space, complete(space, named["unet"] | {"shape": "round"}))
 
 
 @pytest.mark.parametrize("drawn", [drawn_by_optuna, drawn_by_keras_tuner])
 def test_points_come_back_through_json_and_both_ends_are_reached(space: Any, drawn: Any) -> None:
-    points = list(drawn(space, SIZES, 600))
-    for point in points[:100]:
-        assert through_optuna(space, json.loads(json.dumps(point)), SIZES) == point
+    configurations = list(drawn(space, SIZES, 600))
+    for hyperparameters in configurations[:100]:
+        assert (
+            through_optuna(space, json.loads(json.dumps(hyperparameters)), SIZES) == hyperparameters
+        )
     ends = {
         "whole": {"depth": {1, 5}, "image_size": {64, 128}, "filters": {16, 64}, "growth": {1, 2}},
         "split": {
@@ -139,7 +141,7 @@ def test_points_come_back_through_json_and_both_ends_are_reached(space: Any, dra
             "patch_size": {64, 256},
             "filters": {16, 64},
         },
-        "free": {
+        "unet": {
             "depth": {1, 4},
             "crop_size": {32, 64},
             "convolutions": {1, 2},
@@ -147,23 +149,31 @@ def test_points_come_back_through_json_and_both_ends_are_reached(space: Any, dra
             "alpha": {0.1, 0.9},
         },
     }
-    for family in {point["family"] for point in points}:
+    for family in {hyperparameters["family"] for hyperparameters in configurations}:
         for name, wanted in ends[family].items():
             reached = {
-                round(point[name], 6)
-                for point in points
-                if point["family"] == family and name in point
+                round(hyperparameters[name], 6)
+                for hyperparameters in configurations
+                if hyperparameters["family"] == family and name in hyperparameters
             }
             assert wanted <= reached, (family, name, reached)
-    assert {point["family"] for point in points} == (
+    assert {hyperparameters["family"] for hyperparameters in configurations} == (
         {"whole", "split"} if space is SPACES["paper"] else set(ends)
     )
-    assert all(("patch_size" in point) == (point["family"] == "split") for point in points)
     assert all(
-        ("alpha" in point) == (point["family"] == "free" and point["loss"] == "msssim_l1")
-        for point in points
+        ("patch_size" in hyperparameters) == (hyperparameters["family"] == "split")
+        for hyperparameters in configurations
     )
-    rates = [point["learning_rate"] for point in points if "learning_rate" in point]
+    assert all(
+        ("alpha" in hyperparameters)
+        == (hyperparameters["family"] == "unet" and hyperparameters["loss"] == "msssim_l1")
+        for hyperparameters in configurations
+    )
+    rates = [
+        hyperparameters["learning_rate"]
+        for hyperparameters in configurations
+        if "learning_rate" in hyperparameters
+    ]
     assert all(2e-4 <= rate <= 5e-3 for rate in rates)
 
 
@@ -177,13 +187,16 @@ def test_every_point_can_be_built_and_trained(name: str) -> None:
     def check(seed: int) -> None:
         keras.backend.clear_session()
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-        point = SPACES[name](OptunaHyperParameters(study.ask()), SMALL) | {"filters": 2, "width": 2}
-        size = patch_size_of(point)
-        model = build(point)
+        hyperparameters = SPACES[name](OptunaHyperParameters(study.ask()), SMALL) | {
+            "filters": 2,
+            "unet_filters": 2,
+        }
+        size = patch_size_of(hyperparameters)
+        model = build(hyperparameters)
         assert model.output_shape == (None, size, size, 1)
         model.compile(
-            keras.optimizers.SGD(schedule_of(point, steps_per_pass=3, steps=6)),
-            loss=loss_of(point),
+            keras.optimizers.SGD(schedule_of(hyperparameters, steps_per_pass=3, steps=6)),
+            loss=loss_of(hyperparameters),
             run_eagerly=True,
         )
         pair = rng.random((2, 2, size, size, 1), dtype=np.float32)
@@ -198,7 +211,7 @@ def test_both_ends_of_every_range_are_reached_through_optuna_and_through_keras_t
 ) -> None:
     hp = HyperParameters()
     space(hp, SIZES)
-    points = list(drawn_by_optuna(space, SIZES, 300))
+    configurations = list(drawn_by_optuna(space, SIZES, 300))
     for one in hp.space:
         kind = type(one).__name__
         if kind == "Fixed":
@@ -210,20 +223,20 @@ def test_both_ends_of_every_range_are_reached_through_optuna_and_through_keras_t
             if kind == "Boolean"
             else [one.min_value, one.max_value]
         )
-        point = next(  # one in which it is asked for, under these conditions
-            point
-            for point in points
-            if one.name in point
-            and all(point.get(part.name) in part.values for part in one.conditions)
+        hyperparameters = next(  # one in which it is asked for, under these conditions
+            hyperparameters
+            for hyperparameters in configurations
+            if one.name in hyperparameters
+            and all(hyperparameters.get(part.name) in part.values for part in one.conditions)
         )
         for end in ends:
-            changed = point | {one.name: end}
+            changed = hyperparameters | {one.name: end}
             if one.name in ("family", "loss"):  # others hang on it: any point that has this value
                 changed = next(
                     other
-                    for other in points
+                    for other in configurations
                     if other[one.name] == end
-                    and (one.name == "family" or other["family"] == point["family"])
+                    and (one.name == "family" or other["family"] == hyperparameters["family"])
                 )
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # Optuna's of a value out of range
@@ -241,7 +254,7 @@ def test_depth_ends_where_a_size_can_not_be_halved_any_more(space: Any) -> None:
         "whole": 3,
         "split": 5,
     }.items()
-    assert all(kind.max_value == 3 for kind in depths if kind.conditions[0].values[0] == "free")
+    assert all(kind.max_value == 3 for kind in depths if kind.conditions[0].values[0] == "unet")
 
 
 @pytest.mark.filterwarnings(
@@ -251,9 +264,9 @@ def test_depth_ends_where_a_size_can_not_be_halved_any_more(space: Any) -> None:
 )
 def test_keras_tuners_own_search_trains_points_of_a_space(tmp_path: Path) -> None:
     def hypermodel(hp: HyperParameters) -> keras.Model:
-        point = SPACES["paper"](hp, SMALL)
-        model = build(point | {"filters": 2})
-        model.compile("sgd", loss=loss_of(point))
+        hyperparameters = SPACES["paper"](hp, SMALL)
+        model = build(hyperparameters | {"filters": 2})
+        model.compile("sgd", loss=loss_of(hyperparameters))
         return model
 
     tuner = keras_tuner.RandomSearch(
@@ -277,15 +290,20 @@ def test_the_bridge_on_every_kind_of_hyperparameter() -> None:
         return dict(hp.values)
 
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    points = [declare(OptunaHyperParameters(study.ask())) for _ in range(200)]
-    assert {point["even"] for point in points} == {2, 4, 6}
-    assert {point["share"] for point in points} == {0.0, 0.25, 0.5}
-    assert {point["flag"] for point in points} == {False, True}
+    configurations = [declare(OptunaHyperParameters(study.ask())) for _ in range(200)]
+    assert {hyperparameters["even"] for hyperparameters in configurations} == {2, 4, 6}
+    assert {hyperparameters["share"] for hyperparameters in configurations} == {0.0, 0.25, 0.5}
+    assert {hyperparameters["flag"] for hyperparameters in configurations} == {False, True}
     assert all(
-        1e-4 <= point["rate"] <= 1e-2 and 1 <= point["log"] <= 64 and point["always"] == 7
-        for point in points
+        1e-4 <= hyperparameters["rate"] <= 1e-2
+        and 1 <= hyperparameters["log"] <= 64
+        and hyperparameters["always"] == 7
+        for hyperparameters in configurations
     )
-    assert all(("only_if" in point) == point["flag"] for point in points)
+    assert all(
+        ("only_if" in hyperparameters) == hyperparameters["flag"]
+        for hyperparameters in configurations
+    )
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -320,8 +338,8 @@ def test_configurations_are_counted_as_optuna_finds_them(space: Any) -> None:
 def test_the_range_of_parameters_holds_every_drawn_network(space: Any) -> None:
     low, high = parameter_range(space, SMALL)
     counts = [
-        build(point, size=32).count_params()
-        for point in itertools.islice(drawn_by_optuna(space, SMALL, 40), 40)
+        build(hyperparameters, size=32).count_params()
+        for hyperparameters in itertools.islice(drawn_by_optuna(space, SMALL, 40), 40)
     ]
     assert low <= min(counts) <= max(counts) <= high
 

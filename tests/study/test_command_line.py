@@ -115,7 +115,7 @@ def test_an_extension_adds_trials_to_those_that_there_are(tmp_path: Path) -> Non
     assert parse_run([f"--extend={folder}", "--search.trials=20"])[0].search.trials == 80
     with pytest.raises(StudyError, match=r"search\.trials must be 1 or more; got 0"):
         parse_run(["--extend", str(folder), "--search.trials", "0"])
-    with pytest.raises(StudyError, match=r"training\.epochs can not change"):
+    with pytest.raises(StudyError, match=r"training\.epochs cannot change"):
         parse_run(["--extend", str(folder), "--training.epochs", "9"])
 
 

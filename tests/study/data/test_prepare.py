@@ -7,27 +7,27 @@ import pytest
 from study.config import DatasetConfig
 from study.data import bbbc006
 from study.data.prepare import normalise, prepare, resize_image
-from study.data.store import Grid, Store
+from study.data.store import Resolution, Store
 from study.errors import StudyError
 from study.files import read_image
-from tests.conftest import GRIDS, LEVELS
+from tests.conftest import LEVELS, RESOLUTIONS
 
 
 def test_images_come_back_in_their_own_intensities(store: Store, raw_folder: Path) -> None:
-    grid = Grid(64, "antialiased")
+    resolution = Resolution(64, "antialiased")
     for row in store.planes()[:7]:
         field, level = store.fields.index(row["field"]), store.levels.index(int(row["level"]))
         low, high = float(row["lo_antialiased_64"]), float(row["hi_antialiased_64"])
-        assert (low, high) == tuple(store.ranges(grid)[field, level])
-        restored = store.as_float(grid, field, level) * (high - low) + low
-        expected = resize_image(read_image(raw_folder / row["path"]), grid)
+        assert (low, high) == tuple(store.ranges(resolution)[field, level])
+        restored = store.as_float(resolution, field, level) * (high - low) + low
+        expected = resize_image(read_image(raw_folder / row["path"]), resolution)
         assert np.abs(restored - expected).max() <= (high - low) / 65535 + 1e-3
 
 
 def test_every_image_fills_the_unit_interval(store: Store) -> None:
-    for grid in GRIDS:
-        images = store.as_float(grid, slice(None), slice(None))
-        assert images.shape == (10, 5, grid.size, grid.size)
+    for resolution in RESOLUTIONS:
+        images = store.as_float(resolution, slice(None), slice(None))
+        assert images.shape == (10, 5, resolution.size, resolution.size)
         assert (images.min(axis=(2, 3)) == 0).all()
         assert (images.max(axis=(2, 3)) == 1).all()
 
@@ -35,14 +35,16 @@ def test_every_image_fills_the_unit_interval(store: Store) -> None:
 def test_area_mean_against_blocks_by_hand() -> None:
     image = np.random.default_rng(0).random((8, 12)).astype(np.float32)
     by_hand = image.reshape(4, 2, 4, 3).mean(axis=(1, 3))
-    np.testing.assert_allclose(resize_image(image, Grid(4, "antialiased")), by_hand, rtol=1e-5)
+    np.testing.assert_allclose(
+        resize_image(image, Resolution(4, "antialiased")), by_hand, rtol=1e-5
+    )
 
 
 def test_paper_resizing_is_opencv_bicubic_both_ways() -> None:
     image = np.random.default_rng(0).random((52, 69)).astype(np.float32)
     for size in (16, 128):
         np.testing.assert_array_equal(
-            resize_image(image, Grid(size, "paper")),
+            resize_image(image, Resolution(size, "paper")),
             cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC),
         )
 
@@ -57,14 +59,17 @@ def test_a_store_is_made_once_and_its_fingerprint_is_of_the_bytes(
     raw_folder: Path, tmp_path: Path
 ) -> None:
     dataset = DatasetConfig(levels=LEVELS, max_fields=2)
-    first = prepare(dataset, raw_folder, tmp_path / "a", grids=GRIDS[:1])
+    first = prepare(dataset, raw_folder, tmp_path / "a", resolutions=RESOLUTIONS[:1])
     stamp = (first.folder / "images_antialiased_16.npy").stat().st_mtime_ns
-    again = prepare(dataset, raw_folder, tmp_path / "a", grids=GRIDS[:1])
+    again = prepare(dataset, raw_folder, tmp_path / "a", resolutions=RESOLUTIONS[:1])
     assert (again.folder / "images_antialiased_16.npy").stat().st_mtime_ns == stamp
-    elsewhere = prepare(dataset, raw_folder, tmp_path / "b", grids=GRIDS[:1])
+    elsewhere = prepare(dataset, raw_folder, tmp_path / "b", resolutions=RESOLUTIONS[:1])
     assert elsewhere.fingerprint == first.fingerprint
     other = prepare(
-        DatasetConfig(levels=LEVELS, max_fields=3), raw_folder, tmp_path / "b", grids=GRIDS[:1]
+        DatasetConfig(levels=LEVELS, max_fields=3),
+        raw_folder,
+        tmp_path / "b",
+        resolutions=RESOLUTIONS[:1],
     )
     assert other.fingerprint != first.fingerprint
 
@@ -83,7 +88,7 @@ def test_all_broken_files_are_named_at_once_and_nothing_is_left(tmp_path: Path) 
     cv2.imwrite(str(planes[7]), np.zeros((519, 696), np.uint16))
     cv2.imwrite(str(planes[9]), np.zeros((520, 696), np.uint8))
     with pytest.raises(StudyError) as error:
-        prepare(DatasetConfig(), root, tmp_path / "stores", grids=GRIDS[:1])
+        prepare(DatasetConfig(), root, tmp_path / "stores", resolutions=RESOLUTIONS[:1])
     text = str(error.value)
     assert all(planes[level].name in text for level in (2, 5, 7, 9))
     assert "(519, 696)" in text

@@ -8,7 +8,7 @@ import tifffile
 from scipy import ndimage
 
 from study.data import bbbc005, bbbc006
-from study.data.provenance import simulated_from
+from study.data.provenance import read_provenance
 from study.data.simulate import (
     SIGMA_PX_PER_UM,
     add_noise,
@@ -37,7 +37,7 @@ def test_names_and_files_are_the_official_ones(raw_folder: Path) -> None:
         assert tiff.pages[0].compression == tifffile.COMPRESSION.LZW
     names = {plane.path.name for plane in planes if plane.field == "a01_s1"}
     assert len(names) == 34  # the identifier differs from plane to plane
-    assert simulated_from(raw_folder) is not None
+    assert read_provenance(raw_folder) is not None
 
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:

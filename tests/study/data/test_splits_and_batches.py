@@ -14,7 +14,7 @@ from study.data.batches import (
 )
 from study.data.patches import split_patches, stitch_patches
 from study.data.splits import hold_out_within_levels, split_by_well
-from study.data.store import Grid, Store
+from study.data.store import Resolution, Store
 from study.errors import StudyError
 
 
@@ -51,7 +51,7 @@ def test_shares_of_the_paper_and_of_a_search() -> None:
 
 
 def test_too_few_wells() -> None:
-    with pytest.raises(StudyError, match="can not be divided"):
+    with pytest.raises(StudyError, match="cannot be divided"):
         split_by_well(["a", "b"], test=0.2, validation=0.16, seed=0)
 
 
@@ -81,7 +81,7 @@ def batches(store: Store, **changes: object) -> EpochBatches:
         "seed": 1,
         "epoch": 0,
     }
-    return EpochBatches(store, Grid(64, "antialiased"), **(values | changes))  # type: ignore[arg-type]
+    return EpochBatches(store, Resolution(64, "antialiased"), **(values | changes))  # type: ignore[arg-type]
 
 
 def gather(found: EpochBatches) -> tuple[np.ndarray, np.ndarray]:
@@ -95,9 +95,11 @@ def test_an_epoch_holds_every_defocused_image_of_the_fields_once_beside_its_targ
     x, y = gather(batches(store))
     assert x.shape == y.shape == (3 * 4, 64, 64, 1)
     assert x.dtype == np.float32
-    grid, levels = Grid(64, "antialiased"), store.defocused_indices
+    resolution, levels = Resolution(64, "antialiased"), store.defocused_indices
     expected = {
-        store.as_float(grid, f, lv).tobytes(): store.as_float(grid, f, store.in_focus_index)
+        store.as_float(resolution, f, lv).tobytes(): store.as_float(
+            resolution, f, store.in_focus_index
+        )
         for f in (0, 3, 4)
         for lv in levels
     }
@@ -140,7 +142,7 @@ def test_batches_come_back_by_seed_and_epoch(store: Store) -> None:
 
 def test_all_patches_are_those_of_split_patches(store: Store) -> None:
     x, _ = gather(batches(store, fields=[2], patch_size=16, batch_size=7))
-    whole = store.as_float(Grid(64, "antialiased"), 2, np.array(store.defocused_indices))
+    whole = store.as_float(Resolution(64, "antialiased"), 2, np.array(store.defocused_indices))
     assert sorted(patch.tobytes() for patch in x[..., 0]) == sorted(
         patch.tobytes() for patch in split_patches(whole, 16)
     )
@@ -169,7 +171,7 @@ def test_the_eight_symmetries_of_a_square_turn_both_images_of_a_pair_alike(store
     plain, augmented = (
         EpochBatches(
             store,
-            Grid(32, "antialiased"),
+            Resolution(32, "antialiased"),
             fields=[0, 1],
             patch_size=16,
             patches_per_image=None,
@@ -263,14 +265,14 @@ def test_relit_crops_lie_anywhere_and_come_back_by_seed_and_epoch(
     assert not np.array_equal(x, gather(batches(store, **options, seed=2))[0])
     monkeypatch.setattr("study.data.batches.LIT", 0.0)
     _, unlit = gather(batches(store, **options))
-    grid, places = Grid(64, "antialiased"), set()
+    resolution, places = Resolution(64, "antialiased"), set()
     for crop in unlit[..., 0]:
         found = [
             (row, column)
             for field in (0, 3, 4)
             for row, column in np.argwhere(
                 cv2.matchTemplate(
-                    store.as_float(grid, field, store.in_focus_index),
+                    store.as_float(resolution, field, store.in_focus_index),
                     np.ascontiguousarray(crop),
                     cv2.TM_CCOEFF_NORMED,
                 )
@@ -289,14 +291,14 @@ def test_light_is_added_in_the_intensities_of_both_images(
     """A crop as large as its image is what the image would be normalised to, had the light been
     there before.
     """
-    grid, focus = Grid(64, "antialiased"), store.in_focus_index
+    resolution, focus = Resolution(64, "antialiased"), store.in_focus_index
     ramp = np.linspace(0, 0.2, 64, dtype=np.float32)[:, None].repeat(64, axis=1)
     monkeypatch.setattr("study.data.batches.draw_light", lambda side, rng: ramp)
     x, y = gather(batches(store, fields=[2], augment_light=True))
-    low, high = store.ranges(grid)[2].T
+    low, high = store.ranges(resolution)[2].T
     assert np.ptp(high - low) > 0.02 * (high - low)[focus]
     intensities = [
-        store.as_float(grid, 2, level) * (high - low)[level] + low[level]
+        store.as_float(resolution, 2, level) * (high - low)[level] + low[level]
         for level in range(len(store.levels))
     ]
     lit = [image + ramp * (high - low)[focus] for image in intensities]
@@ -312,7 +314,7 @@ def test_light_is_added_in_the_intensities_of_both_images(
 def test_a_pair_counts_by_how_near_its_whole_image_is_to_the_focus(store: Store) -> None:
     options: dict[str, object] = {"patch_size": 16, "patches_per_image": 2}
     plain, weighed = batches(store, **options), batches(store, **options, weigh_near_focus=True)
-    grid, found = Grid(64, "antialiased"), []
+    resolution, found = Resolution(64, "antialiased"), []
     for index in range(len(plain)):
         x, y, weights = weighed[index]
         for expected, same in zip(plain[index], (x, y), strict=True):
@@ -323,11 +325,12 @@ def test_a_pair_counts_by_how_near_its_whole_image_is_to_the_focus(store: Store)
                 for field in (0, 3, 4)
                 for level in store.defocused_indices
                 if any(
-                    np.array_equal(crop, part) for part in tiles(store.as_float(grid, field, level))
+                    np.array_equal(crop, part)
+                    for part in tiles(store.as_float(resolution, field, level))
                 )
             )
-            difference = store.as_float(grid, field, level) - store.as_float(
-                grid, field, store.in_focus_index
+            difference = store.as_float(resolution, field, level) - store.as_float(
+                resolution, field, store.in_focus_index
             )
             assert weight == pytest.approx(1 / (np.linalg.norm(difference) / 64 + 0.001), rel=1e-5)
             found.append(float(weight))
@@ -348,7 +351,7 @@ def test_an_epoch_can_be_a_sample_that_differs_by_epoch_and_comes_back_with_its_
     def pairs(epoch: int, **changes: int) -> list[bytes]:
         batches = EpochBatches(
             store,
-            Grid(16, "antialiased"),
+            Resolution(16, "antialiased"),
             fields=range(len(store.fields)),
             patch_size=16,
             patches_per_image=None,
@@ -366,7 +369,7 @@ def test_an_epoch_can_be_a_sample_that_differs_by_epoch_and_comes_back_with_its_
     assert set(pairs(0, seed=1)) != set(first)
     everything = EpochBatches(
         store,
-        Grid(16, "antialiased"),
+        Resolution(16, "antialiased"),
         fields=range(len(store.fields)),
         patch_size=16,
         patches_per_image=None,

@@ -8,7 +8,7 @@ import pytest
 
 from study.data.store import Store, open_store
 from study.errors import StudyError
-from tests.conftest import GRIDS
+from tests.conftest import RESOLUTIONS
 
 
 def open_copy(folder: str, near: str) -> str:
@@ -24,8 +24,8 @@ def test_processes_of_one_node_share_one_copy(store: Store, tmp_path: Path) -> N
     ] == [Path(folder).name]
     copy = Store(Path(folder))
     assert copy.fingerprint == store.fingerprint
-    for grid in GRIDS:
-        np.testing.assert_array_equal(copy.images(grid), store.images(grid))
+    for resolution in RESOLUTIONS:
+        np.testing.assert_array_equal(copy.images(resolution), store.images(resolution))
     made = (Path(folder) / "store.json").stat().st_mtime_ns
     open_store(str(store.folder), str(tmp_path / "near"))
     assert (Path(folder) / "store.json").stat().st_mtime_ns == made  # not again
@@ -38,7 +38,7 @@ def test_without_a_folder_of_the_nodes_own_the_store_is_read_where_it_is(store: 
 def test_a_folder_that_can_not_be_made_is_named(store: Store, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        StudyError, match=r"can not be copied to .*/file/near.*resources.node_folder"
+        StudyError, match=r"cannot be copied to .*/file/near.*resources.node_folder"
     ):
         open_store(str(store.folder), str(tmp_path / "file" / "near"))
     assert (tmp_path / "file").read_text() == ""

@@ -75,8 +75,8 @@ def test_every_depth_comes_back_to_its_size_in_the_unit_interval(family: str, de
 
 
 def test_weights_fit_any_size() -> None:
-    point = {"family": "whole", "depth": 2, "filters": 4, "image_size": 64}
-    small, large = build(point), build(point, size=96)
+    hyperparameters = {"family": "whole", "depth": 2, "filters": 4, "image_size": 64}
+    small, large = build(hyperparameters), build(hyperparameters, size=96)
     large.set_weights(small.get_weights())
     assert large.output_shape == (None, 96, 96, 1)
 
@@ -86,10 +86,10 @@ def test_a_size_that_can_not_be_halved_often_enough() -> None:
         build({"family": "whole", "depth": 5, "filters": 2, "image_size": 48})
 
 
-FREE = {
-    "family": "free",
+UNET = {
+    "family": "unet",
     "depth": 2,
-    "width": 4,
+    "unet_filters": 4,
     "growth": 2,
     "convolutions": 1,
     "kernel": 3,
@@ -110,17 +110,17 @@ def test_a_residual_network_begins_as_doing_nothing_at_any_size() -> None:
         for skip in ("none", "add", "concat"):
             for context in (False, True):
                 model = build(
-                    FREE | {"upsampling": upsampling, "skip": skip, "global_context": context},
+                    UNET | {"upsampling": upsampling, "skip": skip, "global_context": context},
                     size=64,
                 )
                 np.testing.assert_array_equal(model.predict_on_batch(image), image)
-    assert build(FREE).input_shape == (None, 32, 32, 1)  # trained on crops
+    assert build(UNET).input_shape == (None, 32, 32, 1)  # trained on crops
 
 
 def test_global_context_begins_as_leaving_every_channel_as_it_is() -> None:
-    model = build(FREE | {"residual": False, "global_context": True}, size=64)
+    model = build(UNET | {"residual": False, "global_context": True}, size=64)
     scaled = [layer for layer in model.layers if isinstance(layer, keras.layers.Multiply)]
-    assert len(scaled) == FREE["depth"]
+    assert len(scaled) == UNET["depth"]
     image = np.random.default_rng(0).random((2, 64, 64, 1), dtype=np.float32)
     for layer in scaled:
         before, after = keras.Model(model.input, [layer.input[0], layer.output]).predict_on_batch(
@@ -151,18 +151,18 @@ def test_parameters_of_a_free_network_by_hand() -> None:
         + conv(4, 4)
         + conv(4, 1)
     )
-    assert build(FREE).count_params() == plain
-    assert build(FREE | {"skip": "concat"}).count_params() == plain + 9 * 8 * 8 + 9 * 4 * 4
+    assert build(UNET).count_params() == plain
+    assert build(UNET | {"skip": "concat"}).count_params() == plain + 9 * 8 * 8 + 9 * 4 * 4
     # one mean of each channel of the encoder, normalised (a scale and an offset each)
     means = 4 + 8 + 16
     context = 2 * means + (means * 32 + 32) + (32 * 8 + 8) + (32 * 4 + 4)
-    assert build(FREE | {"global_context": True}).count_params() == plain + context
+    assert build(UNET | {"global_context": True}).count_params() == plain + context
 
 
 @pytest.mark.parametrize("context", [False, True])
 def test_only_global_context_looks_beyond_the_receptive_field(context: bool) -> None:
     model, rng = (
-        build(FREE | {"depth": 1, "global_context": context}, size=64),
+        build(UNET | {"depth": 1, "global_context": context}, size=64),
         np.random.default_rng(0),
     )
     model.set_weights([rng.normal(0, 0.3, weight.shape) for weight in model.get_weights()])

@@ -23,7 +23,7 @@ def msssim_l1_by_scikit_image(x: np.ndarray, y: np.ndarray) -> float:
     """Zhao et al., equation 14, from scikit-image's maps: K1 or K2 so large that the other factor
     is left alone.
     """
-    common: dict[str, Any] = {
+    evaluation: dict[str, Any] = {
         "data_range": 1.0,
         "gaussian_weights": True,
         "use_sample_covariance": False,
@@ -31,8 +31,8 @@ def msssim_l1_by_scikit_image(x: np.ndarray, y: np.ndarray) -> float:
     }
     product = np.ones_like(x)
     for sigma in SIGMAS_PX:
-        product *= structural_similarity(x, y, sigma=sigma, K1=1e6, K2=0.03, **common)[1]
-    product *= structural_similarity(x, y, sigma=SIGMAS_PX[-1], K1=0.01, K2=1e6, **common)[1]
+        product *= structural_similarity(x, y, sigma=sigma, K1=1e6, K2=0.03, **evaluation)[1]
+    product *= structural_similarity(x, y, sigma=SIGMAS_PX[-1], K1=0.01, K2=1e6, **evaluation)[1]
     return float(ALPHA * (1 - product.mean()) + (1 - ALPHA) * np.abs(x - y).mean())
 
 

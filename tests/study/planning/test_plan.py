@@ -47,14 +47,14 @@ def test_jobs_begin_as_soon_as_a_place_is_free(
 
 def test_the_seconds_of_a_trial_are_those_of_its_parts(store: Store) -> None:
     config = StudyConfig(
-        sizes=SizesConfig(whole=[32], split=64, patches=[32], common=32),
+        sizes=SizesConfig(whole=[32], split=64, patches=[32], evaluation=32),
         training=TrainingConfig(epochs=5, batch_size=8, patches_per_image=1),
         search=SearchConfig(scheduler="none"),
         confirm=ConfirmConfig(),
         scaled_down=True,
     )
-    point = {"family": "whole", "depth": 1, "filters": 4, "loss": "l1", "image_size": 32}
-    job = search_job(config, store, Split([0, 1, 2], [3], []), 2, None, point)
+    hyperparameters = {"family": "whole", "depth": 1, "filters": 4, "loss": "l1", "image_size": 32}
+    job = search_job(config, store, Split([0, 1, 2], [3], []), 2, None, hyperparameters)
     profile = Profile(
         setup_s=2.0, step_s=0.1, rung_s=0.5, image_s=0.05, parameters=10, memory_bytes=1
     )
@@ -75,12 +75,18 @@ def test_the_seconds_of_a_trial_are_those_of_its_parts(store: Store) -> None:
 
 def test_a_network_that_was_not_measured_lies_between_those_that_were(store: Store) -> None:
     config = StudyConfig(
-        sizes=SizesConfig(whole=[32], split=64, patches=[32], common=32), scaled_down=True
+        sizes=SizesConfig(whole=[32], split=64, patches=[32], evaluation=32), scaled_down=True
     )
 
     def job(filters: int) -> Job:
-        point = {"family": "whole", "depth": 1, "filters": filters, "loss": "l1", "image_size": 32}
-        return search_job(config, store, Split([0], [3], []), filters, None, point)
+        hyperparameters = {
+            "family": "whole",
+            "depth": 1,
+            "filters": filters,
+            "loss": "l1",
+            "image_size": 32,
+        }
+        return search_job(config, store, Split([0], [3], []), filters, None, hyperparameters)
 
     jobs = {key_of(one): one for one in (job(4), job(64))}
     profiles = {

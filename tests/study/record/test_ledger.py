@@ -25,7 +25,7 @@ def test_what_was_appended_is_read_again_also_what_json_can_not_write(tmp_path: 
     with Ledger(tmp_path) as ledger:
         ledger.append(
             "reference",
-            reference="do-nothing",
+            reference="unrestored input",
             values=[1.5, math.inf, math.nan],
             nested={"a": -math.inf},
         )
@@ -98,7 +98,7 @@ def test_no_study_and_no_place_for_one(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="holds no study"):
         read_events(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(StudyError, match="can not be written"):
+    with pytest.raises(StudyError, match="cannot be written"):
         Ledger(tmp_path / "file")
 
 
@@ -135,7 +135,7 @@ def test_a_disk_that_fills_up_ends_with_what_to_do_and_what_was_written_stays(
     process.start()
     told = answers.get(timeout=60)
     process.join(60)
-    assert "can not be written any more" in told
+    assert "cannot be written any more" in told
     assert f"--resume {tmp_path}" in told
     assert (tmp_path / FILE_NAME).stat().st_size == 2000  # the fault fired in the middle of a line
     held = read_events(tmp_path)
@@ -152,7 +152,7 @@ def test_a_place_is_checked_before_a_study_and_left_as_it_was(
     check_place(tmp_path / "studies" / "new")
     assert not (tmp_path / "studies" / "new").exists()
     (tmp_path / "file").write_text("")
-    with pytest.raises(StudyError, match="can not be written"):
+    with pytest.raises(StudyError, match="cannot be written"):
         check_place(tmp_path / "file" / "study")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / FILE_NAME).write_text(

@@ -50,15 +50,15 @@ def write_study(folder: Path, *, uid: str) -> None:
         )
         score = {
             "levels": [0, 16, 33],
-            "common": {
+            "evaluation": {
                 "ssim": [[0.4, 1.0, 0.6], [0.6, 1.0, 0.6]],
                 "psnr": [[20.0, float("inf"), 21.0]],
             },
         }
         ledger.append(
             "reference",
-            reference="do-nothing (validation)",
-            judged_on="validation",
+            reference="unrestored input (validation)",
+            eval_split="validation",
             **score,
             summary={"ssim": 0.55},
         )
@@ -67,7 +67,7 @@ def write_study(folder: Path, *, uid: str) -> None:
             about = {
                 "label": f"trial {trial}",
                 "baseline": trial == 0,
-                "judged_on": "validation",
+                "eval_split": "validation",
                 "seed": 1,
                 "epochs": 2,
                 "threads": 1,
@@ -83,7 +83,12 @@ def write_study(folder: Path, *, uid: str) -> None:
                 )
             if trial == 0:
                 ledger.append(
-                    "score", **key, judged_on="validation", **score, summary={"ssim": 0.55}, cost={}
+                    "score",
+                    **key,
+                    eval_split="validation",
+                    **score,
+                    summary={"ssim": 0.55},
+                    cost={},
                 )
             ledger.append(
                 "trial_end",
@@ -138,14 +143,14 @@ def test_runs_parameters_and_curves_are_those_of_the_ledger(tmp_path: Path, uri:
     write_study(tmp_path / "one", uid="one")
     assert sync(tmp_path / "one", uri) == 0
     runs = runs_of(uri, "one")
-    assert set(runs) == {"one", "do-nothing (validation)", "trial 0", "trial 1"}
+    assert set(runs) == {"one", "unrestored input (validation)", "trial 0", "trial 1"}
     parent = runs["one"].info.run_id
     assert all(
         run.data.tags["mlflow.parentRunId"] == parent for name, run in runs.items() if name != "one"
     )
     assert {name: run.info.status for name, run in runs.items()} == {
         "one": "FINISHED",
-        "do-nothing (validation)": "FINISHED",
+        "unrestored input (validation)": "FINISHED",
         "trial 0": "FINISHED",
         "trial 1": "FAILED",
     }
@@ -154,7 +159,7 @@ def test_runs_parameters_and_curves_are_those_of_the_ledger(tmp_path: Path, uri:
     assert runs["trial 1"].data.tags["reason"] == "diverged"
     assert runs["trial 0"].data.params["depth"] == "0"
     content = everything(uri, "one")
-    for name in ("trial 0", "do-nothing (validation)"):
+    for name in ("trial 0", "unrestored input (validation)"):
         assert [row[:2] for row in content[name][2]["level/ssim"]] == [
             (0, 0.5),
             (16, 1.0),
@@ -272,7 +277,7 @@ def test_a_study_that_was_broken_off_leaves_no_run_running_until_it_goes_on(
     sync(folder, uri)
     assert {name: run.info.status for name, run in runs_of(uri, "seven").items()} == {
         "seven": "KILLED",
-        "do-nothing (validation)": "FINISHED",
+        "unrestored input (validation)": "FINISHED",
         "trial 0": "FINISHED",
         "trial 1": "KILLED",
     }
@@ -296,7 +301,7 @@ def test_a_study_that_was_broken_off_leaves_no_run_running_until_it_goes_on(
     statuses = {name: run.info.status for name, run in runs_of(uri, "seven").items()}
     assert statuses == {
         "seven": "FINISHED",
-        "do-nothing (validation)": "FINISHED",
+        "unrestored input (validation)": "FINISHED",
         "trial 0": "FINISHED",
         "trial 1": "FAILED",
     }

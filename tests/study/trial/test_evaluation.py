@@ -10,25 +10,25 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from study.data.optics import blur_kernel
 from study.data.prepare import resize_image
 from study.data.simulate import blur_synthetic
-from study.data.store import Grid, Store
+from study.data.store import Resolution, Store
 from study.files import read_image
-from study.trial.classical import DECONVOLUTIONS, best_affine_fit, do_nothing
+from study.trial.classical import DECONVOLUTIONS, best_affine_fit, unrestored_input
 from study.trial.evaluation import (
     model_restorer,
     rung_score,
-    score_ceiling,
     score_classical,
     score_deconvolution,
     score_model,
-    to_common_grid,
+    score_upper_bound,
+    to_evaluation_resolution,
 )
 
-COMMON = Grid(32, "antialiased")
+EVALUATION = Resolution(32, "antialiased")
 
 
 def raw_at(store: Store, raw_folder: object, field: int, level: int) -> np.ndarray:
     row = store.planes()[field * len(store.levels) + level]
-    return resize_image(read_image(raw_folder / row["path"]), COMMON)  # type: ignore[operator]
+    return resize_image(read_image(raw_folder / row["path"]), EVALUATION)  # type: ignore[operator]
 
 
 def scaled(image: np.ndarray) -> np.ndarray:
@@ -40,7 +40,12 @@ def test_do_nothing_against_scikit_image_from_the_raw_files(
 ) -> None:
     fields = [1, 6]
     score = score_classical(
-        do_nothing, store, grid=COMMON, common=COMMON, fields=fields, judged_on="test"
+        unrestored_input,
+        store,
+        resolution=EVALUATION,
+        evaluation=EVALUATION,
+        fields=fields,
+        eval_split="test",
     )
     for index in range(len(store.levels)):
         pairs = [
@@ -56,21 +61,21 @@ def test_do_nothing_against_scikit_image_from_the_raw_files(
                 for x, y in pairs
             ]
         )
-        assert np.mean(score.common["ssim"], axis=0)[index] == pytest.approx(ssim, abs=1e-4)
+        assert np.mean(score.evaluation["ssim"], axis=0)[index] == pytest.approx(ssim, abs=1e-4)
         if index != store.in_focus_index:
             psnr = np.mean([peak_signal_noise_ratio(x, y, data_range=1.0) for x, y in pairs])
-            assert np.mean(score.common["psnr"], axis=0)[index] == pytest.approx(psnr, abs=1e-2)
-    assert np.mean(score.common["ssim"], axis=0)[store.in_focus_index] == pytest.approx(1)
+            assert np.mean(score.evaluation["psnr"], axis=0)[index] == pytest.approx(psnr, abs=1e-2)
+    assert np.mean(score.evaluation["ssim"], axis=0)[store.in_focus_index] == pytest.approx(1)
     defocused = store.defocused_indices
     assert score.summary["ssim"] == pytest.approx(
-        np.array(score.common["ssim"])[:, defocused].mean()
+        np.array(score.evaluation["ssim"])[:, defocused].mean()
     )
     assert score.fields == [store.fields[field] for field in fields]
 
 
-def perfect(store: Store, grid: Grid, field: int) -> object:
+def perfect(store: Store, resolution: Resolution, field: int) -> object:
     return lambda images: np.repeat(
-        store.as_float(grid, field, store.in_focus_index)[None], len(images), axis=0
+        store.as_float(resolution, field, store.in_focus_index)[None], len(images), axis=0
     )
 
 
@@ -78,24 +83,40 @@ def test_a_perfect_restoration_is_perfect_on_its_own_grid_and_nearly_so_on_the_c
     store: Store,
 ) -> None:
     for size in (16, 32, 64):
-        grid = Grid(size, "antialiased")
+        resolution = Resolution(size, "antialiased")
         score = score_model(
-            perfect(store, grid, 4), store, grid=grid, common=COMMON, fields=[4], judged_on="test"
+            perfect(store, resolution, 4),
+            store,
+            resolution=resolution,
+            evaluation=EVALUATION,
+            fields=[4],
+            eval_split="test",
         )  # type: ignore[arg-type]
         np.testing.assert_allclose(score.own["ssim"], 1, atol=1e-6)
-        assert np.min(score.common["psnr"]) > {16: 15, 32: 85, 64: 40}[size]
+        assert np.min(score.evaluation["psnr"]) > {16: 15, 32: 85, 64: 40}[size]
     assert np.max(score.own["ssim_range2"]) <= 1 + 1e-6
 
 
 def test_the_ceiling_is_the_score_of_a_perfect_restoration(store: Store) -> None:
     for size in (16, 64):
-        grid = Grid(size, "antialiased")
-        ceiling = score_ceiling(store, grid=grid, common=COMMON, fields=[4], judged_on="test")
+        resolution = Resolution(size, "antialiased")
+        upper_bound = score_upper_bound(
+            store, resolution=resolution, evaluation=EVALUATION, fields=[4], eval_split="test"
+        )
         score = score_model(
-            perfect(store, grid, 4), store, grid=grid, common=COMMON, fields=[4], judged_on="test"
+            perfect(store, resolution, 4),
+            store,
+            resolution=resolution,
+            evaluation=EVALUATION,
+            fields=[4],
+            eval_split="test",
         )  # type: ignore[arg-type]
-        np.testing.assert_allclose(ceiling.common["ssim"], score.common["ssim"], atol=1e-9)
-        np.testing.assert_allclose(ceiling.common["psnr"], score.common["psnr"], atol=1e-6)
+        np.testing.assert_allclose(
+            upper_bound.evaluation["ssim"], score.evaluation["ssim"], atol=1e-9
+        )
+        np.testing.assert_allclose(
+            upper_bound.evaluation["psnr"], score.evaluation["psnr"], atol=1e-6
+        )
 
 
 def test_best_affine_fit_against_numpys_least_squares() -> None:
@@ -114,12 +135,12 @@ def test_common_grid_goes_through_the_stored_intensities() -> None:
     low, high = raw.min(), raw.max()
     coarse = cv2.resize(raw[0], (32, 32), interpolation=cv2.INTER_AREA)
     ranges = np.array([[low, high]]), np.array([[coarse.min(), coarse.max()]])
-    converted = to_common_grid((raw - low) / (high - low), *ranges, COMMON)
+    converted = to_evaluation_resolution((raw - low) / (high - low), *ranges, EVALUATION)
     np.testing.assert_allclose(converted[0], scaled(coarse), atol=1e-5)
 
 
 def test_stitched_and_whole_inference_agree_for_a_pointwise_network(store: Store) -> None:
-    images = store.as_float(Grid(64, "antialiased"), 0, np.array([0, 1]))
+    images = store.as_float(Resolution(64, "antialiased"), 0, np.array([0, 1]))
     whole = model_restorer(lambda x: 1 - x, patch_size=16, inference="whole")(images)
     seen = []
 
@@ -142,15 +163,33 @@ def test_the_rung_score_is_on_the_same_images_for_all_and_of_the_stated_number(
         return images
 
     first = rung_score(
-        restore, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=3
+        restore,
+        store,
+        resolution=EVALUATION,
+        evaluation=EVALUATION,
+        fields=[0, 1, 2],
+        images=7,
+        seed=3,
     )
     assert len(set(calls)) == 7
     again = rung_score(
-        lambda images: images, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=3
+        lambda images: images,
+        store,
+        resolution=EVALUATION,
+        evaluation=EVALUATION,
+        fields=[0, 1, 2],
+        images=7,
+        seed=3,
     )
     assert first == again
     assert first != rung_score(
-        lambda images: images, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=7, seed=4
+        lambda images: images,
+        store,
+        resolution=EVALUATION,
+        evaluation=EVALUATION,
+        fields=[0, 1, 2],
+        images=7,
+        seed=4,
     )
 
 
@@ -166,10 +205,16 @@ def test_no_level_comes_twice_into_the_rung_score_before_all_have_come_once(
         return defocused
 
     rung_score(
-        restore, store, grid=COMMON, common=COMMON, fields=[0, 1, 2], images=images, seed=seed
+        restore,
+        store,
+        resolution=EVALUATION,
+        evaluation=EVALUATION,
+        fields=[0, 1, 2],
+        images=images,
+        seed=seed,
     )
     of_level = {
-        store.as_float(COMMON, field, level).tobytes(): level
+        store.as_float(EVALUATION, field, level).tobytes(): level
         for field in (0, 1, 2)
         for level in store.defocused_indices
     }
@@ -198,17 +243,26 @@ def test_deconvolution_with_the_true_blur_brings_a_blurred_image_back() -> None:
 
 def test_deconvolution_is_scored_in_the_cameras_intensities(store: Store) -> None:
     unchanged = score_deconvolution(
-        lambda image, kernel: image, store, common=COMMON, fields=[1], judged_on="test"
+        lambda image, kernel: image, store, evaluation=EVALUATION, fields=[1], eval_split="test"
     )
     reference = score_classical(
-        do_nothing, store, grid=COMMON, common=COMMON, fields=[1], judged_on="test"
+        unrestored_input,
+        store,
+        resolution=EVALUATION,
+        evaluation=EVALUATION,
+        fields=[1],
+        eval_split="test",
     )
     in_focus = store.in_focus_index
-    assert unchanged.common["ssim"][0][in_focus] == pytest.approx(1, abs=1e-5)
-    assert unchanged.common["ssim"][0][0] != pytest.approx(
-        reference.common["ssim"][0][0], abs=1e-3
+    assert unchanged.evaluation["ssim"][0][in_focus] == pytest.approx(1, abs=1e-5)
+    assert unchanged.evaluation["ssim"][0][0] != pytest.approx(
+        reference.evaluation["ssim"][0][0], abs=1e-3
     )  # that one is normalised by itself
     sharp = score_deconvolution(
-        DECONVOLUTIONS["Richardson-Lucy"], store, common=COMMON, fields=[1], judged_on="test"
+        DECONVOLUTIONS["Richardson-Lucy"],
+        store,
+        evaluation=EVALUATION,
+        fields=[1],
+        eval_split="test",
     )
     assert sharp.summary["psnr"] > unchanged.summary["psnr"]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.data.store import Grid, Store
-from study.trial.classical import do_nothing
+from study.data.store import Resolution, Store
+from study.trial.classical import unrestored_input
 from study.trial.evaluation import rung_score, score_classical
 from study.trial.objectives import quality
 from study.trial.task import TrialTask
@@ -33,8 +33,8 @@ METRICS = {
         ("worst_ssim", None, 0.5),
         ("psnr", None, 33.5),
         ("worst_psnr", None, 25.0),
-        ("harmless_ssim", None, 0.7),
-        ("harmless_ssim", {7: 4}, (0.9 + 0.7 + 4 * 0.5) / 6),
+        ("penalized_ssim", None, 0.7),
+        ("penalized_ssim", {7: 4}, (0.9 + 0.7 + 4 * 0.5) / 6),
     ],
 )
 def test_objectives_by_hand(
@@ -59,21 +59,25 @@ def test_harm_is_the_share_by_which_the_error_of_levels_grows(
         "ssim": np.array([0.9, 0.7, 0.5, 0.5]),
     }
     levels = np.array([4, 4, 7, 10])
-    assert quality("harmless_ssim", given, levels) == pytest.approx(0.65 - expected)
+    assert quality("penalized_ssim", given, levels) == pytest.approx(0.65 - expected)
     assert quality("ssim", given, levels) == pytest.approx(0.65)
 
 
 def test_doing_nothing_does_no_harm_and_a_network_is_held_against_it_in_rung_and_score(
     make_task: Callable[..., TrialTask],
 ) -> None:
-    task = make_task(objective="harmless_ssim", epochs=2)
+    task = make_task(objective="penalized_ssim", epochs=2)
     store = Store(Path(task.store))
-    grid = Grid(task.common_size, "antialiased")
-    on: dict[str, Any] = {"grid": grid, "common": grid, "fields": task.judge}
+    resolution = Resolution(task.evaluation_size, "antialiased")
+    on: dict[str, Any] = {
+        "resolution": resolution,
+        "evaluation": resolution,
+        "fields": task.eval_fields,
+    }
     asked: dict[str, Any] = on | {
         "images": task.rung_images,
         "seed": 0,
-        "objective": "harmless_ssim",
+        "objective": "penalized_ssim",
     }
     nothing = rung_score(lambda images: images, store, **asked)
     assert nothing["objective"] == nothing["ssim"]
@@ -81,9 +85,9 @@ def test_doing_nothing_does_no_harm_and_a_network_is_held_against_it_in_rung_and
     assert inverted["objective"] < inverted["ssim"] - 1
     score = list(run_trial(task))[-1].score
     assert score is not None
-    left = score_classical(do_nothing, store, judged_on="validation", **on)
+    left = score_classical(unrestored_input, store, eval_split="validation", **on)
     network, defocused = (
-        np.array(one.common["mse"])[:, store.defocused_indices].mean(0) for one in (score, left)
+        np.array(one.evaluation["mse"])[:, store.defocused_indices].mean(0) for one in (score, left)
     )
     expected = score.summary["ssim"] - np.maximum(0, network / defocused - 1).mean()
     assert score.summary["objective"] == pytest.approx(expected, rel=1e-4)

@@ -9,10 +9,10 @@ from skimage.metrics import structural_similarity
 
 from study.config import DatasetConfig
 from study.data.prepare import prepare
-from study.data.store import Grid, Store
+from study.data.store import Resolution, Store
 from study.trial.evaluation import cells_bias
-from study.trial.post_hoc_scores import distance_to_seam, examine, measure_stitching
-from study.trial.task import Examination, TrialTask
+from study.trial.post_hoc_scores import answer_question, distance_to_seam, measure_stitching
+from study.trial.task import PostHocTask, TrialTask
 from study.trial.training import load_model, run_trial
 
 MakeTask = Callable[..., TrialTask]
@@ -51,7 +51,7 @@ def test_stitching_is_measured_as_it_is_by_hand(make_task: MakeTask, store: Stor
     score = list(run_trial(task))[-1].score
     assert score is not None
     every = list(range(len(store.levels)))
-    found = measure_stitching(Path(task.folder), store, fields=task.judge, levels=every)
+    found = measure_stitching(Path(task.folder), store, fields=task.eval_fields, levels=every)
     np.testing.assert_allclose(
         found["ssim"]["stitched"], np.mean(score.own["ssim"], axis=1), atol=1e-6
     )
@@ -80,31 +80,31 @@ def test_a_transfer_scores_the_weights_that_were_left_on_other_images(
         DatasetConfig(kind="bbbc006", levels=[11, 16, 21]),
         raw_folder,
         tmp_path,
-        grids=[Grid(32, "antialiased")],
+        resolutions=[Resolution(32, "antialiased")],
     )
     fields = [0, 3]
-    asked = Examination(
+    asked = PostHocTask(
         "transfer",
         task.folder,
         str(other.folder),
         fields,
         [],
-        common_size=32,
+        evaluation_size=32,
         inference="whole",
-        judged_on="elsewhere",
+        eval_split="elsewhere",
         threads=1,
     )
-    found = examine(asked)
-    assert (found["judged_on"], found["levels"], found["fields"]) == (
+    found = answer_question(asked)
+    assert (found["eval_split"], found["levels"], found["fields"]) == (
         "elsewhere",
         [11, 16, 21],
         [other.fields[field] for field in fields],
     )
-    image = other.as_float(Grid(32, "antialiased"), 3, 0)
+    image = other.as_float(Resolution(32, "antialiased"), 3, 0)
     restored = load_model(Path(task.folder), size=32).predict_on_batch(image[None, ..., None])[
         0, ..., 0
     ]
-    target = other.as_float(Grid(32, "antialiased"), 3, 1)
+    target = other.as_float(Resolution(32, "antialiased"), 3, 1)
     expected = structural_similarity(
         target.astype(float), np.asarray(restored, float), data_range=1.0
     )
@@ -124,15 +124,15 @@ def test_images_that_are_held_out_are_not_trained_on_and_alone_are_scored(
 ) -> None:
     held_out = [[index % len(store.levels)] for index in range(len(store.fields))]
     every = list(range(len(store.fields)))
-    task = make_task(train=every, judge=every, held_out=held_out)
+    task = make_task(train=every, eval_fields=every, held_out=held_out)
     score = list(run_trial(task))[-1].score
     assert score is not None
-    scored = ~np.isnan(np.array(score.common["ssim"]))
+    scored = ~np.isnan(np.array(score.evaluation["ssim"]))
     assert [np.flatnonzero(row).tolist() for row in scored] == held_out
     defocused = [
         (field, level) for field, [level] in enumerate(held_out) if level != store.in_focus_index
     ]
     assert score.summary["ssim"] == pytest.approx(
-        np.mean([score.common["ssim"][field][level] for field, level in defocused]), abs=1e-6
+        np.mean([score.evaluation["ssim"][field][level] for field, level in defocused]), abs=1e-6
     )
-    assert store.images(Grid(32, "antialiased")).shape[:2] == scored.shape
+    assert store.images(Resolution(32, "antialiased")).shape[:2] == scored.shape

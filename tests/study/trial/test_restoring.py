@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from study.data.store import Grid
+from study.data.store import Resolution
 from study.files import read_image
 from study.trial.restoring import Restorer, load_restorer
 from study.trial.task import TrialTask
@@ -14,8 +14,8 @@ from study.trial.training import run_trial
 
 def test_an_image_keeps_its_shape_and_its_range() -> None:
     image = np.random.default_rng(0).uniform(100, 4000, (60, 80)).astype(np.uint16)
-    mirrored = Restorer(lambda images: 1 - images, Grid(16, "antialiased")).restore(image)
-    same = Restorer(lambda images: images, Grid(16, "antialiased")).restore(image)
+    mirrored = Restorer(lambda images: 1 - images, Resolution(16, "antialiased")).restore(image)
+    same = Restorer(lambda images: images, Resolution(16, "antialiased")).restore(image)
     assert mirrored.shape == same.shape == image.shape
     np.testing.assert_allclose(mirrored + same, same.min() + same.max(), rtol=0.02)
     assert image.min() <= same.min()
@@ -25,7 +25,7 @@ def test_an_image_keeps_its_shape_and_its_range() -> None:
 def test_a_trials_weights_restore_a_raw_image_as_the_trial_did(
     make_task: Callable[..., TrialTask], store: object, raw_folder: Path
 ) -> None:
-    point = {
+    hyperparameters = {
         "family": "split",
         "depth": 1,
         "filters": 4,
@@ -33,7 +33,7 @@ def test_a_trials_weights_restore_a_raw_image_as_the_trial_did(
         "image_size": 32,
         "patch_size": 16,
     }
-    task = make_task(hyperparameters=point)
+    task = make_task(hyperparameters=hyperparameters)
     list(run_trial(task))
     restorer = load_restorer(Path(task.folder))
     with np.load(Path(task.folder) / "examples.npz", allow_pickle=False) as examples:
@@ -42,7 +42,7 @@ def test_a_trials_weights_restore_a_raw_image_as_the_trial_did(
     image = read_image(next((raw_folder / f"BBBC006_v1_images_z_{level:02d}").glob(f"*_{field}_*")))
     seen = []
     restored = Restorer(
-        lambda images: seen.append(restorer.predict(images)) or seen[0], restorer.grid
+        lambda images: seen.append(restorer.predict(images)) or seen[0], restorer.resolution
     ).restore(image)
     np.testing.assert_allclose(seen[0][0, ..., 0], expected, atol=1 / 255)
     assert restored.shape == image.shape

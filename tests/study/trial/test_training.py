@@ -77,7 +77,7 @@ def test_an_interrupted_trial_goes_on_with_the_same_numbers(
 def test_patches_are_trained_and_either_inference_scores_them(
     make_task: MakeTask, tmp_path: Path
 ) -> None:
-    point = {
+    hyperparameters = {
         "family": "split",
         "depth": 2,
         "filters": 4,
@@ -88,7 +88,7 @@ def test_patches_are_trained_and_either_inference_scores_them(
     scores = {}
     for inference in ("whole", "stitched"):
         task = make_task(
-            hyperparameters=point,
+            hyperparameters=hyperparameters,
             inference=inference,
             folder=str(tmp_path / inference),
             patches_per_image=2,
@@ -148,10 +148,10 @@ def test_mean_weights_are_what_is_judged_and_kept_while_training_goes_on_with_it
     make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("study.trial.training.EMA_STEPS", 0)
-    point = {
-        "family": "free",
+    hyperparameters = {
+        "family": "unet",
         "depth": 1,
-        "width": 4,
+        "unet_filters": 4,
         "growth": 1,
         "convolutions": 1,
         "kernel": 3,
@@ -175,10 +175,18 @@ def test_mean_weights_are_what_is_judged_and_kept_while_training_goes_on_with_it
         "global_context": True,
     }
     plain = list(
-        run_trial(make_task(hyperparameters=point | {"ema": False}, folder=str(tmp_path / "plain")))
+        run_trial(
+            make_task(
+                hyperparameters=hyperparameters | {"ema": False}, folder=str(tmp_path / "plain")
+            )
+        )
     )
     mean = list(
-        run_trial(make_task(hyperparameters=point | {"ema": True}, folder=str(tmp_path / "mean")))
+        run_trial(
+            make_task(
+                hyperparameters=hyperparameters | {"ema": True}, folder=str(tmp_path / "mean")
+            )
+        )
     )
     assert [report.metrics["loss"] for report in mean] == [
         report.metrics["loss"] for report in plain
@@ -186,7 +194,9 @@ def test_mean_weights_are_what_is_judged_and_kept_while_training_goes_on_with_it
     assert [report.metrics["ssim"] for report in mean] != [
         report.metrics["ssim"] for report in plain
     ]
-    task = make_task(hyperparameters=point | {"ema": True}, folder=str(tmp_path / "again"))
+    task = make_task(
+        hyperparameters=hyperparameters | {"ema": True}, folder=str(tmp_path / "again")
+    )
     reports = run_trial(task)
     first = next(reports)
     reports.close()  # before its checkpoint: it is done again, and gives the same numbers
@@ -200,10 +210,10 @@ def test_mean_weights_are_what_is_judged_and_kept_while_training_goes_on_with_it
 def test_a_switch_of_the_training_reaches_it(
     switch: str, make_task: MakeTask, tmp_path: Path
 ) -> None:
-    point = {
-        "family": "free",
+    hyperparameters = {
+        "family": "unet",
         "depth": 1,
-        "width": 4,
+        "unet_filters": 4,
         "growth": 1,
         "convolutions": 1,
         "kernel": 3,
@@ -219,7 +229,7 @@ def test_a_switch_of_the_training_reaches_it(
     }
     losses = {}
     for value in (None, False, True):
-        changed = point if value is None else point | {switch: value}
+        changed = hyperparameters if value is None else hyperparameters | {switch: value}
         losses[value] = next(
             run_trial(make_task(hyperparameters=changed, folder=str(tmp_path / str(value))))
         ).metrics["loss"]
@@ -305,11 +315,13 @@ def test_where_an_epoch_is_a_sample_the_papers_rate_counts_passes_and_the_cosine
 def test_mean_weights_are_judged_once_they_are_old_enough(
     make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    point = make_task().hyperparameters
+    hyperparameters = make_task().hyperparameters
     scores = {}
     for name, ema, steps in (("own", False, 0), ("young", True, 10_000), ("old", True, 0)):
         monkeypatch.setattr("study.trial.training.EMA_STEPS", steps)
-        task = make_task(hyperparameters=point | {"ema": ema}, folder=str(tmp_path / name))
+        task = make_task(
+            hyperparameters=hyperparameters | {"ema": ema}, folder=str(tmp_path / name)
+        )
         scores[name] = [report.metrics["ssim"] for report in run_trial(task)]
     assert scores["young"] == scores["own"]
     assert scores["old"] != scores["own"]

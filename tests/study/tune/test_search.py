@@ -14,7 +14,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from search_spaces import SPACES
 from search_spaces.baselines import baselines
-from search_spaces.comparators import starts
+from search_spaces.comparators import initial_configurations
 from search_spaces.sizes import Sizes
 from study.config import DatasetConfig, SearchConfig, SizesConfig, StudyConfig, TrainingConfig
 from study.data.splits import Split
@@ -43,8 +43,13 @@ def make_searcher(
     values: dict[str, Any] = {
         "space": lambda hp: SPACES["paper"](hp, SIZES),
         "baselines": baselines(SIZES),
-        "make_job": lambda number, label, point: Job(
-            "search", number, 0, label or str(number), bool(label), {"hyperparameters": point}
+        "make_job": lambda number, label, hyperparameters: Job(
+            "search",
+            number,
+            0,
+            label or str(number),
+            bool(label),
+            {"hyperparameters": hyperparameters},
         ),
         "folder": folder,
         "sampler": sampler,
@@ -108,12 +113,12 @@ def test_optuna_holds_what_happened(tmp_path: Path) -> None:
 def test_a_search_one_at_a_time_comes_back_with_its_seed(tmp_path: Path, sampler: str) -> None:
     def run(folder: str, seed: int) -> list[dict[str, Any]]:
         searcher = make_searcher(tmp_path / folder, trials=8, seed=seed, sampler=sampler)
-        points = []
+        configurations = []
         for number in range(10):
             job = Job.of(searcher.suggest(str(number)))  # type: ignore[arg-type]
-            points.append(job.task["hyperparameters"])
-            finish(searcher, str(number), 0.5 + 0.01 * points[-1]["depth"])
-        return points
+            configurations.append(job.task["hyperparameters"])
+            finish(searcher, str(number), 0.5 + 0.01 * configurations[-1]["depth"])
+        return configurations
 
     first = run("a", 0)
     assert run("b", 0) == first
@@ -184,12 +189,12 @@ def test_a_trial_that_goes_on_after_a_resume_stands_in_a_rung_once() -> None:
 
 
 def test_a_budget_in_operations_is_kept_by_epochs_and_counted_by_hand() -> None:
-    point = {
-        "family": "free",
+    hyperparameters = {
+        "family": "unet",
         "image_size": 128,
         "crop_size": 64,
         "depth": 1,
-        "width": 8,
+        "unet_filters": 8,
         "growth": 1,
         "convolutions": 1,
         "kernel": 3,
@@ -203,7 +208,7 @@ def test_a_budget_in_operations_is_kept_by_epochs_and_counted_by_hand() -> None:
     # products of the convolutions at 64 px: 1 -> 8 at 64, 8 -> 8 at 32, after the up-sampling 8 ->
     # 8 and 8 -> 8 at 64, 8 -> 1 at 64
     forward = 2 * 9 * (8 * 64**2 + 64 * 32**2 + 2 * 64 * 64**2 + 8 * 64**2)
-    assert count_training_operations(point, patches=10) == 10 * 3 * forward
+    assert count_training_operations(hyperparameters, patches=10) == 10 * 3 * forward
     for images_per_epoch, images in ((None, 700), (100, 100)):
         training = TrainingConfig(epochs=50, patches_per_image=1, images_per_epoch=images_per_epoch)
         for epochs in (1, 7):
@@ -211,12 +216,12 @@ def test_a_budget_in_operations_is_kept_by_epochs_and_counted_by_hand() -> None:
                 training=training,
                 search=SearchConfig(max_tflop=(epochs + 0.5) * images * 3 * forward / 1e12),
             )
-            assert affordable_epochs(config, point, images=700) == epochs
-        assert affordable_epochs(StudyConfig(training=training), point, images=700) == 50
+            assert affordable_epochs(config, hyperparameters, images=700) == epochs
+        assert affordable_epochs(StudyConfig(training=training), hyperparameters, images=700) == 50
         assert (
             affordable_epochs(
                 StudyConfig(training=training, search=SearchConfig(max_tflop=1e-9)),
-                point,
+                hyperparameters,
                 images=700,
             )
             == 1
@@ -225,15 +230,15 @@ def test_a_budget_in_operations_is_kept_by_epochs_and_counted_by_hand() -> None:
 
 def test_evolution_changes_a_little_of_one_of_the_best() -> None:
     def space(trial: optuna.Trial) -> dict[str, Any]:
-        point: dict[str, Any] = {
+        hyperparameters: dict[str, Any] = {
             "family": trial.suggest_categorical("family", ["a", "b"]),
             "rate": trial.suggest_float("rate", 1e-4, 1e-1, log=True),
         }
         for name in "uvwxyz":
-            point[name] = trial.suggest_int(name, 1, 9)
-        if point["family"] == "b":
-            point["only b"] = trial.suggest_categorical("only b", [False, True])
-        return point
+            hyperparameters[name] = trial.suggest_int(name, 1, 9)
+        if hyperparameters["family"] == "b":
+            hyperparameters["only b"] = trial.suggest_categorical("only b", [False, True])
+        return hyperparameters
 
     study = optuna.create_study(direction="maximize")
     for number in range(12):  # the first three ran to their end, the others were stopped
@@ -410,7 +415,7 @@ def test_points_to_begin_with_are_tried_once_also_when_a_search_is_gone_on_with(
     tmp_path: Path,
 ) -> None:
     sizes = Sizes([128], 768, [128], [64])
-    unet = starts(sizes)["unet"]
+    unet = initial_configurations(sizes)["unet"]
     options: dict[str, Any] = {
         "space": lambda hp: SPACES["beyond"](hp, sizes),
         "baselines": baselines(sizes),
@@ -418,12 +423,12 @@ def test_points_to_begin_with_are_tried_once_also_when_a_search_is_gone_on_with(
         "first": [unet],
     }
     first = make_searcher(tmp_path / "study", trials=3, **options)
-    points = [Job.of(first.suggest(name)).task["hyperparameters"] for name in "abcde"]  # type: ignore[arg-type]
-    assert points[2] == unet
-    assert points.count(unet) == 1
+    configurations = [Job.of(first.suggest(name)).task["hyperparameters"] for name in "abcde"]  # type: ignore[arg-type]
+    assert configurations[2] == unet
+    assert configurations.count(unet) == 1
     past = {
-        number: PastTrial(number, number < 2, point, {1: 0.5}, {}, "stopped")
-        for number, point in enumerate(points[:4])
+        number: PastTrial(number, number < 2, hyperparameters, {1: 0.5}, {}, "stopped")
+        for number, hyperparameters in enumerate(configurations[:4])
     }
     again = make_searcher(tmp_path / "study", trials=6, past=past, **options)
     assert unet not in [Job.of(again.suggest(name)).task["hyperparameters"] for name in "abcd"]  # type: ignore[arg-type]
@@ -431,7 +436,7 @@ def test_points_to_begin_with_are_tried_once_also_when_a_search_is_gone_on_with(
     later = make_searcher(
         tmp_path / "study",
         trials=6,
-        past=without | {2: PastTrial(2, False, points[4], {1: 0.5}, {}, "stopped")},
+        past=without | {2: PastTrial(2, False, configurations[4], {1: 0.5}, {}, "stopped")},
         **options,
     )
     assert Job.of(later.suggest("a")).task["hyperparameters"] == unet  # type: ignore[arg-type]
@@ -441,10 +446,12 @@ def test_points_to_begin_with_are_tried_once_also_when_a_search_is_gone_on_with(
 def test_a_warm_start_is_told_what_holds_here_and_tries_first_what_was_best_elsewhere(
     tmp_path: Path,
 ) -> None:
-    points = [{**baselines(SIZES)["paper's whole image"], "depth": depth} for depth in (1, 4)]
+    configurations = [
+        {**baselines(SIZES)["paper's whole image"], "depth": depth} for depth in (1, 4)
+    ]
     told = [
-        PastTrial(7, False, points[0], {1: 0.4, 2: 0.6}, {}, "finished"),
-        PastTrial(8, False, points[1], {1: 0.2}, {}, "stopped"),
+        PastTrial(7, False, configurations[0], {1: 0.4, 2: 0.6}, {}, "finished"),
+        PastTrial(8, False, configurations[1], {1: 0.2}, {}, "stopped"),
     ]
     searcher = make_searcher(tmp_path / "told", warm=WarmStart(told=told))
     assert [trial.state.name for trial in searcher.study.trials] == ["COMPLETE", "PRUNED"]
@@ -452,17 +459,17 @@ def test_a_warm_start_is_told_what_holds_here_and_tries_first_what_was_best_else
     assert [job.trial for job in jobs] == [0, 1, 2]  # its own numbers, from 0
     assert [job.baseline for job in jobs] == [True, True, False]
 
-    searcher = make_searcher(tmp_path / "proposed", warm=WarmStart(proposed=points))
+    searcher = make_searcher(tmp_path / "proposed", warm=WarmStart(proposed=configurations))
     jobs = [Job.of(searcher.suggest(name)) for name in "abcde"]  # type: ignore[arg-type]
-    assert [job.task["hyperparameters"] for job in jobs[2:4]] == points
-    assert jobs[4].task["hyperparameters"] not in points
+    assert [job.task["hyperparameters"] for job in jobs[2:4]] == configurations
+    assert jobs[4].task["hyperparameters"] not in configurations
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 def test_trials_of_a_space_without_todays_switches_are_gone_on_with_and_started_from(
     store: Store, tmp_path: Path
 ) -> None:
-    robust = starts(Sizes([128], 768, [128]))["robust"]
+    robust = initial_configurations(Sizes([128], 768, [128]))["robust"]
     off = {
         "relative_loss": False,
         "augment_light": False,
@@ -470,13 +477,17 @@ def test_trials_of_a_space_without_todays_switches_are_gone_on_with_and_started_
         "weigh_near_focus": False,
     }
     older = {name: value for name, value in robust.items() if name not in off}
-    strange = {name: value for name, value in robust.items() if name != "width"}
+    strange = {name: value for name, value in robust.items() if name != "unet_filters"}
     with Ledger(tmp_path / "earlier") as ledger:
         config = StudyConfig(name="earlier", search=SearchConfig(space="beyond"))
         ledger.append("study", config=config.to_dict(), store={"fingerprint": "of other images"})
-        for trial, point in enumerate((older, strange)):
+        for trial, hyperparameters in enumerate((older, strange)):
             ledger.append(
-                "trial", phase="search", trial=trial, baseline=False, hyperparameters=point
+                "trial",
+                phase="search",
+                trial=trial,
+                baseline=False,
+                hyperparameters=hyperparameters,
             )
             ledger.append("epoch", phase="search", trial=trial, epoch=1, objective=0.5, cost={})
             ledger.append("trial_end", phase="search", trial=trial, status="finished", reason="")
@@ -487,8 +498,8 @@ def test_trials_of_a_space_without_todays_switches_are_gone_on_with_and_started_
     )
     (tmp_path / "later").mkdir()
     past = {
-        number: PastTrial(number, True, point, {1: 0.5}, {}, "finished")
-        for number, point in enumerate(baselines(SIZES).values())
+        number: PastTrial(number, True, hyperparameters, {1: 0.5}, {}, "finished")
+        for number, hyperparameters in enumerate(baselines(SIZES).values())
     }
     past[2] = PastTrial(2, False, older | {"learning_rate": 1e-3}, {1: 0.6}, {}, "stopped")
     searcher = proposals.make_searcher(
@@ -572,13 +583,15 @@ def test_candidates_are_the_baselines_and_the_best_on_validation() -> None:
 
 
 def test_confirmation_trains_on_all_but_the_test_set_with_a_seed_for_each_replicate() -> None:
-    points = {
+    configurations = {
         0: {"label": "a", "baseline": True, "hyperparameters": {}},
         3: {"label": "b", "baseline": False, "hyperparameters": {}},
     }
     split = Split(train=[4, 1], validation=[2], test=[0, 3])
     store: Any = SimpleNamespace(fields=list("abcde"), levels=[0, 16, 33])
-    jobs = confirm_jobs(StudyConfig(name="x"), points, {"epochs": 1}, split, store, epochs={3: 7})
+    jobs = confirm_jobs(
+        StudyConfig(name="x"), configurations, {"epochs": 1}, split, store, epochs={3: 7}
+    )
     assert [job.task["epochs"] for job in jobs] == [1, 1, 1, 7, 7, 7]
     assert [(job.trial, job.replicate) for job in jobs] == [
         (0, 0),
@@ -590,29 +603,30 @@ def test_confirmation_trains_on_all_but_the_test_set_with_a_seed_for_each_replic
     ]
     assert all(
         job.task["train"] == [1, 2, 4]
-        and job.task["judge"] == [0, 3]
-        and job.task["judged_on"] == "test"
+        and job.task["eval_fields"] == [0, 3]
+        and job.task["eval_split"] == "test"
         for job in jobs
     )
     assert len({job.task["seed"] for job in jobs}) == 6
     leaking = leak_jobs(
-        StudyConfig(name="x"), points, {"epochs": 1}, split, store, epochs={0: 5, 3: 7}
+        StudyConfig(name="x"), configurations, {"epochs": 1}, split, store, epochs={0: 5, 3: 7}
     )
     assert [job.task["epochs"] for job in leaking] == [5] * 3 + [7] * 3
     assert [job.task["seed"] for job in leaking] == [job.task["seed"] for job in jobs]
     assert all(
-        job.task["train"] == [0, 1, 2, 3, 4] and job.task["judge"] == [0, 3] for job in leaking
+        job.task["train"] == [0, 1, 2, 3, 4] and job.task["eval_fields"] == [0, 3]
+        for job in leaking
     )
     assert len({str(job.task["held_out"]) for job in leaking}) == 1
     literal = confirm_jobs(
         StudyConfig(name="x", dataset=DatasetConfig(split="within_levels")),
-        points,
+        configurations,
         {},
         split,
         store,
         epochs={},
     )
-    assert all(job.task["train"] == job.task["judge"] == [0, 1, 2, 3, 4] for job in literal)
+    assert all(job.task["train"] == job.task["eval_fields"] == [0, 1, 2, 3, 4] for job in literal)
 
 
 def test_a_baseline_that_did_not_run_is_a_problem() -> None:
@@ -662,7 +676,7 @@ def test_an_objective_of_every_level_asks_for_a_score_of_every_level(store: Stor
     def check(**search: Any) -> None:
         check_sides(store, Split([0], [1], [2]), StudyConfig(search=SearchConfig(**search)))
 
-    for objective in ("harmless_ssim", "worst_psnr"):
+    for objective in ("penalized_ssim", "worst_psnr"):
         with pytest.raises(
             StudyError,
             match=f"would leave out 1 of the {levels} levels: take search.rung_images {levels}",
