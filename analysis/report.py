@@ -154,10 +154,11 @@ def _setting(study: Study) -> str:
     side = "test" if phase == "confirm" else "validation"
     scored = final_images(study)
     scored = scored[scored["phase"] == phase]
+    size = study.header["config"]["evaluation"]["resolution"]
     return (
         f"{images['title']}: means over {scored['field'].nunique()} {side} fields of"
-        f" {scored['well'].nunique()} {images['well_title']}s and all defocused levels, on the"
-        f" evaluation resolution of {study.header['config']['evaluation']['resolution']} px (SSIM / PSNR)"
+        f" {scored['well'].nunique()} {images['well_title']}s and all defocused levels, at the"
+        f" evaluation resolution of {size} px (SSIM / PSNR)"
     )
 
 
