@@ -71,7 +71,7 @@ def make_task(store: Store, tmp_path: Path) -> Callable[..., TrialTask]:
             },
             "store": str(store.folder),
             "folder": str(tmp_path / "trial"),
-            "train": split.train,
+            "train_fields": split.train,
             "eval_fields": split.validation,
             "eval_split": "validation",
             "resize": "antialiased",

@@ -1,61 +1,38 @@
 """The ledger: an append-only file of everything a study learns, one JSON object a line. It is the
 truth.
-
-Every event has `event`, `time` (seconds since 1970) and the key that tells it from others of its
-kind, see `KEYS`. The first event with a key wins. Numbers that JSON cannot write (inf, nan) are
-strings.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import dataclasses
 import hashlib
 import json
-import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from study.errors import StudyError
+from study.record.events import (
+    EpochEnded,
+    Event,
+    NumbersDiffered,
+    TrialScored,
+    from_values,
+    to_values,
+)
+from study.record.history import History
+from study.record.older import FORMAT, check_format, convert
 
-FORMAT = 2
 FILE_NAME = "ledger.jsonl"
+LOCK_NAME = ".ledger.lock"
 LEAST_FREE_BYTES = 100 * 2**20
-UPPER_BOUND = "upper bound at"  # how the references begin that no model is, and no curve shows
-AT_SIZE = "unrestored input at"  # and the unrestored input at another model's own size
-NO_CURVES = (UPPER_BOUND, AT_SIZE)
-KEYS = {
-    "study": (),  # configuration, environment, store, split
-    "trial": ("phase", "trial", "replicate"),  # label, baseline, hyperparameters, seed
-    "placed": (
-        "phase",
-        "trial",
-        "replicate",
-        "node",
-        "pid",
-    ),  # from its first report there: node, process, device, GPUs, share
-    "epoch": ("phase", "trial", "replicate", "epoch"),  # metrics, cost
-    "score": ("phase", "trial", "replicate"),  # metrics of every field at every level
-    "trial_end": ("phase", "trial", "replicate"),  # status: finished, stopped, failed; reason
-    "reference": ("reference",),  # unrestored input, and the paper's curves
-    "transfer_set": (),  # the other data set: its store and its images
-    "transfer_reference": ("reference",),  # unrestored input and the paper's curves there
-    "transfer": ("trial", "replicate"),  # a confirmed network's score there
-    "stitching": (
-        "trial",
-        "replicate",
-    ),  # the same weights stitched and at once: errors at the seams and elsewhere
-    "timing": ("trial",),  # seconds of a training step, steps of an epoch
-    "test_opened": ("opening",),  # the candidates that the test set was opened for
-    "resumed": ("run",),  # the configuration with which a study goes on, environment
-    "study_end": ("run",),  # status
-    # numbers that came out otherwise when a trial was taken up again; the first stand
-    "repeat": ("of", "attempt"),
-}
+# what differs from one time to another
 DURATIONS = (
     "time",
     "seconds",
@@ -63,8 +40,7 @@ DURATIONS = (
     "training_seconds",
     "latency_ms",
     "record_seconds",
-)  # what differs from one time to another
-"""What every kind of event is told from the others by, and (in the comment) what it holds."""
+)
 
 
 class Ledger:
@@ -75,6 +51,15 @@ class Ledger:
     folder : Path
         The study's folder.
 
+    Attributes
+    ----------
+    history : History
+        All that the ledger holds, kept up to date.
+    seconds : float
+        What writing took.
+    broken : str
+        Why nothing can be written any more; empty if it can.
+
     Raises
     ------
     StudyError
@@ -83,65 +68,82 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
+        self._lock = FileLock(folder / LOCK_NAME)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
             self._file = self.path.open("ab")
+        except Timeout:
+            raise StudyError(
+                f"another process is running this study: it holds the lock of {self.path}"
+            ) from None
         except OSError as error:
+            self._lock.release()
             raise StudyError(
                 f"the ledger {self.path} cannot be written: {error.strerror}. Choose another"
                 " --storage"
             ) from None
-        if not _lock(self._file):
-            self._file.close()
-            raise StudyError(
-                f"another process is running this study: it holds the lock of {self.path}"
-            )
         try:
             _mend(self.path)
-            self._seen = {_key(event): _digest(event) for event in read_events(folder)}
+            self.history = read_history(folder)
         except BaseException:
             self._file.close()
+            self._lock.release()
             raise
+        self._seen = {_identity(event): _digest(event) for event in self.history.events}
         self.seconds = 0.0
-        self.broken = ""  # why nothing can be written any more
+        self.broken = ""
 
-    def append(self, event: str, **values: Any) -> None:
+    def append(self, event: Event) -> None:
         """Write one event to the disk, unless one with its key is there, before anything else may
         hear of it.
 
-        An epoch or a score that is there already with other numbers is kept as a `repeat`; the
-        first stands.
+        An epoch or a score that is there already with other numbers is kept as `NumbersDiffered`;
+        the first stands.
         """
         started = time.perf_counter()
-        row = {"event": event, "time": time.time(), **values}
-        key = _key(row)
-        if key in self._seen and event in ("epoch", "score") and self._seen[key] != _digest(row):
-            attempts = sum(other[:2] == ("repeat", key) for other in self._seen)
-            row = {
-                "event": "repeat",
-                "time": row["time"],
-                "of": list(key),
-                "attempt": attempts,
-                "instead": values,
-            }
-            key = _key(row)
-        if key not in self._seen:
-            line = json.dumps(_plain(row), allow_nan=False, separators=(",", ":")).encode() + b"\n"
-            if self.broken:
-                raise StudyError(self.broken)
-            try:
-                self._file.write(line)
-                self._file.flush()
-                os.fsync(self._file.fileno())
-            except OSError as error:
-                self.broken = (
-                    f"the ledger {self.path} cannot be written any more: {error.strerror}. It"
-                    " holds all that was learned until then: make room, and go on with --resume"
-                    f" {self.path.parent}"
-                )
-                raise StudyError(self.broken) from None
-            self._seen[key] = _digest(row)
+        event = self._as_repeat(event)
+        if (key := _identity(event)) not in self._seen:
+            event = dataclasses.replace(event, time=time.time(), row=len(self.history.events) + 1)
+            self._write(to_line(event))
+            self._seen[key] = _digest(event)
+            self.history.add(event)
         self.seconds += time.perf_counter() - started
+
+    def _as_repeat(self, event: Event) -> Event:
+        """Return what is kept of an event whose key is there already with other numbers."""
+        known = self._seen.get(_identity(event))
+        if not isinstance(event, EpochEnded | TrialScored) or known in (None, _digest(event)):
+            return event
+        epoch = event.epoch if isinstance(event, EpochEnded) else None
+        run = event.run
+        attempts = sum(
+            (one.run, one.of, one.epoch) == (run, event.kind, epoch) for one in self.history.repeats
+        )
+        return NumbersDiffered(
+            phase=event.phase,
+            trial=event.trial,
+            replicate=event.replicate,
+            of=event.kind,
+            epoch=epoch,
+            attempt=attempts,
+            instead=event.metrics if isinstance(event, EpochEnded) else event.summary,
+        )
+
+    def _write(self, line: bytes) -> None:
+        if self.broken:
+            raise StudyError(self.broken)
+        try:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self.broken = (
+                f"the ledger {self.path} cannot be written any more: {error.strerror}. It holds all"
+                " that was learned until then: make room, and resume with --resume"
+                f" {self.path.parent}"
+            )
+            raise StudyError(self.broken) from None
 
     def __enter__(self) -> Ledger:
         return self
@@ -150,15 +152,22 @@ class Ledger:
         """Give the lock back."""
         with contextlib.suppress(OSError):  # what could not be written is told where it was to be
             self._file.close()
+        self._lock.release()
 
 
-def read_events(folder: Path) -> list[dict[str, Any]]:
+def to_line(event: Event) -> bytes:
+    """Return the line of the file that an event is written as."""
+    return json.dumps(to_values(event), allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def read_events(folder: Path) -> list[Event]:
     """Read all whole events of a study's ledger; an unfinished last line is passed over.
 
     Raises
     ------
     StudyError
-        If there is no ledger, or a line that is not the last cannot be read.
+        If there is no ledger, a line that is not the last cannot be read, or it is of a version
+        that this one does not read.
     """
     path = folder / FILE_NAME
     try:
@@ -167,58 +176,64 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
         raise StudyError(
             f"{folder} holds no study that can be read: {error.strerror}: {path}"
         ) from None
-    events = [event for event, _ in parse_lines(data, path)]
-    if events and (written := events[0].get("format", FORMAT)) != FORMAT:
-        raise StudyError(
-            f"{path} has format {written}, written by"
-            f" {'a newer' if written > FORMAT else 'an older'} version of this program, which reads"
-            f" format {FORMAT}. Use that version for it"
-        )
-    return events
+    return [event for event, _ in LineReader(path).read(data)]
 
 
-def level_means(score: dict[str, Any], table: str, metric: str) -> list[float]:
-    """Return a score's means over fields at each level; nan where no image of a level was scored.
+def read_history(folder: Path) -> History:
+    """Read a study's ledger; see `read_events`."""
+    return History(read_events(folder))
+
+
+class LineReader:
+    """Turns a ledger's lines into events, also of a file that is still being written.
 
     Parameters
     ----------
-    score : dict
-        A `score`, `reference` or `transfer` event.
-    table : str
-        ``evaluation`` (resolution) or ``own`` (size).
-    metric : str
-        One of that table's metrics.
-    """
-    means = []
-    for column in zip(*score[table][metric], strict=True):
-        scored = [value for value in column if not math.isnan(value)]
-        means.append(sum(scored) / len(scored) if scored else math.nan)
-    return means
+    path : Path
+        The file, for messages.
 
-
-def parse_lines(
-    data: bytes, path: Path, *, offset: int = 0
-) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield each whole line's event and the offset behind it; `data` starts at `offset` of the file
-    `path`.
+    Attributes
+    ----------
+    offset : int
+        Bytes of the file that were read as whole lines.
     """
-    for line in data.splitlines(keepends=True):
-        if not line.endswith(b"\n"):
-            return
-        offset += len(line)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._format, self._row = FORMAT, 0
+        self.offset = 0
+
+    def read(self, data: bytes) -> Iterator[tuple[Event, int]]:
+        """Yield each whole line's event and the offset in the file behind it; `data` goes on where
+        the last call ended.
+        """
+        for line in data.splitlines(keepends=True):
+            if not line.endswith(b"\n"):
+                return
+            self.offset += len(line)
+            self._row += 1
+            yield self._event(line), self.offset
+
+    def _event(self, line: bytes) -> Event:
         try:
-            event = json.loads(line)
+            values: dict[str, Any] = json.loads(line)
         except ValueError:
             raise StudyError(
-                f"{path} has a corrupt line that ends at byte {offset}: {line[:60]!r}... Restore"
-                " the file from a copy, or remove the line"
+                f"{self._path} has a corrupt line that ends at byte {self.offset}:"
+                f" {line[:60]!r}... Restore the file from a copy, or remove the line"
             ) from None
-        yield _numbers(event), offset
+        if values.get("event") == "study":
+            self._format = values.get("format", FORMAT)
+            check_format(self._format, self._path)
+        try:
+            return from_values(convert(values, written=self._format), row=self._row)
+        except (StudyError, LookupError, TypeError, AttributeError) as error:
+            raise StudyError(f"{self._path}, line {self._row}: {error}") from None
 
 
 def check_place(folder: Path) -> None:
-    """Raise a `StudyError` if a study's ledger cannot be kept in a folder, or the one that is
-    there cannot be read; leaves nothing behind.
+    """Raise a `StudyError` if a study's ledger cannot be kept in a folder, or the one that is there
+    cannot be read; leaves nothing behind.
     """
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(existing).free
@@ -232,38 +247,27 @@ def check_place(folder: Path) -> None:
             f"the ledger {folder / FILE_NAME} cannot be written: {existing} is no folder that can"
             " be. Choose another --storage"
         )
-    if (folder / FILE_NAME).exists():
-        with Ledger(folder):
-            pass
 
 
-def _lock(file: IO[bytes]) -> bool:
-    """Take the lock of a ledger; a reader that looks whether it is written holds it for an
-    instant.
-    """
-    for _ in range(5):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.05)
-        else:
-            return True
+def is_written(folder: Path) -> bool:
+    """Return whether a process holds a study's ledger open for writing."""
+    lock = FileLock(folder / LOCK_NAME)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
     return False
 
 
-def _key(event: dict[str, Any]) -> tuple[Any, ...]:
-    return (event["event"], *(_hashable(event.get(name)) for name in KEYS[event["event"]]))
+def _identity(event: Event) -> tuple[str, tuple[Hashable, ...]]:
+    return event.kind, event.key
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _digest(event: dict[str, Any]) -> bytes:
+def _digest(event: Event) -> bytes:
     """Tell events apart by all but their durations."""
-    return hashlib.blake2b(
-        json.dumps(_timeless(_plain(event)), sort_keys=True).encode(), digest_size=8
-    ).digest()
+    values = json.dumps(_timeless(to_values(event)), sort_keys=True)
+    return hashlib.blake2b(values.encode(), digest_size=8).digest()
 
 
 def _timeless(value: Any) -> Any:
@@ -278,21 +282,3 @@ def _mend(path: Path) -> None:
     whole = data.rfind(b"\n") + 1
     if whole < len(data):
         os.truncate(path, whole)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
-
-
-def _numbers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    return float(value) if value in ("inf", "-inf", "nan") else value

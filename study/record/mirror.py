@@ -8,7 +8,6 @@ study to a server.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -18,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -28,11 +26,13 @@ os.environ.setdefault(
 )  # the client would send a creation twice; the mirror looks first, then tries again
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
+from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 
 from study.errors import StudyError
 from study.files import new_file
-from study.record.ledger import FILE_NAME, parse_lines
+from study.record.events import Event
+from study.record.ledger import FILE_NAME, LineReader, is_written
 from study.record.mlflow_runs import Conclude, DrawFigures, Runs
 from study.record.outcome import Outcome
 
@@ -68,22 +68,16 @@ class Mirror:
         conclude: Conclude | None = None,
         again: bool = False,
     ) -> None:
-        self._folder, self._uri, self._experiment, self._draw, self._conclude = (
-            folder,
-            uri,
-            experiment,
-            draw,
-            conclude,
-        )
-        self._file = (
-            Path(uri.removeprefix("sqlite:///")).resolve()
-            if uri and uri.startswith("sqlite:///")
-            else None
-        )
+        self._folder, self._uri, self._experiment = folder, uri, experiment
+        self._draw, self._conclude = draw, conclude
+        self._file: Path | None = None
+        if uri and uri.startswith("sqlite:///"):
+            self._file = Path(uri.removeprefix("sqlite:///")).resolve()
         self._stop, self._again = threading.Event(), again
         self._thread: threading.Thread | None = None
         self._runs: Runs | None = None
-        self._lock: IO[str] | None = None
+        self._lock = FileLock(folder / FOLDER / "lock", thread_local=False)
+        self._reader = LineReader(folder / FILE_NAME)
         self._done = 0  # bytes of the ledger that the server has
         self._patience_s = math.inf
         self._progressed = time.monotonic()
@@ -139,8 +133,7 @@ class Mirror:
             yield
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.with_name(f".{self._file.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(self._file.with_name(f".{self._file.name}.lock")):
             yield
 
     def start(self) -> None:
@@ -171,7 +164,7 @@ class Mirror:
                 said = self.failure
                 log(said)
         self.waited_s = time.monotonic() - began
-        return sum(1 for _ in self._new_events())
+        return self._left()
 
     def _follow(self) -> None:
         pause_s = 0.5
@@ -182,16 +175,13 @@ class Mirror:
                 if self._runs is None:
                     self._runs = self._connect()
                 self._send(self._runs)
-                if closing and not _is_written(self._folder / FILE_NAME):
+                if closing and not is_written(self._folder):
                     self._send(self._runs)  # what was written before its writer ended
                     self._runs.settle()
-            except (
-                Exception
-            ) as error:  # a server's failure of any kind never reaches the study; it is tried again
-                self._runs, self.failure = (
-                    None,
-                    f"{type(error).__name__}: {error}".splitlines()[0][:300],
-                )
+            except Exception as error:
+                # a server's failure of any kind never reaches the study; it is tried again
+                self._runs = None
+                self.failure = f"{type(error).__name__}: {error}".splitlines()[0][:300]
                 if closing and time.monotonic() - self._progressed > self._patience_s:
                     break
                 pause_s = min(pause_s * 2, 30.0)
@@ -204,12 +194,11 @@ class Mirror:
                 self._stop.wait(pause_s)
             finally:
                 self.seconds += time.thread_time() - began
-        if self._lock is not None:
-            self._lock.close()
+        self._lock.release()
 
     def _send(self, runs: Runs) -> None:
         offset = self._done
-        for event, offset in self._new_events():
+        for event, offset in self._read():
             runs.send(event)
             self._progressed = time.monotonic()
             if runs.waiting > FLUSH_AT:
@@ -227,17 +216,20 @@ class Mirror:
                 encoding="utf-8",
             )
 
-    def _new_events(self) -> Iterator[tuple[dict[str, Any], int]]:
-        return self._events(self._done)
-
-    def _events(self, start: int, end: int | None = None) -> Iterator[tuple[dict[str, Any], int]]:
+    def _read(self, end: int | None = None) -> Iterator[tuple[Event, int]]:
+        """Yield what was written since the last call, and the offset in the file behind it."""
         path = self._folder / FILE_NAME
         if not path.exists():
             return
         with path.open("rb") as file:
-            file.seek(start)
+            start = file.seek(self._reader.offset)
             data = file.read() if end is None else file.read(end - start)
-        yield from parse_lines(data, path, offset=start)
+        yield from self._reader.read(data)
+
+    def _left(self) -> int:
+        """Return how many whole events the server has not got."""
+        path = self._folder / FILE_NAME
+        return path.read_bytes()[self._done :].count(b"\n") if path.exists() else 0
 
     @property
     def _memory(self) -> Path:
@@ -259,50 +251,30 @@ class Mirror:
         else:  # a file's artifacts lie beside it, not in whatever folder the program was started in
             place = None if self._file is None else (self._file.parent / "mlartifacts").as_uri()
             self.experiment_id = client.create_experiment(self._experiment, artifact_location=place)
-        runs = Runs(
-            client, self.experiment_id, self._folder, draw=self._draw, conclude=self._conclude
-        )
-        self._done = 0
+        runs = self._fresh_runs(client, self.experiment_id)
         if self._memory.is_file():
             until = int(json.loads(self._memory.read_text(encoding="utf-8"))["bytes"])
-            for event, offset in self._events(0, until):
+            for event, offset in self._read(until):
                 runs.learn(event)
                 self._done = offset
-            if (
-                not runs.complete
-            ):  # another server at the same address, an emptied one, or a run was deleted there
-                self._done = 0
-                runs = Runs(
-                    client,
-                    self.experiment_id,
-                    self._folder,
-                    draw=self._draw,
-                    conclude=self._conclude,
-                )
+            if not runs.complete:
+                # another server at the same address, an emptied one, or a run was deleted there
+                runs = self._fresh_runs(client, self.experiment_id)
         return runs
+
+    def _fresh_runs(self, client: MlflowClient, experiment_id: str) -> Runs:
+        """Return runs that know of nothing, to be told the ledger from its beginning."""
+        self._done = 0
+        self._reader = LineReader(self._folder / FILE_NAME)
+        return Runs(client, experiment_id, self._folder, draw=self._draw, conclude=self._conclude)
 
     def _take_lock(self) -> None:
         """Be the only process that mirrors this study: two addresses may be one server."""
-        if self._lock is not None:
-            return
-        path = self._folder / FOLDER / "lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("w")
+        Path(self._lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
+            if not self._lock.is_locked:
+                self._lock.acquire(timeout=0)
+        except Timeout:
             raise StudyError(
                 "another process brings this study to MLflow; waiting for it"
             ) from None
-        self._lock = lock
-
-
-def _is_written(ledger: Path) -> bool:
-    """Return whether a process holds the ledger open for writing."""
-    with ledger.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

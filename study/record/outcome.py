@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from study.record.identities import RunId
+
 CHAMPION = "champion"  # the alias of the best network in MLflow's registry
 
 
@@ -16,14 +18,13 @@ class KeptModel:
 
     Parameters
     ----------
-    trial, replicate : the run of the phase confirm that trained it.
+    run : the run that trained it.
     alias : its name in the registry: ``champion`` or the baseline's.
     label : the name that people read.
     folder : where the run left its weights.
     """
 
-    trial: int
-    replicate: int
+    run: RunId
     alias: str
     label: str
     folder: Path

@@ -1,6 +1,6 @@
 """What a network must beat: restorations that learn nothing.
 
-`METHODS` take defocused images and their in-focus image, both in [0, 1] and of shapes (N, Y, X).
+A `Method` takes defocused images and their in-focus image, both in [0, 1], shape (N, Y, X).
 `DECONVOLUTIONS` take one image as the camera gave it, shape (Y, X), in [0, 1] of its range, and the
 true blur: more than any network is told.
 """
@@ -72,8 +72,4 @@ DECONVOLUTIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "unsharp mask": unsharp_mask,
     "Wiener": wiener,
     "Richardson-Lucy": richardson_lucy,
-}
-METHODS: dict[str, Method] = {
-    "unrestored input": unrestored_input,
-    "unrestored input, best affine fit": best_affine_fit,
 }

@@ -15,10 +15,10 @@ from study.data.patches import split_patches, stitch_patches
 from study.data.prepare import resize_image
 from study.data.store import Resolution, Store
 from study.files import read_image
+from study.score import Score
 from study.trial import metrics
 from study.trial.classical import Method
 from study.trial.objectives import quality
-from study.trial.task import Score
 
 Restore = Callable[[np.ndarray], np.ndarray]
 METRICS = ("ssim", "psnr", "nrmse", "rmse", "mse")

@@ -68,7 +68,7 @@ def score_transfer(task: PostHocTask) -> dict[str, Any]:
         resolution,
         field=task.fields[len(task.fields) // 2],
     )
-    return score.to_dict()
+    return dict(vars(score))
 
 
 def measure_stitching(

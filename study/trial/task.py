@@ -4,10 +4,11 @@ the ledger.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from study.data.store import Resolution
+from study.score import Score
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class TrialTask:
     hyperparameters : a point of a search space.
     store : folder of the prepared images.
     folder : where the trial keeps its checkpoint and leaves its weights and example restorations.
-    train, eval_fields : indices of the fields that it learns from, and of those that it is scored
-        on.
+    train_fields, eval_fields : indices of the fields that it learns from, and of those that it is
+        scored on.
     eval_split : name of the second, validation or test.
     resize, evaluation_size : how images are brought to the trial's size, and the side of the
         evaluation grid.
@@ -45,7 +46,7 @@ class TrialTask:
     hyperparameters: dict[str, Any]
     store: str
     folder: str
-    train: list[int]
+    train_fields: list[int]
     eval_fields: list[int]
     eval_split: str
     resize: str
@@ -75,36 +76,6 @@ class TrialTask:
     def evaluation(self) -> Resolution:
         """The grid on which all models are compared."""
         return Resolution(self.evaluation_size, "antialiased")
-
-
-@dataclass(frozen=True)
-class Score:
-    """Metrics of restorations of one set of fields, image by image.
-
-    Parameters
-    ----------
-    eval_split : validation, test, or the name of another data set.
-    levels : the levels scored, the in-focus one among them.
-    fields : the fields scored; `wells` are theirs.
-    evaluation : metric -> its value for every field (row) and level (column), on the evaluation
-        resolution; nan where an image was not scored.
-    own : the same at the model's own size; with `ssim_range2`, SSIM with a data range of 2, and
-        `cells_bias`.
-    summary : metric -> mean over the scored defocused images, at the evaluation resolution; and the
-        task's `objective`.
-    """
-
-    eval_split: str
-    levels: list[int]
-    fields: list[str]
-    wells: list[str]
-    evaluation: dict[str, list[list[float]]]
-    own: dict[str, list[list[float]]]
-    summary: dict[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the score as plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,11 @@ from study.files import new_file
 from study.models.autoencoder import Hyperparameters, build, count_operations, patch_size_of
 from study.models.losses import loss_of
 from study.models.schedules import schedule_of
+from study.score import Score
 from study.trial.device import limit_gpu_memory
 from study.trial.evaluation import Restore, defocused_mse, model_restorer, rung_score, score_model
 from study.trial.objectives import quality
-from study.trial.task import EpochReport, Score, TrialTask
+from study.trial.task import EpochReport, TrialTask
 
 EMA_MOMENTUM = 0.99  # the EMA weights look back over some hundred steps
 EMA_STEPS = 300  # after which they are judged instead of the last weights
@@ -215,7 +216,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def compile_model(task: TrialTask, store: Store) -> keras.Model:
     """Build a task's network with its optimiser and loss."""
-    images = len(training_images(store, task.train, task.held_out))
+    images = len(training_images(store, task.train_fields, task.held_out))
     patches = patches_of(
         task.resolution.size // patch_size_of(task.hyperparameters), task.patches_per_image
     )
@@ -246,7 +247,7 @@ def epoch_batches(task: TrialTask, store: Store, *, epoch: int) -> EpochBatches:
     return EpochBatches(
         store,
         task.resolution,
-        fields=task.train,
+        fields=task.train_fields,
         patch_size=patch_size_of(task.hyperparameters),
         patches_per_image=task.patches_per_image,
         batch_size=_batch_size(task),

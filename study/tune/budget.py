@@ -11,6 +11,7 @@ from study.config import StudyConfig
 from study.data.batches import patches_of, training_images
 from study.data.store import Store
 from study.models.autoencoder import count_operations, count_training_operations, patch_size_of
+from study.record.identities import Phase, Role, TrialId
 from study.tune.trainable import Job
 
 ORDERS = 200  # of trials, over which the work of ASHA is averaged
@@ -115,7 +116,7 @@ def _rungs(config: StudyConfig) -> list[int]:
 
 
 class Work:
-    """Floating-point operations of jobs, done and to be done: what progress and plans are reckoned
+    """Floating-point operations of jobs, done and to be done: what progress and plans are estimated
     in.
 
     Parameters
@@ -128,33 +129,30 @@ class Work:
 
     def __init__(self, config: StudyConfig, store: Store) -> None:
         self._config, self._store = config, store
-        self._known: dict[tuple[str, int], tuple[int, int]] = {}
+        self._known: dict[tuple[Phase, TrialId], tuple[int, int]] = {}
 
     def __call__(self, job: Job, epoch: int) -> tuple[float, float]:
         """Return what a job has done after so many epochs, and what it is expected to do still; its
         score is work too.
         """
         training, scoring = self.of(job)
-        budget = int(job.task["epochs"])
-        searched = job.phase == "search" and not job.baseline
-        expected, ends = (
-            expected_course(self._config, budget=budget, reached=epoch)
-            if searched
-            else (float(budget), 1.0)
-        )
-        return training * epoch + (scoring if epoch >= budget else 0.0), training * (
-            expected - epoch
-        ) + (scoring * ends if epoch < budget else 0.0)
+        budget = job.task.epochs
+        expected, ends = float(budget), 1.0
+        if job.run.phase == Phase.SEARCH and job.role == Role.SEARCHED:
+            expected, ends = expected_course(self._config, budget=budget, reached=epoch)
+        scored = scoring if epoch >= budget else 0.0
+        to_score = scoring * ends if epoch < budget else 0.0
+        return training * epoch + scored, training * (expected - epoch) + to_score
 
     def of(self, job: Job) -> tuple[int, int]:
         """Return the operations of one epoch of a job's training, and of its score."""
-        key = job.phase, job.trial
+        key = job.run.phase, job.run.trial
         if key not in self._known:
-            hyperparameters, task = job.task["hyperparameters"], job.task
-            images = len(training_images(self._store, task["train"], task.get("held_out")))
-            judged = len(task["eval_fields"]) * len(self._store.levels)
+            task = job.task
+            images = len(training_images(self._store, task.train_fields, task.held_out))
+            scored = len(task.eval_fields) * len(self._store.levels)
             self._known[key] = (
-                epoch_operations(self._config, hyperparameters, images=images),
-                judged * count_operations(hyperparameters),
+                epoch_operations(self._config, task.hyperparameters, images=images),
+                scored * count_operations(task.hyperparameters),
             )
         return self._known[key]

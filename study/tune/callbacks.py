@@ -9,6 +9,8 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from study.record.events import EpochEnded, TrialEnded, TrialPlaced, TrialScored
+from study.record.identities import Phase, Role, RunId, TrialStatus
 from study.record.ledger import Ledger
 from study.tune.trainable import OBJECTIVE, Job
 
@@ -23,7 +25,7 @@ class Progress:
     ----------
     log : callable
         Prints a line.
-    phase : str
+    phase : Phase
         What is being done.
     jobs : int
         How many trials there are.
@@ -38,7 +40,7 @@ class Progress:
         self,
         log: Log,
         *,
-        phase: str,
+        phase: Phase,
         jobs: int,
         work: Callable[[Job, int], tuple[float, float]],
         known: Sequence[Job] = (),
@@ -47,27 +49,26 @@ class Progress:
         self._started = self._said = time.monotonic()
         self._epochs_done = self._done = 0
         self._expected = {
-            _place(job): work(job, 0)[1] for job in known
+            job.run: work(job, 0)[1] for job in known
         }  # of every trial that is known, from its beginning
-        self._searched: set[tuple[int, int]] = set()
-        self._begun: dict[
-            tuple[int, int], float
-        ] = {}  # what it had done before: trials are resumed
-        self._did: dict[tuple[int, int], float] = {}
-        self._left: dict[tuple[int, int], float] = {}
+        self._searched: set[RunId] = set()
+        self._begun: dict[RunId, float] = {}  # what it had done before: trials are resumed
+        self._did: dict[RunId, float] = {}
+        self._left: dict[RunId, float] = {}
         self._best: tuple[float, str] | None = None
         self._told: set[str] = set()
 
     def epoch_done(self, job: Job, epoch: int) -> None:
         """Count an epoch, and say how far the phase is if nothing was said for a while."""
-        place = _place(job)
+        place = job.run
         self._epochs_done += 1
         if place not in self._begun:
             self._begun[place], self._expected[place] = (
                 self._work(job, epoch - 1)[0],
                 self._work(job, 0)[1],
             )
-            self._searched |= set() if job.baseline else {place}
+            if job.role == Role.SEARCHED:
+                self._searched.add(place)
         done, self._left[place] = self._work(job, epoch)
         self._did[place] = done - self._begun[place]
         if time.monotonic() - self._said > LOG_EVERY_S:
@@ -82,11 +83,11 @@ class Progress:
     def trial_done(self, job: Job, outcome: str, score: float | None) -> None:
         """Count a trial and say how it ended."""
         self._done += 1
-        self._left[_place(job)] = 0.0
+        self._left[job.run] = 0.0
         if score is not None and (self._best is None or score > self._best[0]):
             self._best = score, job.label
         self._report(
-            f"{job.label}{f' (seed {job.replicate})' if self._phase == 'confirm' else ''}:"
+            f"{job.label}{f' (seed {job.run.replicate})' if self._phase == Phase.CONFIRM else ''}:"
             f" {outcome}"
         )
 
@@ -96,13 +97,13 @@ class Progress:
         best = f"best {self._best[0]:.4f} ({self._best[1]})" if self._best else "none finished yet"
         did, left = sum(self._did.values()), self._work_left()
         guess = (
-            f"about {format_duration(elapsed_s / did * left)} left"
+            f"about {format_duration(elapsed_s / did * left)} remaining"
             if did and left > 0
             else "nearly done"
         )
         self._log(
             f"{self._phase} {self._done}/{self._jobs} | {text} | {best} |"
-            f" {format_duration(elapsed_s)} gone, {guess}"
+            f" {format_duration(elapsed_s)} elapsed, {guess}"
         )
 
     def _work_left(self) -> float:
@@ -142,7 +143,7 @@ class LedgerCallback(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """Record what will be trained."""
-        self._begin(Job.of(trial.config))
+        self._ledger.append(Job.of(trial.config).begun)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -157,19 +158,19 @@ class LedgerCallback(Callback):
         if 0 < (place["gpu_share"] or 0) < 1 and place["gpu_limit_mib"] is None:
             self._progress.log_once(
                 f"node {place['node']}: trials share a GPU whose memory is not bounded, for"
-                " nvidia-smi does not tell how large it is"
+                " its driver does not tell how large it is"
             )
-        self._ledger.append("placed", **job.key, **place)
-        self._ledger.append(
-            "epoch",
+        self._ledger.append(TrialPlaced(**job.key, **place))
+        epoch = EpochEnded(
             **job.key,
             epoch=result["epoch"],
             metrics=result["metrics"],
             cost=result["cost"],
             objective=result[OBJECTIVE],
         )
-        if result["score"] is not None:
-            self._ledger.append("score", **job.key, **result["score"], cost=result["cost"])
+        self._ledger.append(epoch)
+        if (score := result["score"]) is not None:
+            self._ledger.append(TrialScored(**job.key, **vars(score), cost=result["cost"]))
         self._progress.epoch_done(job, result["epoch"])
 
     def on_trial_complete(
@@ -179,25 +180,16 @@ class LedgerCallback(Callback):
         job, result = Job.of(trial.config), trial.last_result or {}
         epoch = int(result.get("epoch", 0))
         if "failure" in result:
-            self._end(job, epoch, "failed", result["failure"], f"failed, {result['failure']}", None)
+            reason = result["failure"]
+            self._end(job, epoch, TrialStatus.FAILED, reason, f"failed, {reason}", None)
         elif result.get("score") is None:
-            self._end(
-                job,
-                epoch,
-                "stopped",
-                "by the scheduler",
-                f"stopped after epoch {epoch}, {result.get(OBJECTIVE, 0.0):.4f}",
-                None,
-            )
+            value = result.get(OBJECTIVE, 0.0)
+            text = f"stopped after epoch {epoch}, {value:.4f}"
+            self._end(job, epoch, TrialStatus.STOPPED, "by the scheduler", text, None)
         else:
-            self._end(
-                job,
-                epoch,
-                "finished",
-                "",
-                f"{_title(job.task['objective'])} {result[OBJECTIVE]:.4f}",
-                result[OBJECTIVE],
-            )
+            value = result[OBJECTIVE]
+            text = f"{_title(job.task.objective)} {value:.4f}"
+            self._end(job, epoch, TrialStatus.FINISHED, "", text, value)
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -205,33 +197,27 @@ class LedgerCallback(Callback):
         """Record a trial whose worker died more often than it may be taken up again, or that met a
         bug.
         """
-        self._begin(
-            Job.of(trial.config)
-        )  # for Tune says nothing of the start of a trial that had no worker at all
+        job = Job.of(trial.config)
+        # Tune says nothing of the start of a trial that had no worker at all
+        self._ledger.append(job.begun)
         lines = [line for line in str(trial.get_error() or "").splitlines() if line.strip()]
         reason = lines[-1].strip()[:300] if lines else "its worker was lost"
         self._explain(trial.trial_id, reason)
-        self._end(
-            Job.of(trial.config),
-            int((trial.last_result or {}).get("epoch", 0)),
-            "failed",
-            reason,
-            f"failed, {reason}",
-            None,
-        )
-
-    def _begin(self, job: Job) -> None:
-        facts = {
-            name: job.task[name]
-            for name in ("hyperparameters", "seed", "threads", "eval_split", "epochs", "folder")
-        }
-        self._ledger.append("trial", **job.key, label=job.label, baseline=job.baseline, **facts)
+        epoch = int((trial.last_result or {}).get("epoch", 0))
+        self._end(job, epoch, TrialStatus.FAILED, reason, f"failed, {reason}", None)
 
     def _end(
-        self, job: Job, epoch: int, status: str, reason: str, said: str, score: float | None
+        self,
+        job: Job,
+        epoch: int,
+        status: TrialStatus,
+        reason: str,
+        text: str,
+        score: float | None,
     ) -> None:
-        self._ledger.append("trial_end", **job.key, status=status, reason=reason, epoch=epoch)
-        self._progress.trial_done(job, said, score)
+        ended = TrialEnded(**job.key, status=status, reason=reason, epoch=epoch)
+        self._ledger.append(ended)
+        self._progress.trial_done(job, text, score)
 
 
 def _title(objective: str) -> str:
@@ -251,7 +237,3 @@ def format_duration(seconds: float) -> str:
         if minutes >= 60
         else f"{minutes}:{rest:02d} min"
     )
-
-
-def _place(job: Job) -> tuple[int, int]:
-    return job.trial, job.replicate

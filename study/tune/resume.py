@@ -1,73 +1,26 @@
-"""What a ledger says of the trials of a search that was begun before: all that a resumed search
-knows.
+"""What an earlier study gives a new search: trials whose results hold here too, or configurations
+to try first.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from study.config import StudyConfig
 from study.data.store import Store
 from study.errors import StudyError
-from study.record.ledger import read_events
+from study.record.events import Hyperparameters
+from study.record.history import History, Run
+from study.record.identities import Phase, Role
+from study.record.ledger import read_history
 
-Hyperparameters = dict[str, Any]
-SCORED_BY = (
-    "objectives",
-    "level_weights",
-    "max_tflop",
-    "rung_images",
-)  # what a score and a rung score depend on
-WARM_PROPOSALS = 4  # of an earlier study on other images: the best so many are tried first
-
-
-@dataclass
-class PastTrial:
-    """A searched trial or a baseline, as far as it came.
-
-    Parameters
-    ----------
-    number : of the trial.
-    baseline : whether it is one.
-    hyperparameters : its point.
-    curve : objective after each epoch, the first is 1.
-    costs : as of its last epoch.
-    status : finished, stopped, failed, or empty if it was under way.
-    reason : why it failed.
-    """
-
-    number: int
-    baseline: bool
-    hyperparameters: dict[str, Any]
-    curve: dict[int, float] = field(default_factory=dict)
-    costs: dict[str, float] = field(default_factory=dict)
-    status: str = ""
-    reason: str = ""
-
-
-def past_trials(events: list[dict[str, Any]]) -> dict[int, PastTrial]:
-    """Return the trials of a ledger's search by number."""
-    trials: dict[int, PastTrial] = {}
-    for event in events:
-        if event.get("phase") != "search":
-            continue
-        if event["event"] == "trial":
-            trials[event["trial"]] = PastTrial(
-                event["trial"], event["baseline"], event["hyperparameters"]
-            )
-        elif event["event"] == "epoch":
-            trials[event["trial"]].curve[event["epoch"]] = event["objective"]
-            trials[event["trial"]].costs = event["cost"]
-        elif event["event"] == "trial_end":
-            trials[event["trial"]].status, trials[event["trial"]].reason = (
-                event["status"],
-                event["reason"],
-            )
-    return trials
+# what a score and a rung score depend on
+SCORED_BY = ("objectives", "level_weights", "max_tflop", "rung_images")
+# of an earlier study on other images: the best so many are tried first
+WARM_PROPOSALS = 4
+Admit = Callable[[Hyperparameters], Hyperparameters | None]
 
 
 @dataclass(frozen=True)
@@ -76,49 +29,39 @@ class WarmStart:
 
     Parameters
     ----------
-    told : trials whose results hold here too: those of the same images, told to the searcher as
-        they ended.
-    proposed : points to try first: the best of a study on other images, whose results do not hold
+    told : list of Run
+        Trials whose results hold here too: those of the same images, told to the searcher as they
+        ended.
+    proposed : list of dict
+        Configurations to try first: the best of a study on other images, whose results do not hold
         here.
     """
 
-    told: list[PastTrial] = field(default_factory=list)
-    proposed: list[dict[str, Any]] = field(default_factory=list)
+    told: list[Run] = field(default_factory=list)
+    proposed: list[Hyperparameters] = field(default_factory=list)
 
 
-def earlier_winner(config: StudyConfig) -> tuple[str, dict[str, Any]]:
-    """Return label and point of the winner of the study that a configuration starts warm from: the
-    searched trial that was best on validation.
+def with_hyperparameters(run: Run, hyperparameters: Hyperparameters) -> Run:
+    """Return a run as if its configuration had been another."""
+    return replace(run, begun=replace(run.begun, hyperparameters=hyperparameters))
+
+
+def earlier_winner(config: StudyConfig) -> tuple[str, Hyperparameters]:
+    """Return label and hyperparameters of the winner of the study that a configuration starts warm
+    from: the searched trial that was best on validation.
     """
     folder = Path(str(config.search.warm_start))
-    events = read_events(folder)
-    trials = {
-        event["trial"]: event
-        for event in events
-        if event["event"] == "trial" and event["phase"] == "search" and not event["baseline"]
-    }
-    scores = {
-        event["trial"]: event["summary"]["objective"]
-        for event in events
-        if event["event"] == "score" and event["phase"] == "search" and event["trial"] in trials
-    }
-    if not scores:
+    winner = read_history(folder).winner()
+    if winner is None:
         raise StudyError(
             f"search.warm_start: no searched trial of {folder} ran to its end, so it has no winner"
             " to confirm"
         )
-    return (
-        f"winner of {folder.name}",
-        trials[max(scores, key=lambda trial: scores[trial])]["hyperparameters"],
-    )
+    return f"winner of {folder.name}", winner.hyperparameters
 
 
 def warm_trials(
-    config: StudyConfig,
-    store: Store,
-    admit: Callable[[Hyperparameters], Hyperparameters | None] = lambda hyperparameters: (
-        hyperparameters
-    ),
+    config: StudyConfig, store: Store, admit: Admit = lambda hyperparameters: hyperparameters
 ) -> WarmStart:
     """Read the trials of the study that a configuration starts warm from; its baselines are left
     out, for they are run anyway.
@@ -128,7 +71,7 @@ def warm_trials(
     config, store : StudyConfig, Store
         The new study's.
     admit : callable, optional
-        Returns a point as the space is here, or None if it holds no such point.
+        Returns hyperparameters as the space is here, or None if it holds no such configuration.
 
     Raises
     ------
@@ -137,37 +80,42 @@ def warm_trials(
     """
     if config.search.warm_start is None:
         return WarmStart()
-    events = read_events(Path(config.search.warm_start))
-    earlier = events[0]
-    if (space := earlier["config"]["search"]["space"]) != config.search.space:
+    earlier = read_history(Path(config.search.warm_start))
+    if (space := earlier.study.config.search.space) != config.search.space:
         raise StudyError(
             f"search.warm_start: {config.search.warm_start} searched the space {space}, not"
             f" {config.search.space}"
         )
-    trials = [
-        trial
-        for trial in past_trials(events).values()
-        if not trial.baseline and trial.status in ("finished", "stopped")
+    runs = [
+        with_hyperparameters(run, admitted)
+        for run in earlier.of_phase(Phase.SEARCH)
+        if run.role == Role.SEARCHED
+        and run.curve
+        and run.end is not None
+        and run.end.status != "failed"
+        and (admitted := admit(run.hyperparameters)) is not None
     ]
-    trials = [
-        replace(trial, hyperparameters=hyperparameters)
-        for trial in trials
-        if (hyperparameters := admit(trial.hyperparameters)) is not None
-    ]
-    here, there = (
-        json.loads(json.dumps(config.to_dict())),
-        earlier["config"],
-    )  # as a ledger holds it
-    same = earlier["store"]["fingerprint"] == store.fingerprint and there["seed"] == config.seed
-    same = same and all(there[part] == here[part] for part in ("sizes", "training", "evaluation"))
-    same = same and all(there["search"].get(name) == here["search"][name] for name in SCORED_BY)
-    same = same and all(
-        there["dataset"][name] == here["dataset"][name] for name in ("test", "validation", "split")
+    if _same_scores(config, store, earlier):
+        return WarmStart(told=runs)
+    finished = [run for run in runs if run.finished]
+    finished.sort(key=lambda run: -run.curve[max(run.curve)])
+    return WarmStart(proposed=[run.hyperparameters for run in finished[:WARM_PROPOSALS]])
+
+
+def _same_scores(config: StudyConfig, store: Store, earlier: History) -> bool:
+    """Return whether the earlier study has the same images on the same sides, scored in the same
+    way: nothing that is a test image here was learned from there.
+    """
+    there = earlier.study.config
+    return (
+        earlier.study.store.fingerprint == store.fingerprint
+        and there.seed == config.seed
+        and there.sizes == config.sizes
+        and there.training == config.training
+        and there.evaluation == config.evaluation
+        and all(getattr(there.search, name) == getattr(config.search, name) for name in SCORED_BY)
+        and all(
+            getattr(there.dataset, name) == getattr(config.dataset, name)
+            for name in ("test", "validation", "split")
+        )
     )
-    # the same images on the same sides, scored in the same way: nothing that is a test image here
-    # was learned from there
-    if same:
-        return WarmStart(told=trials)
-    finished = [trial for trial in trials if trial.status == "finished"]
-    finished.sort(key=lambda trial: -trial.curve[max(trial.curve)])
-    return WarmStart(proposed=[trial.hyperparameters for trial in finished[:WARM_PROPOSALS]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +15,8 @@ from ray.tune.schedulers import (
 )
 
 from study.config import StudyConfig
-from study.tune.resume import PastTrial
+from study.record.history import Run
+from study.record.identities import Role, TrialId
 from study.tune.trainable import OBJECTIVE, Job
 
 NEVER_PAUSED = 10**9  # epochs: a trial is stopped or goes on
@@ -33,17 +34,17 @@ class Asha(AsyncHyperBandScheduler):
         """Decide whether a trial goes on."""
         return (
             str(TrialScheduler.CONTINUE)
-            if Job.of(trial.config).baseline
+            if Job.of(trial.config).role == Role.BASELINE
             else self._judge(trial, result)
         )
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Enter the last score of a searched trial into its rung."""
-        if not Job.of(trial.config).baseline:
+        if Job.of(trial.config).role != Role.BASELINE:
             self._judge(trial, result)
 
     def _judge(self, trial: Trial, result: dict[str, Any]) -> str:
-        named = SimpleNamespace(trial_id=_name(Job.of(trial.config).trial))
+        named = SimpleNamespace(trial_id=_name(Job.of(trial.config).run.trial))
         return str(self._brackets[0].on_result(named, result["epoch"], result[OBJECTIVE]))
 
 
@@ -54,17 +55,17 @@ class Median(MedianStoppingRule):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Decide whether a trial goes on."""
-        if Job.of(trial.config).baseline:
+        if Job.of(trial.config).role == Role.BASELINE:
             return str(TrialScheduler.CONTINUE)
         return str(super().on_trial_result(tune_controller, trial, result))
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Enter the last score of a searched trial."""
-        if not Job.of(trial.config).baseline:
+        if Job.of(trial.config).role != Role.BASELINE:
             super().on_trial_complete(tune_controller, trial, result)
 
 
-def make_scheduler(config: StudyConfig, past: Mapping[int, PastTrial]) -> TrialScheduler:
+def make_scheduler(config: StudyConfig, past: Iterable[Run]) -> TrialScheduler:
     """Return the scheduler that a configuration names, with what earlier trials of the search have
     left in its rungs.
     """
@@ -85,14 +86,13 @@ def make_scheduler(config: StudyConfig, past: Mapping[int, PastTrial]) -> TrialS
         reduction_factor=config.search.reduction_factor,
         stop_last_trials=False,
     )
-    for trial in past.values():
-        if not trial.baseline:
-            for epoch, value in sorted(trial.curve.items()):
-                scheduler._brackets[0].on_result(
-                    SimpleNamespace(trial_id=_name(trial.number)), epoch, value
-                )
+    for run in past:
+        if run.role != Role.BASELINE:
+            for epoch, value in run.curve.items():
+                named = SimpleNamespace(trial_id=_name(run.trial))
+                scheduler._brackets[0].on_result(named, epoch, value)
     return scheduler
 
 
-def _name(number: int) -> str:
-    return f"trial {number}"
+def _name(trial: TrialId) -> str:
+    return f"trial {trial}"

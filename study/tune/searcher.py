@@ -15,14 +15,18 @@ from ray.tune.search import Searcher
 
 from search_spaces.bridge import OptunaHyperParameters
 from study.config import derive_seed
-from study.tune.resume import PastTrial, WarmStart
+from study.record.events import Hyperparameters
+from study.record.history import Run
+from study.record.identities import Role, TrialId, TrialStatus
+from study.tune.resume import WarmStart
 from study.tune.samplers import STARTUP_TRIALS, make_sampler
+from study.tune.tasks import Configuration, searched_configuration
 from study.tune.trainable import FINISHED, OBJECTIVE, Job
 
 STORAGE_FILE = "optuna.db"
 NO_WARM_START = WarmStart()
-Space = Callable[[Any], dict[str, Any]]
-MakeJob = Callable[[int, str | None, dict[str, Any]], Job]
+Space = Callable[[Any], Hyperparameters]
+MakeJob = Callable[[Configuration], Job]
 
 
 class OptunaSearcher(Searcher):
@@ -31,11 +35,11 @@ class OptunaSearcher(Searcher):
     Parameters
     ----------
     space : callable
-        Takes `keras_tuner.HyperParameters`, returns a point.
+        Takes `keras_tuner.HyperParameters`, returns hyperparameters.
     baselines : mapping
-        Name -> point; proposed first, as Optuna trials that the sampler learns from.
+        Label -> hyperparameters; proposed first, as Optuna trials that the sampler learns from.
     make_job : callable
-        Number, the baseline's name if it is one, and point -> job.
+        Configuration -> job.
     folder : Path or None
         Where the Optuna storage is kept; in memory if None.
     sampler, seed : str and int
@@ -44,8 +48,8 @@ class OptunaSearcher(Searcher):
         Searched trials, besides the baselines.
     costs : sequence of str
         Costs that are minimised beside the objective; Optuna takes no curves then.
-    first : sequence of dict
-        Points to try before the sampler proposes any.
+    initial : sequence of dict
+        Configurations to try before the sampler proposes any.
     warm : WarmStart
         What an earlier study gives.
     past : mapping
@@ -57,15 +61,15 @@ class OptunaSearcher(Searcher):
         self,
         space: Space,
         *,
-        baselines: Mapping[str, dict[str, Any]],
+        baselines: Mapping[str, Hyperparameters],
         make_job: MakeJob,
         folder: Path | None,
         sampler: str,
         seed: int,
         trials: int,
-        past: Mapping[int, PastTrial],
+        past: Mapping[int, Run],
         costs: Sequence[str] = (),
-        first: Sequence[dict[str, Any]] = (),
+        initial: Sequence[Hyperparameters] = (),
         warm: WarmStart = NO_WARM_START,
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="max")
@@ -76,26 +80,22 @@ class OptunaSearcher(Searcher):
         self._running: dict[str, optuna.Trial] = {}
         self._failed: dict[str, optuna.Trial] = {}  # for which the reason is awaited
         self._costs = list(costs)
-        known = [trial.hyperparameters for trial in past.values()]
-        self._first = [
-            hyperparameters
-            for hyperparameters in (*first, *warm.proposed)
-            if hyperparameters not in known
-        ]
-        self._unfinished: list[tuple[optuna.Trial, dict[str, Any]]] = []
+        known = [run.hyperparameters for run in past.values()]
+        self._initial = [one for one in (*initial, *warm.proposed) if one not in known]
+        self._unfinished: list[tuple[optuna.Trial, Hyperparameters]] = []
         storage = None
         if folder is not None:
-            (folder / STORAGE_FILE).unlink(
-                missing_ok=True
-            )  # made again from the ledger, which is the truth
+            # made again from the ledger, which is the truth
+            (folder / STORAGE_FILE).unlink(missing_ok=True)
             storage = f"sqlite:///{folder / STORAGE_FILE}"
         directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(self._costs)]
         self.study = optuna.create_study(
             storage=storage, study_name=folder.name if folder else None, directions=directions
         )
         self.study.set_user_attr("objectives", [OBJECTIVE, *self._costs])
-        for number, trial in enumerate(warm.told):
-            self._tell_past(*self._ask(number, trial.hyperparameters, label="earlier study"), trial)
+        for run in warm.told:
+            trial, _ = self._ask(run.hyperparameters, label="earlier study")
+            self._tell_past(trial, run)
         self._before = len(warm.told)  # Optuna's trials that are none of this study
         for number in range(max(past, default=-1) + 1):
             self._replay(number, past.get(number))
@@ -114,7 +114,7 @@ class OptunaSearcher(Searcher):
             return str(Searcher.FINISHED)
         self._running[trial_id] = trial
         number = trial.number - self._before
-        return self._make_job(number, self._name(number), hyperparameters).to_config()
+        return self._make_job(self._configuration(number, hyperparameters)).to_config()
 
     @property
     def proposed(self) -> int:
@@ -123,28 +123,34 @@ class OptunaSearcher(Searcher):
 
     @property
     def exhausted(self) -> bool:
-        """Whether the space holds no point that was not proposed."""
+        """Whether the space holds no configuration that was not proposed."""
         return bool(self.study.user_attrs.get("exhausted"))
 
-    def _name(self, number: int) -> str | None:
+    def _baseline(self, number: int) -> str | None:
+        """Return the label of the baseline that a number stands for; None for a searched trial."""
         return list(self._baselines)[number] if number < len(self._baselines) else None
 
+    def _configuration(self, number: int, hyperparameters: Hyperparameters) -> Configuration:
+        if (label := self._baseline(number)) is not None:
+            return Configuration(TrialId(number), label, Role.BASELINE, hyperparameters)
+        return searched_configuration(number, hyperparameters)
+
     def _begin(
-        self, number: int, hyperparameters: dict[str, Any] | None = None
-    ) -> tuple[optuna.Trial, dict[str, Any]]:
-        """Make the trial of a number: a baseline, a given point, one of those to be tried first, or
-        where the sampler wants it.
+        self, number: int, hyperparameters: Hyperparameters | None = None
+    ) -> tuple[optuna.Trial, Hyperparameters]:
+        """Make the trial of a number: a baseline, a given configuration, an initial one, or what
+        the sampler proposes.
         """
-        name = self._name(number)
-        if name is not None:
-            hyperparameters = self._baselines[name]
-        elif hyperparameters is None and self._first:
-            hyperparameters = self._first.pop(0)
-        return self._ask(number, hyperparameters, label=name or "searched")
+        label = self._baseline(number)
+        if label is not None:
+            hyperparameters = self._baselines[label]
+        elif hyperparameters is None and self._initial:
+            hyperparameters = self._initial.pop(0)
+        return self._ask(hyperparameters, label=label or "searched")
 
     def _ask(
-        self, number: int, hyperparameters: dict[str, Any] | None, *, label: str
-    ) -> tuple[optuna.Trial, dict[str, Any]]:
+        self, hyperparameters: Hyperparameters | None, *, label: str
+    ) -> tuple[optuna.Trial, Hyperparameters]:
         if hyperparameters is not None:
             self.study.enqueue_trial(hyperparameters)
         self.study.sampler = make_sampler(
@@ -156,44 +162,43 @@ class OptunaSearcher(Searcher):
         trial.set_user_attr("label", label)
         return trial, self._space(OptunaHyperParameters(trial))
 
-    def _replay(self, number: int, past: PastTrial | None) -> None:
+    def _replay(self, number: int, past: Run | None) -> None:
         """Tell Optuna of a trial of an earlier run as the ledger has it; one that has not ended
         will be proposed again.
         """
-        trial, hyperparameters = self._begin(number, None if past is None else past.hyperparameters)
-        if past is None or not past.status:
+        known = None if past is None else past.hyperparameters
+        trial, hyperparameters = self._begin(number, known)
+        if past is None or past.end is None:
             self._unfinished.append((trial, hyperparameters))
         else:
-            self._tell_past(trial, hyperparameters, past)
+            self._tell_past(trial, past)
 
-    def _tell_past(
-        self, trial: optuna.Trial, hyperparameters: dict[str, Any], past: PastTrial
-    ) -> None:
-        for epoch, value in sorted(past.curve.items()):
+    def _tell_past(self, trial: optuna.Trial, past: Run) -> None:
+        for epoch, value in past.curve.items():
             self._report(trial, epoch, value)
-        values = (
-            [past.curve[max(past.curve)], *(past.costs[name] for name in self._costs)]
-            if past.status == "finished"
-            else None
-        )
-        self._tell(trial, past.status, values, past.reason)
+        if past.end is None:
+            raise ValueError(f"{past.label} has not ended")
+        values = None
+        if past.finished:
+            last = past.curve[max(past.curve)]
+            values = [last, *(past.cost[name] for name in self._costs)]
+        self._tell(trial, past.end.status, values, past.end.reason)
 
     def _report(self, trial: optuna.Trial, epoch: int, value: float) -> None:
         if self._costs:  # Optuna holds no curve where there are several objectives
             trial.set_user_attr(f"{OBJECTIVE} {epoch}", value)
             return
-        with (
-            warnings.catch_warnings()
-        ):  # an epoch that an earlier run has reported too is the same again
+        with warnings.catch_warnings():
+            # an epoch that an earlier run has reported too is the same again
             warnings.filterwarnings("ignore", message=".*already reported.*")
             trial.report(value, epoch)
 
     def _tell(
-        self, trial: optuna.Trial, status: str, values: list[float] | None, reason: str
+        self, trial: optuna.Trial, status: TrialStatus, values: list[float] | None, reason: str
     ) -> None:
-        if status == "finished":
+        if status == TrialStatus.FINISHED:
             self.study.tell(trial, values)
-        elif status == "stopped":
+        elif status == TrialStatus.STOPPED:
             self.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         else:
             trial.set_user_attr("reason", reason)
@@ -215,30 +220,25 @@ class OptunaSearcher(Searcher):
             self._failed[trial_id] = trial
             return
         if "failure" in result:
-            self._tell(trial, "failed", None, result["failure"])
+            self._tell(trial, TrialStatus.FAILED, None, result["failure"])
             return
-        self._report(
-            trial, result["epoch"], result[OBJECTIVE]
-        )  # Tune does not pass a trial's last result to `on_trial_result`
+        # Tune does not pass a trial's last result to `on_trial_result`
+        self._report(trial, result["epoch"], result[OBJECTIVE])
         if not result[FINISHED]:
-            self._tell(trial, "stopped", None, "")
-        else:
-            self._tell(
-                trial,
-                "finished",
-                [result[OBJECTIVE], *(result[f"cost/{name}"] for name in self._costs)],
-                "",
-            )
+            self._tell(trial, TrialStatus.STOPPED, None, "")
+            return
+        values = [result[OBJECTIVE], *(result[f"cost/{name}"] for name in self._costs)]
+        self._tell(trial, TrialStatus.FINISHED, values, "")
 
     def explain(self, trial_id: str, reason: str) -> None:
         """Say why a trial failed; Tune tells its searcher that one did, and not why."""
         if (trial := self._failed.pop(trial_id, None)) is not None:
-            self._tell(trial, "failed", None, reason)
+            self._tell(trial, TrialStatus.FAILED, None, reason)
 
     def cancel(self) -> None:
         """Tell Optuna that what runs was cancelled; a resumed search proposes it again."""
         for trial in (*self._running.values(), *self._failed.values()):
-            self._tell(trial, "failed", None, "cancelled")
+            self._tell(trial, TrialStatus.FAILED, None, "cancelled")
         self._running.clear()
         self._failed.clear()
 

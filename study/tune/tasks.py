@@ -4,6 +4,7 @@ and split alone.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.baselines import baselines
@@ -13,9 +14,38 @@ from study.data.batches import training_images
 from study.data.splits import Split
 from study.data.store import Store
 from study.models.autoencoder import count_training_operations
+from study.record.events import Hyperparameters, TrialBegun
+from study.record.identities import Phase, Role, RunId, TrialId
 from study.trial.task import TrialTask
 from study.tune.budget import affordable_epochs
 from study.tune.trainable import Job
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One point of a search space in a study.
+
+    Parameters
+    ----------
+    trial : TrialId
+        What tells it from others.
+    label : str
+        The name that people read.
+    role : Role
+        Where it comes from.
+    hyperparameters : dict
+        Its values.
+    """
+
+    trial: TrialId
+    label: str
+    role: Role
+    hyperparameters: Hyperparameters
+
+    @staticmethod
+    def of(begun: TrialBegun) -> Configuration:
+        """Return the configuration of a run that has begun."""
+        return Configuration(begun.trial, begun.label, begun.role, begun.hyperparameters)
 
 
 def sizes_of(config: StudyConfig) -> Sizes:
@@ -23,9 +53,30 @@ def sizes_of(config: StudyConfig) -> Sizes:
     return Sizes(config.sizes.whole, config.sizes.split, config.sizes.patches, config.sizes.crops)
 
 
-def task_template(config: StudyConfig, store: Store) -> dict[str, Any]:
-    """Return what the tasks of all trials share."""
-    return {
+def baseline_configurations(config: StudyConfig) -> list[Configuration]:
+    """Return the paper's configurations, numbered from 0."""
+    return [
+        Configuration(TrialId(number), label, Role.BASELINE, hyperparameters)
+        for number, (label, hyperparameters) in enumerate(baselines(sizes_of(config)).items())
+    ]
+
+
+def searched_configuration(number: int, hyperparameters: Hyperparameters) -> Configuration:
+    """Return a configuration that a search proposed."""
+    return Configuration(TrialId(number), f"trial {number:04d}", Role.SEARCHED, hyperparameters)
+
+
+def make_task(config: StudyConfig, store: Store, **own: Any) -> TrialTask:
+    """Return a task: what all trials of a study share, and its own values.
+
+    Parameters
+    ----------
+    config, store : StudyConfig, Store
+        The study's.
+    **own
+        The fields of `TrialTask` that differ from trial to trial.
+    """
+    shared: dict[str, Any] = {
         "store": str(store.folder),
         "resize": config.dataset.resize,
         "evaluation_size": config.evaluation.resolution,
@@ -41,6 +92,7 @@ def task_template(config: StudyConfig, store: Store) -> dict[str, Any]:
         "threads": config.resources.cpus_per_trial,
         **node_values(config),
     }
+    return TrialTask(**shared | own)
 
 
 def node_values(config: StudyConfig) -> dict[str, Any]:
@@ -53,46 +105,34 @@ def node_values(config: StudyConfig) -> dict[str, Any]:
 
 
 def search_job(
-    config: StudyConfig,
-    store: Store,
-    split: Split,
-    number: int,
-    baseline: str | None,
-    hyperparameters: dict[str, Any],
+    config: StudyConfig, store: Store, split: Split, configuration: Configuration
 ) -> Job:
-    """Return a trial of the search: trained on the training side, scored on validation.
-
-    Parameters
-    ----------
-    config, store, split : StudyConfig, Store, Split
-        The study's.
-    number : int
-        Of the trial.
-    baseline : str or None
-        Its label if it is one.
-    hyperparameters : dict
-        Its hyperparameters.
-    """
-    task = task_template(config, store) | {
-        "hyperparameters": hyperparameters,
-        "train": split.train,
-        "eval_fields": split.validation,
-        "eval_split": "validation",
-        "rung_images": config.search.rung_images,
-        "seed": derive_seed(config.seed, "trial", number),
-        "folder": str(config.folder / "trials" / f"{number:04d}"),
-    }
-    if baseline is None:
-        task["epochs"] = affordable_epochs(
-            config, hyperparameters, images=len(training_images(store, split.train))
-        )
-    return Job("search", number, 0, baseline or f"trial {number:04d}", baseline is not None, task)
+    """Return a trial of the search: trained on the training side, scored on validation."""
+    trial, hyperparameters = configuration.trial, configuration.hyperparameters
+    epochs = config.training.epochs
+    if configuration.role == Role.SEARCHED:
+        images = len(training_images(store, split.train))
+        epochs = affordable_epochs(config, hyperparameters, images=images)
+    task = make_task(
+        config,
+        store,
+        hyperparameters=hyperparameters,
+        train_fields=split.train,
+        eval_fields=split.validation,
+        eval_split="validation",
+        rung_images=config.search.rung_images,
+        seed=derive_seed(config.seed, "trial", trial.value),
+        folder=str(config.folder / "trials" / trial.file_name),
+        epochs=epochs,
+    )
+    run = RunId(Phase.SEARCH, trial, 0)
+    return Job(run, configuration.label, configuration.role, task)
 
 
 def largest_baseline(config: StudyConfig, store: Store, split: Split) -> TrialTask:
     """Return the task of the baseline that computes most, to be measured."""
-    label, hyperparameters = max(
-        baselines(sizes_of(config)).items(),
-        key=lambda item: count_training_operations(item[1], patches=1),
+    largest = max(
+        baseline_configurations(config),
+        key=lambda one: count_training_operations(one.hyperparameters, patches=1),
     )
-    return TrialTask(**search_job(config, store, split, 0, label, hyperparameters).task)
+    return search_job(config, store, split, largest).task

@@ -1,22 +1,23 @@
-"""One trial as Ray sees it: what it is called, and the actor that runs it."""
+"""One trial as Ray sees it: what it is called, the code that runs it, and the actor around both."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray import tune
 
 from study.errors import TrialFailed
-from study.trial.task import EpochReport, TrialTask
+from study.record.events import TrialBegun
+from study.record.identities import Role, RunId
+from study.trial.task import EpochReport, PostHocTask, TrialTask
 
 OBJECTIVE = "objective"
-FINISHED = (  # Tune hands its searcher a flattened result, in which a score cannot be looked for
-    "finished"
-)
+# Tune hands its searcher a flattened result, in which a score cannot be looked for
+FINISHED = "finished"
 WORST = -1e9  # what the scheduler is told of a trial that failed: below any objective
 
 
@@ -26,34 +27,77 @@ class Job:
 
     Parameters
     ----------
-    phase : search or confirm.
-    trial : number of the configuration in the study, from 0; the baselines come first.
-    replicate : which of several runs of the same configuration, from 0.
-    label : the name that people read.
-    baseline : whether it is one of the paper's configurations.
-    task : what is trained and scored.
+    run : RunId
+        Which training of which configuration.
+    label : str
+        The name that people read.
+    role : Role
+        Where the configuration comes from.
+    task : TrialTask
+        What is trained and scored.
     """
 
-    phase: str
-    trial: int
-    replicate: int
+    run: RunId
     label: str
-    baseline: bool
-    task: dict[str, Any]
+    role: Role
+    task: TrialTask
 
     @property
     def key(self) -> dict[str, Any]:
         """What tells its events in the ledger from others."""
-        return {"phase": self.phase, "trial": self.trial, "replicate": self.replicate}
+        return {
+            "phase": self.run.phase,
+            "trial": self.run.trial,
+            "replicate": self.run.replicate,
+        }
 
-    def to_config(self) -> dict[str, Any]:
+    @property
+    def begun(self) -> TrialBegun:
+        """The event that says what is trained."""
+        return TrialBegun(
+            **self.key,
+            label=self.label,
+            role=self.role,
+            hyperparameters=self.task.hyperparameters,
+            seed=self.task.seed,
+            threads=self.task.threads,
+            eval_split=self.task.eval_split,
+            epochs=self.task.epochs,
+            folder=self.task.folder,
+        )
+
+    def to_config(self) -> dict[str, Job]:
         """Return the job as the configuration of a Tune trial."""
-        return {"job": asdict(self)}
+        return {"job": self}
 
     @staticmethod
     def of(config: dict[str, Any]) -> Job:
         """Return the job of a Tune trial's configuration."""
-        return Job(**config["job"])
+        job: Job = config["job"]
+        return job
+
+
+@dataclass(frozen=True)
+class TrialCode:
+    """What runs in a worker: Keras's training, unless another is given.
+
+    Parameters
+    ----------
+    set_up_process : callable
+        Keeps the process to its task's threads and memory, before anything else; returns what the
+        device is, see `study.record.events.TrialPlaced`.
+    run_trial : callable
+        Trains and scores, see `study.trial.training.run_trial`.
+    answer_question : callable
+        Evaluates a trained network after its training, see `study.trial.post_hoc_scores`.
+    time_steps : callable
+        Measures a training step, see `study.trial.timing.time_steps`.
+    """
+
+    set_up_process: Callable[[TrialTask], dict[str, Any]]
+    run_trial: Callable[[TrialTask], Generator[EpochReport]]
+    answer_question: Callable[[PostHocTask], dict[str, Any]]
+    time_steps: Callable[[TrialTask], dict[str, Any]]
 
 
 class TrialActor(tune.Trainable):
@@ -61,12 +105,14 @@ class TrialActor(tune.Trainable):
     small trial.
     """
 
+    _code: TrialCode
     _epoch: int
     _place: dict[str, Any]
     _reports: Generator[EpochReport]
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def setup(self, config: dict[str, Any], code: TrialCode) -> None:
         """Take the first job up."""
+        self._code = code
         self._start(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -82,14 +128,15 @@ class TrialActor(tune.Trainable):
         except TrialFailed as error:
             return {"done": True, "failure": str(error), OBJECTIVE: WORST, "epoch": self._epoch}
         self._epoch = report.epoch
+        finished = report.score is not None
         return {
             "epoch": report.epoch,
             "metrics": report.metrics,
             "cost": report.cost,
-            "score": report.score.to_dict() if report.score else None,
+            "score": report.score,
             OBJECTIVE: _objective(report),
-            FINISHED: report.score is not None,
-            "done": report.score is not None,
+            FINISHED: finished,
+            "done": finished,
             "place": self._place,
         }
 
@@ -104,27 +151,51 @@ class TrialActor(tune.Trainable):
         """Read nothing: `run_trial` finds the trial's checkpoint by itself."""
 
     def _start(self, config: dict[str, Any]) -> None:
-        from study.trial.device import describe_device, limit_gpu_memory
-        from study.trial.training import (  # here, not above: the driver needs no TensorFlow
-            limit_threads,
-            run_trial,
-        )
-
         self._epoch = 0
-        task = TrialTask(**Job.of(config).task)
-        limit_threads(task.threads)
+        task = Job.of(config).task
         self._place = {
             "node": ray.get_runtime_context().get_node_id(),
             "gpus": ray.get_gpu_ids(),
             "gpu_share": task.gpu_share,
-            "gpu_limit_mib": limit_gpu_memory(task.gpu_share),
             "pid": os.getpid(),
-            **describe_device(),
+            **self._code.set_up_process(task),
         }
-        self._reports = run_trial(task)
+        self._reports = self._code.run_trial(task)
 
 
 def _objective(report: EpochReport) -> float:
     if report.score is not None:
-        return float(report.score.summary["objective"])
-    return float(report.metrics.get("objective", 0.0))
+        return report.score.summary["objective"]
+    return report.metrics.get("objective", 0.0)
+
+
+# Keras's functions are imported where they run, for the driver needs no framework.
+
+
+def _set_up_keras(task: TrialTask) -> dict[str, Any]:
+    from study.trial.device import describe_device, limit_gpu_memory
+    from study.trial.training import limit_threads
+
+    limit_threads(task.threads)
+    return {"gpu_limit_mib": limit_gpu_memory(task.gpu_share), **describe_device()}
+
+
+def _run_keras(task: TrialTask) -> Generator[EpochReport]:
+    from study.trial.training import run_trial
+
+    return run_trial(task)
+
+
+def _ask_keras(task: PostHocTask) -> dict[str, Any]:
+    from study.trial.post_hoc_scores import answer_question
+
+    return answer_question(task)
+
+
+def _time_keras(task: TrialTask) -> dict[str, Any]:
+    from study.trial.timing import time_steps
+
+    return time_steps(task)
+
+
+KERAS = TrialCode(_set_up_keras, _run_keras, _ask_keras, _time_keras)

@@ -4,178 +4,123 @@ and scored on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from search_spaces.comparators import comparators
-from study.config import StudyConfig, derive_seed
+from study.config import ResourcesConfig, StudyConfig, derive_seed
 from study.data.splits import Split, hold_out_within_levels
 from study.data.store import Store
 from study.errors import StudyError
+from study.record.events import Hyperparameters, StepTimed
+from study.record.history import History
+from study.record.identities import Phase, Role, RunId, TrialId
+from study.record.ledger import Ledger
+from study.trial.task import TrialTask
+from study.tune.callbacks import Log
+from study.tune.remote import Answer, call_on_cluster
 from study.tune.resume import earlier_winner
-from study.tune.tasks import sizes_of
+from study.tune.tasks import Configuration, baseline_configurations, make_task, sizes_of
 from study.tune.trainable import Job
 
-Configurations = dict[int, dict[str, Any]]
+TIMED_ROUNDS = 3  # the fastest counts
+TimeSteps = Callable[[TrialTask], Answer]
 
 
-def choose_candidates(
-    events: list[dict[str, Any]], *, best: int | Literal["front"], costs: Sequence[str] = ()
-) -> list[int]:
-    """Return the trials to confirm: every baseline, and the searched trials with the best objective
-    on validation.
-
-    Parameters
-    ----------
-    events : list of dict
-        The study's ledger.
-    best : int or "front"
-        How many searched trials; all of the Pareto front.
-    costs : sequence of str
-        What was searched for besides: then only trials of the Pareto front are confirmed, those
-        that no other beats in one and equals in all.
-    """
-    trials = {
-        event["trial"]: event
-        for event in events
-        if event["event"] == "trial" and event["phase"] == "search"
-    }
-    scores = {
-        event["trial"]: event["summary"]["objective"]
-        for event in events
-        if event["event"] == "score" and event["phase"] == "search"
-    }
-    searched = [trial for trial in scores if not trials[trial]["baseline"]]
-    if costs:
-        spent = {
-            event["trial"]: event["cost"]
-            for event in events
-            if event["event"] == "score" and event["phase"] == "search"
-        }
-        goals = {
-            trial: (scores[trial], *(-float(spent[trial][name]) for name in costs))
-            for trial in searched
-        }
-        searched = [
-            trial
-            for trial in searched
-            if not any(_beats(goals[other], goals[trial]) for other in searched)
-        ]
-    searched.sort(key=lambda trial: (-scores[trial], trial))
-    return [trial for trial, event in trials.items() if event["baseline"]] + (
-        searched if best == "front" else searched[:best]
-    )
-
-
-def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one != other and all(a >= b for a, b in zip(one, other, strict=True))
+def configurations_to_confirm(config: StudyConfig, history: History) -> list[Configuration]:
+    """Return the baselines, the best of the search, and the comparators."""
+    if config.search.space == "none":
+        chosen = baseline_configurations(config)
+    else:
+        costs = config.search.objectives[1:]
+        begun = history.candidates(best=config.confirm.best, costs=costs)
+        chosen = [Configuration.of(one) for one in begun]
+    for name in config.confirm.comparators:
+        label, hyperparameters = find_comparator(config, name)
+        trial = TrialId(name=name)
+        chosen.append(Configuration(trial, label, Role.COMPARATOR, hyperparameters))
+    return chosen
 
 
 def confirm_jobs(
     config: StudyConfig,
-    configurations: Configurations,
-    template: dict[str, Any],
+    configurations: Sequence[Configuration],
     split: Split,
     store: Store,
     *,
-    epochs: Mapping[int, int],
+    epochs: Mapping[TrialId, int],
 ) -> list[Job]:
-    """Return one job for each candidate and replicate: trained on train and validation, scored on
-    test.
+    """Return one job for each configuration and replicate: trained on train and validation, scored
+    on test.
 
     Parameters
     ----------
     config : StudyConfig
-        The study's; with ``dataset.split: within_levels`` every field is trained on and judged, at
+        The study's; with ``dataset.split: within_levels`` every field is trained on and scored, at
         levels of its own.
-    configurations : dict
-        Trial -> its `trial` event: label, baseline, hyperparameters.
-    template : dict
-        A task's values that all trials of the study share.
+    configurations : sequence of Configuration
+        What to train.
     split : Split
         Which fields are on which side.
     store : Store
         The prepared images.
     epochs : mapping
-        Trial -> its budget, where that is not the study's.
+        Budgets of configurations, where they are not the study's.
     """
-    sides: dict[str, Any] = {
-        "train": sorted([*split.train, *split.validation]),
-        "eval_fields": split.test,
-    }
+    train = sorted([*split.train, *split.validation])
+    sides: dict[str, Any] = {"train_fields": train, "eval_fields": split.test}
     if config.dataset.split == "within_levels":
         every = list(range(len(store.fields)))
-        sides = {"train": every, "eval_fields": every, "held_out": _held_out(config, store)}
-    return [
-        _job(
-            config,
-            "confirm",
-            trial,
-            replicate,
-            hyperparameters,
-            template | sides | ({"epochs": epochs[trial]} if trial in epochs else {}),
-        )
-        for trial, replicate, hyperparameters in _runs(config, configurations)
-    ]
+        held_out = _held_out(config, store)
+        sides = {"train_fields": every, "eval_fields": every, "held_out": held_out}
+    return list(_jobs(config, store, Phase.CONFIRM, configurations, sides, epochs))
 
 
 def leak_jobs(
     config: StudyConfig,
-    configurations: Configurations,
-    template: dict[str, Any],
+    configurations: Sequence[Configuration],
     split: Split,
     store: Store,
     *,
-    epochs: Mapping[int, int],
+    epochs: Mapping[TrialId, int],
 ) -> list[Job]:
     """Return the same configurations with the same seeds and epochs under the paper's split within
-    levels, judged on images that no split trains on.
+    levels, scored on images that no split trains on; see `confirm_jobs`.
 
     The network of the split by well has seen none of their fields; this one has seen them at other
     levels.
     """
-    sides = {
-        "train": list(range(len(store.fields))),
+    sides: dict[str, Any] = {
+        "train_fields": list(range(len(store.fields))),
         "eval_fields": split.test,
         "held_out": _held_out(config, store),
     }
-    return [
-        _job(
-            config,
-            "leak",
-            trial,
-            replicate,
-            hyperparameters,
-            template | sides | {"epochs": epochs[trial]},
-        )
-        for trial, replicate, hyperparameters in _runs(config, configurations)
-    ]
+    return list(_jobs(config, store, Phase.LEAK, configurations, sides, epochs))
 
 
-def _runs(
-    config: StudyConfig, configurations: Configurations
-) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    for trial, hyperparameters in configurations.items():
-        for replicate in range(config.confirm.replicates):
-            yield trial, replicate, hyperparameters
-
-
-def _job(
+def _jobs(
     config: StudyConfig,
-    phase: str,
-    trial: int,
-    replicate: int,
-    hyperparameters: dict[str, Any],
-    template: dict[str, Any],
-) -> Job:
-    task = template | {
-        "hyperparameters": hyperparameters["hyperparameters"],
-        "eval_split": "test",
-        "rung_images": 0,
-        "seed": derive_seed(config.seed, "confirm", trial, replicate),
-        "folder": str(config.folder / "trials" / f"{phase}-{trial:04d}-{replicate}"),
-    }
-    return Job(phase, trial, replicate, hyperparameters["label"], hyperparameters["baseline"], task)
+    store: Store,
+    phase: Phase,
+    configurations: Sequence[Configuration],
+    sides: dict[str, Any],
+    epochs: Mapping[TrialId, int],
+) -> Iterator[Job]:
+    for one in configurations:
+        for replicate in range(config.confirm.replicates):
+            run = RunId(phase, one.trial, replicate)
+            task = make_task(
+                config,
+                store,
+                **sides,
+                hyperparameters=one.hyperparameters,
+                eval_split="test",
+                rung_images=0,
+                seed=derive_seed(config.seed, "confirm", one.trial.value, replicate),
+                folder=str(config.folder / "trials" / run.file_name),
+                epochs=epochs.get(one.trial, config.training.epochs),
+            )
+            yield Job(run, one.label, one.role, task)
 
 
 def _held_out(config: StudyConfig, store: Store) -> list[list[int]]:
@@ -187,14 +132,77 @@ def _held_out(config: StudyConfig, store: Store) -> list[list[int]]:
     )
 
 
-def find_comparator(config: StudyConfig, name: str) -> tuple[str, dict[str, Any]]:
-    """Return label and point of a configuration from outside the search."""
-    label, hyperparameters = (
-        earlier_winner(config) if name == "earlier" else comparators(sizes_of(config))[name]
-    )
+def find_comparator(config: StudyConfig, name: str) -> tuple[str, Hyperparameters]:
+    """Return label and hyperparameters of a configuration from outside the search.
+
+    Raises
+    ------
+    StudyError
+        If it sees images of a size that the study does not have.
+    """
+    if name == "earlier":
+        label, hyperparameters = earlier_winner(config)
+    else:
+        label, hyperparameters = comparators(sizes_of(config))[name]
     if int(hyperparameters["image_size"]) not in config.image_sizes:
         raise StudyError(
-            f"confirm.comparators: the {label} sees images of {hyperparameters['image_size']} px,"
-            f" this study has {config.image_sizes}"
+            f"confirm.comparators: the {label} sees images of"
+            f" {hyperparameters['image_size']} px, this study has {config.image_sizes}"
         )
     return label, hyperparameters
+
+
+def epochs_for_seconds(
+    jobs: Sequence[Job],
+    seconds: float,
+    *,
+    time_steps: TimeSteps,
+    resources: ResourcesConfig,
+    ledger: Ledger,
+    log: Log,
+) -> dict[TrialId, int]:
+    """Return how many whole epochs of each configuration come closest to a budget in seconds, by a
+    measured step.
+    """
+    firsts = [job for job in jobs if job.run.replicate == 0]
+    _time_steps(firsts, time_steps=time_steps, resources=resources, ledger=ledger, log=log)
+    epochs = {}
+    for job in firsts:
+        timed = ledger.history.timings[job.run.trial]
+        epoch_s = timed.seconds_per_step * timed.steps_per_epoch
+        epochs[job.run.trial] = max(1, round(seconds / epoch_s))
+    return epochs
+
+
+def _time_steps(
+    jobs: Sequence[Job],
+    *,
+    time_steps: TimeSteps,
+    resources: ResourcesConfig,
+    ledger: Ledger,
+    log: Log,
+) -> None:
+    """Measure a training step of each job, alone on the cluster, unless the ledger has it.
+
+    Raises
+    ------
+    StudyError
+        If one cannot be measured.
+    """
+    missing = [job for job in jobs if job.run.trial not in ledger.history.timings]
+    fastest: dict[TrialId, StepTimed] = {}
+    # one after another, round after round: whatever else the machine does falls on all alike
+    for job in missing * TIMED_ROUNDS:
+        [(_, answer)] = call_on_cluster(resources, time_steps, [job.task])
+        if isinstance(answer, str):
+            raise StudyError(f"a training step of {job.label} could not be timed: {answer}")
+        timed, trial = StepTimed(trial=job.run.trial, **answer), job.run.trial
+        if trial not in fastest or timed.seconds_per_step < fastest[trial].seconds_per_step:
+            fastest[trial] = timed
+    labels = {job.run.trial: job.label for job in missing}
+    for trial, timed in fastest.items():
+        ledger.append(timed)
+        log(
+            f"timing | {labels[trial]}: {timed.seconds_per_step:.3f} s a step,"
+            f" {timed.steps_per_epoch} steps an epoch"
+        )

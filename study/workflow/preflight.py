@@ -1,16 +1,16 @@
-"""What must hold before a study begins or goes on; a `StudyError` says what does not, and what to
-do, before anything is spent.
+"""What must hold before a study begins or is resumed; a `StudyError` says what does not, and what
+to do, before anything is spent.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from study.config import StudyConfig
 from study.data.splits import Split
 from study.data.store import Store
 from study.errors import StudyError, raise_all
-from study.record.ledger import FILE_NAME, check_place
+from study.record.history import History
+from study.record.identities import Phase
+from study.record.ledger import FILE_NAME, check_place, is_written, read_history
 from study.tune.proposals import find_initial_configurations, space_of
 from study.tune.resume import warm_trials
 from study.workflow.confirmation import find_comparator
@@ -18,37 +18,53 @@ from study.workflow.confirmation import find_comparator
 OF_EVERY_LEVEL = ("penalized_", "worst_")  # objectives that one level can decide
 
 
-def check_folder(config: StudyConfig, *, resume: bool) -> None:
-    """Raise a `StudyError` if there is a study where a new one shall be, or none to go on with, or
-    no place for its record.
+def check_folder(config: StudyConfig, *, resume: bool) -> History | None:
+    """Return what a study to be resumed has learned; None for a new one.
+
+    Raises
+    ------
+    StudyError
+        If there is a study where a new one shall be, none to be resumed, one that another process
+        runs, or no place for its record.
     """
     held = (config.folder / FILE_NAME).exists()
     if held and not resume:
         raise StudyError(
-            f"there is a study in {config.folder} already. To go on with it: python study/run.py"
+            f"there is a study in {config.folder} already. To resume it: python study/run.py"
             f" --resume {config.folder}. To add to it: --extend {config.folder} --search.trials N."
             " To run another: choose another --name"
         )
     if resume and not held:
-        raise StudyError(f"no study can be taken up in {config.folder}: it holds no {FILE_NAME}")
+        raise StudyError(f"no study can be resumed in {config.folder}: it holds no {FILE_NAME}")
     check_place(config.folder)
+    if not held:
+        return None
+    if is_written(config.folder):
+        raise StudyError(f"another process is running the study in {config.folder}")
+    return read_history(config.folder)
 
 
-def check_beginning(config: StudyConfig, store: Store) -> None:
-    """Raise what would otherwise be found out when the search begins, or after it."""
+def check_new(config: StudyConfig, store: Store) -> None:
+    """Raise what would otherwise be noticed when the search begins, or after it."""
     if config.search.space != "none":
-        space = space_of(config)
-        find_initial_configurations(config, space)
+        find_initial_configurations(config, space_of(config))
         warm_trials(config, store)
     for name in config.confirm.comparators:
         find_comparator(config, name)
+
+
+def check_resumed(history: History, config: StudyConfig, store: Store, other: Store | None) -> None:
+    """Raise a `StudyError` if a study would be resumed on other images, or with other budgets."""
+    _check_images(history, store, other)
+    _check_budgets(history, config)
 
 
 def check_sides(store: Store, split: Split, config: StudyConfig) -> None:
     """Raise a `StudyError` if nothing is there to search on, or to restore, or if a search would
     not see what it is asked to look at.
     """
-    if config.search.space != "none" and not split.validation:
+    searches = config.search.space != "none"
+    if searches and not split.validation:
         raise StudyError(
             "the validation side has no field: use more wells or a larger dataset.validation"
         )
@@ -57,17 +73,10 @@ def check_sides(store: Store, split: Split, config: StudyConfig) -> None:
             f"the images hold no level but the in-focus one, {store.layout.in_focus_level}: nothing"
             " is there to restore"
         )
-    objective, levels, images = (
-        config.search.objectives[0],
-        len(store.defocused_indices),
-        config.search.rung_images,
-    )
-    if (
-        config.search.space != "none"
-        and config.search.scheduler != "none"
-        and objective.startswith(OF_EVERY_LEVEL)
-        and images < levels
-    ):
+    objective = config.search.objectives[0]
+    levels, images = len(store.defocused_indices), config.search.rung_images
+    sampled = searches and config.search.scheduler != "none"
+    if sampled and objective.startswith(OF_EVERY_LEVEL) and images < levels:
         raise StudyError(
             f"{objective} looks at every level, but the score after an epoch, of {images} images,"
             f" would leave out {levels - images} of the {levels} levels: take search.rung_images"
@@ -75,38 +84,32 @@ def check_sides(store: Store, split: Split, config: StudyConfig) -> None:
         )
 
 
-def check_images(events: list[dict[str, Any]], store: Store, other: Store | None) -> None:
+def _check_images(history: History, store: Store, other: Store | None) -> None:
     """Raise a `StudyError` if the images are not those that the ledger's numbers were made with."""
-    for kind, now in (("study", store), ("transfer_set", other)):
-        held = next((event["store"] for event in events if event["event"] == kind), None)
-        if held and now is not None and held["fingerprint"] != now.fingerprint:
+    transfer = history.transfer_set
+    held = [(history.study.store, store), (transfer.store if transfer else None, other)]
+    for facts, now in held:
+        if facts is not None and now is not None and facts.fingerprint != now.fingerprint:
             raise StudyError(
-                f"the images in {now.description['source']} are not those that this study was begun"
-                f" with ({held['source']}): the store's fingerprint is {now.fingerprint[:12]}, the"
-                f" ledger's {held['fingerprint'][:12]}. Bring them back, or run a study of another"
-                " name"
+                f"the images in {now.description['source']} are not those that this study was"
+                f" begun with ({facts.source}): the store's fingerprint is"
+                f" {now.fingerprint[:12]}, the ledger's {facts.fingerprint[:12]}. Bring them back,"
+                " or run a study of another name"
             )
 
 
-def check_budgets(events: list[dict[str, Any]], config: StudyConfig) -> None:
+def _check_budgets(history: History, config: StudyConfig) -> None:
     """Raise a `StudyError` if networks would be compared that were given different budgets."""
-    if not any(event["event"] == "trial_end" and event["phase"] == "confirm" for event in events):
+    if not history.ended_runs(Phase.CONFIRM):
         return
-    before, now = (
-        next(
-            event["config"] for event in reversed(events) if event["event"] in ("study", "resumed")
-        ),
-        config.to_dict(),
-    )
     fixed = ["confirm.seconds"]
-    if (
-        config.confirm.seconds is not None
-    ):  # seconds become epochs by a step that was timed with these
+    # seconds become epochs by a step that was timed with these
+    if config.confirm.seconds is not None:
         fixed += ["resources.cpus_per_trial", "resources.gpus_per_trial"]
     changed = [
-        f"{key} was {before[part].get(name)}, and is to be {now[part][name]}"
-        for key, (part, name) in ((key, key.split(".")) for key in fixed)
-        if before[part].get(name) != now[part][name]
+        f"{key} was {before}, and is to be {now}"
+        for key in fixed
+        if (before := _value(history.config, key)) != (now := _value(config, key))
     ]
     raise_all(
         changed,
@@ -115,3 +118,8 @@ def check_budgets(events: list[dict[str, Any]], config: StudyConfig) -> None:
             " same"
         ),
     )
+
+
+def _value(config: StudyConfig, key: str) -> object:
+    section, name = key.split(".")
+    return getattr(getattr(config, section), name)

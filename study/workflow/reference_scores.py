@@ -1,5 +1,5 @@
-"""What stands beside every network: unrestored input, classical restorations, and the upper bound
-of each image size.
+"""What stands beside every network: the unrestored input, classical restorations, and the upper
+bound of each image size.
 """
 
 from __future__ import annotations
@@ -11,11 +11,20 @@ from typing import Any
 from study.config import StudyConfig
 from study.data.store import Resolution, Store
 from study.errors import StudyError
-from study.record.ledger import AT_SIZE, UPPER_BOUND, Ledger, read_events
-from study.trial.classical import DECONVOLUTIONS, METHODS, unrestored_input
+from study.record.events import ReferenceScored
+from study.record.identities import Reference, ReferenceRole
+from study.record.ledger import Ledger
+from study.score import Score
+from study.trial.classical import DECONVOLUTIONS, Method, best_affine_fit, unrestored_input
 from study.trial.evaluation import score_classical, score_deconvolution, score_upper_bound
 from study.tune.callbacks import Log
-from study.workflow.post_hoc import answer_all
+from study.tune.remote import call_on_cluster
+
+METHODS: dict[ReferenceRole, Method] = {
+    ReferenceRole.UNRESTORED_INPUT: unrestored_input,
+    ReferenceRole.AFFINE_FIT: best_affine_fit,
+}
+Scored = tuple[Reference, Score]
 
 
 def record_references(
@@ -30,16 +39,11 @@ def record_references(
     """Record what learns nothing and the upper bounds on one side of the split, unless the ledger
     has them.
     """
-    for reference in references(
-        config, store, fields, eval_split, skip=_recorded(config), held_out=held_out
+    known = ledger.history.references
+    for reference, score in score_references(
+        config, store, fields, eval_split, skip=known, held_out=held_out
     ):
-        ledger.append("reference", **reference)
-
-
-def _recorded(config: StudyConfig) -> set[str]:
-    return {
-        event["reference"] for event in read_events(config.folder) if event["event"] == "reference"
-    }
+        ledger.append(ReferenceScored(reference=reference, **vars(score)))
 
 
 def record_deconvolutions(
@@ -49,77 +53,68 @@ def record_deconvolutions(
     count = min(config.evaluation.deconvolved_fields, len(fields))
     if not count:
         return
-    if store.layout.kind == "bbbc006" and not store.description["simulated"]:
+    if not store.blur_known:
         log(
-            "no deconvolution beside the networks: it needs the true blur, which is known of"
-            " simulated planes alone"
+            "no deconvolution beside the networks: it needs the true blur, which is not known of"
+            f" these images of {store.layout.title}"
         )
         return
     chosen = [fields[index * len(fields) // count] for index in range(count)]
-    held = _recorded(config)
-    labels = {f"{name}, true blur, {count} fields (test)": name for name in DECONVOLUTIONS}
-    left = [label for label in labels if label not in held]
-    tasks = [
-        (labels[label], str(store.folder), config.evaluation.resolution, chosen) for label in left
+    wanted = [
+        Reference(ReferenceRole.DECONVOLUTION, "test", name=name, fields=count)
+        for name in DECONVOLUTIONS
     ]
-    for index, answer in answer_all(config.resources, _deconvolve, tasks):
+    missing = [one for one in wanted if one not in ledger.history.references]
+    size = config.evaluation.resolution
+    tasks = [(one.name, str(store.folder), size, chosen) for one in missing]
+    for index, answer in call_on_cluster(config.resources, _deconvolve, tasks):
+        reference = missing[index]
         if isinstance(answer, str):
-            raise StudyError(f"{left[index]} could not be scored: {answer}")
-        ledger.append("reference", reference=left[index], **answer)
-        log(f"scored {left[index]}")
+            raise StudyError(f"{reference.label} could not be scored: {answer}")
+        ledger.append(ReferenceScored(reference=reference, **answer))
+        log(f"scored {reference.label}")
 
 
 def _deconvolve(task: tuple[str, str, int, list[int]]) -> dict[str, Any]:
-    name, store, evaluation, fields = task
-    resolution = Resolution(evaluation, "antialiased")
-    return score_deconvolution(
+    name, store, size, fields = task
+    score = score_deconvolution(
         DECONVOLUTIONS[name],
         Store(Path(store)),
-        evaluation=resolution,
+        evaluation=Resolution(size, "antialiased"),
         fields=fields,
         eval_split="test",
-    ).to_dict()
+    )
+    return dict(vars(score))
 
 
-def references(
+def score_references(
     config: StudyConfig,
     store: Store,
     fields: Sequence[int],
     eval_split: str,
     *,
-    skip: Collection[str],
+    skip: Collection[Reference],
     held_out: list[list[int]] | None = None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Scored]:
     """Score what learns nothing, and the upper bound of each image size, on some fields; but for
-    the names to skip.
+    the references to skip.
     """
     evaluation = Resolution(config.evaluation.resolution, "antialiased")
     on: dict[str, Any] = {"evaluation": evaluation, "fields": fields, "eval_split": eval_split}
-    for name, method in METHODS.items():
-        if (label := f"{name} ({eval_split})") not in skip:
-            resolution = Resolution(config.sizes.whole[0], config.dataset.resize)
-            yield {
-                "reference": label,
-                **score_classical(
-                    method, store, resolution=resolution, held_out=held_out, **on
-                ).to_dict(),
-            }
-    if (
-        config.sizes.split != config.sizes.whole[0]
-        and (label := f"{AT_SIZE} {config.sizes.split} px ({eval_split})") not in skip
-    ):
-        resolution = Resolution(config.sizes.split, config.dataset.resize)
-        yield {
-            "reference": label,
-            **score_classical(
-                unrestored_input, store, resolution=resolution, held_out=held_out, **on
-            ).to_dict(),
-        }
+    whole, split = config.sizes.whole[0], config.sizes.split
+    methods = [(Reference(role, eval_split), method, whole) for role, method in METHODS.items()]
+    if split != whole:
+        at_size = Reference(ReferenceRole.UNRESTORED_INPUT, eval_split, size=split)
+        methods.append((at_size, unrestored_input, split))
+    for reference, method, size in methods:
+        if reference not in skip:
+            resolution = Resolution(size, config.dataset.resize)
+            yield (
+                reference,
+                score_classical(method, store, resolution=resolution, held_out=held_out, **on),
+            )
     for size in config.image_sizes:
-        if (label := f"{UPPER_BOUND} {size} px ({eval_split})") not in skip:
-            yield {
-                "reference": label,
-                **score_upper_bound(
-                    store, resolution=Resolution(size, config.dataset.resize), **on
-                ).to_dict(),
-            }
+        reference = Reference(ReferenceRole.UPPER_BOUND, eval_split, size=size)
+        if reference not in skip:
+            resolution = Resolution(size, config.dataset.resize)
+            yield reference, score_upper_bound(store, resolution=resolution, **on)

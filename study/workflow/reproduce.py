@@ -7,128 +7,139 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from study.command_line import load
 from study.data.splits import Split
 from study.data.store import Store
 from study.errors import StudyError, TrialFailed
-from study.record.ledger import DURATIONS, read_events
-from study.trial.task import TrialTask
-from study.tune.tasks import search_job, task_template
-from study.tune.trainable import Job
+from study.record.history import History, Run
+from study.record.identities import Phase, RunId, TrialId
+from study.record.ledger import DURATIONS
+from study.trial.task import EpochReport, TrialTask
+from study.tune.tasks import Configuration, search_job
 from study.workflow.confirmation import confirm_jobs, leak_jobs
 
 
-def find_job(
-    folder: Path, *, trial: int, phase: str, replicate: int
-) -> tuple[Job, list[dict[str, Any]]]:
-    """Build a trial's job from configuration, images and ledger; return it with the ledger's events
-    of it.
+def find_run(history: History, trial: TrialId, *, phase: Phase | None, replicate: int) -> Run:
+    """Return a run that a study recorded.
+
+    Parameters
+    ----------
+    history : History
+        The study's.
+    trial : TrialId
+        Its configuration.
+    phase : Phase, optional
+        Search if the configuration was searched, else confirm.
+    replicate : int
+        Which training of it.
 
     Raises
     ------
     StudyError
-        If there is no such trial, it did not report, or its images are not there or others.
+        If there is none, or it did not report; those that did are named.
     """
-    events = read_events(folder)
-    config, header = load(folder / "config.yaml"), events[0]
-    own = [
-        e
-        for e in events
-        if (e.get("phase"), e.get("trial"), e.get("replicate")) == (phase, trial, replicate)
-    ]
-    begun = next((event for event in own if event["event"] == "trial"), None)
-    if begun is None or not any(event["event"] == "epoch" for event in own):
-        reported = sorted(
-            {(e["phase"], e["trial"], e["replicate"]) for e in events if e["event"] == "epoch"}
-        )
+    if phase is None:
+        searched = RunId(Phase.SEARCH, trial, replicate) in history.runs
+        phase = Phase.SEARCH if searched else Phase.CONFIRM
+    run = history.runs.get(RunId(phase, trial, replicate))
+    if run is None or not run.epochs:
+        reported = sorted(one.id for one in history.runs.values() if one.epochs)
         raise StudyError(
-            f"{folder} holds no epoch of trial {trial}, phase {phase}, replicate {replicate}. It"
-            " holds (phase, trial, replicate):"
-            f" {', '.join(f'{p} {t} {r}' for p, t, r in reported) or 'none'}"
+            f"{history.study.name} holds no epoch of trial {trial}, phase {phase}, replicate"
+            f" {replicate}. It holds (phase, trial, replicate): {', '.join(map(str, reported)) or 'none'}"
         )
-    if not Path(header["store"]["folder"]).is_dir():
+    return run
+
+
+def task_of(folder: Path, history: History, run: Run) -> TrialTask:
+    """Build a run's task from configuration, images and ledger.
+
+    Raises
+    ------
+    StudyError
+        If its images are not there, or others.
+    """
+    config, facts = load(folder / "config.yaml"), history.study.store
+    if not Path(facts.folder).is_dir():
         raise StudyError(
-            f"the prepared images are not in {header['store']['folder']} any more: `refocus"
-            " prepare` makes them again"
+            f"the prepared images are not in {facts.folder} any more: `refocus prepare` makes them"
+            " again"
         )
-    store = Store(Path(header["store"]["folder"]))
-    if store.fingerprint != header["store"]["fingerprint"]:
+    store = Store(Path(facts.folder))
+    if store.fingerprint != facts.fingerprint:
         raise StudyError(
             f"the images in {store.folder} are not those that the study was run with: their"
             " fingerprint is another"
         )
-    sides = {
-        side: [store.fields.index(field) for field in fields]
-        for side, fields in header["split"].items()
-    }
-    split = Split(**sides)
-    if phase == "search":
-        label = begun["label"] if begun["baseline"] else None
-        return search_job(config, store, split, trial, label, begun["hyperparameters"]), own
-    make = confirm_jobs if phase == "confirm" else leak_jobs
-    jobs = make(
-        config,
-        {trial: begun},
-        task_template(config, store),
-        split,
-        store,
-        epochs={trial: begun["epochs"]},
-    )
-    return next(job for job in jobs if job.replicate == replicate), own
+    split, configuration = _split(history, store), Configuration.of(run.begun)
+    if run.id.phase == Phase.SEARCH:
+        task = search_job(config, store, split, configuration).task
+    else:
+        make = confirm_jobs if run.id.phase == Phase.CONFIRM else leak_jobs
+        epochs = {run.trial: run.begun.epochs}
+        jobs = make(config, [configuration], split, store, epochs=epochs)
+        task = next(job.task for job in jobs if job.run == run.id)
+    return replace(task, seed=run.begun.seed, threads=run.begun.threads)
 
 
-def repeat(job: Job, events: list[dict[str, Any]], log: Callable[[str], None]) -> bool:
+def repeat(task: TrialTask, run: Run, log: Callable[[str], None]) -> bool:
     """Train again, in this process and a scratch folder; return whether every number of every
     epoch, and the score, is the same.
 
     Parameters
     ----------
-    job : Job
-        From `find_job`.
-    events : list of dict
-        The ledger's of this trial.
+    task : TrialTask
+        From `task_of`.
+    run : Run
+        What the ledger says of it.
     log : callable
         Prints a line for each epoch.
     """
     from study.trial.training import run_trial
 
-    begun = next(event for event in events if event["event"] == "trial")
-    held = {event["epoch"]: event["metrics"] for event in events if event["event"] == "epoch"}
-    score = next((event for event in events if event["event"] == "score"), None)
-    same, epoch = True, 0
+    same, epoch, last = True, 0, max(run.epochs)
     with tempfile.TemporaryDirectory() as scratch:
-        task = replace(TrialTask(**job.task), folder=scratch, threads=begun["threads"])
         try:
-            for report in run_trial(task):
+            for report in run_trial(replace(task, folder=scratch)):
                 epoch = report.epoch
-                if epoch not in held:  # it was stopped here
+                if epoch > last:  # it was stopped here
                     break
-                differing = [
-                    f"{name} {value!r}, the ledger's {held[epoch].get(name)!r}"
-                    for name, value in report.metrics.items()
-                    if name not in DURATIONS and not _equal(value, held[epoch].get(name))
-                ]
-                if report.score is not None and score is not None:
-                    differing += [
-                        f"score {name} {value!r}, the ledger's {score['summary'].get(name)!r}"
-                        for name, value in report.score.summary.items()
-                        if not _equal(value, score["summary"].get(name))
-                    ]
+                differing = _differing(report, run)
                 same = same and not differing
-                log(f"epoch {epoch}/{max(held)}: " + ("; ".join(differing) or "identical"))
-                if epoch == max(held):
+                log(f"epoch {epoch}/{last}: " + ("; ".join(differing) or "identical"))
+                if epoch == last:
                     break
         except TrialFailed as failure:
             log(f"after epoch {epoch}: {failure}")
-    return same and epoch >= max(held)
+    return same and epoch >= last
 
 
-def _equal(one: Any, other: Any) -> bool:
-    return one == other or (
-        isinstance(one, float)
-        and isinstance(other, float)
-        and math.isnan(one)
-        and math.isnan(other)
-    )
+def _differing(report: EpochReport, run: Run) -> list[str]:
+    """Name every number of an epoch, and of its score, that the ledger has otherwise."""
+    held = run.epochs[report.epoch].metrics
+    pairs = [
+        (name, value, held.get(name))
+        for name, value in report.metrics.items()
+        if name not in DURATIONS
+    ]
+    if report.score is not None and run.score is not None:
+        before = run.score.summary
+        pairs += [(f"score {n}", value, before.get(n)) for n, value in report.score.summary.items()]
+    return [
+        f"{name} {value!r}, the ledger's {before!r}"
+        for name, value, before in pairs
+        if not _equal(value, before)
+    ]
+
+
+def _split(history: History, store: Store) -> Split:
+    sides = {
+        side: [store.fields.index(field) for field in fields]
+        for side, fields in history.study.split.items()
+    }
+    return Split(**sides)
+
+
+def _equal(one: float, other: float | None) -> bool:
+    return one == other or (other is not None and math.isnan(one) and math.isnan(other))

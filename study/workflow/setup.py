@@ -11,7 +11,6 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -22,7 +21,8 @@ from study.data.simulate import simulate_bbbc005, simulate_bbbc006
 from study.data.splits import Split
 from study.data.store import Resolution, Store
 from study.files import new_file
-from study.record.ledger import FORMAT
+from study.record.events import StudyBegun
+from study.record.facts import Environment, ImageFacts, StoreFacts
 from study.trial.device import processor_name
 from study.tune.callbacks import Log
 
@@ -103,64 +103,65 @@ def tracking_uri(config: StudyConfig) -> str | None:
     return config.record.mlflow or f"sqlite:///{Path(config.storage).resolve() / 'mlflow.db'}"
 
 
-def describe(config: StudyConfig, store: Store, split: Split) -> dict[str, Any]:
-    """Return the ledger's first event: all that a reader or a later run needs to know."""
-    return {
-        "format": FORMAT,
-        "uid": uuid.uuid4().hex,
-        "name": config.name,
-        "config": config.to_dict(),
-        **describe_images(store, split.to_dict()),
-        "split": {
-            side: [store.fields[field] for field in fields]
-            for side, fields in split.to_dict().items()
+def describe_study(config: StudyConfig, store: Store, split: Split) -> StudyBegun:
+    """Return the ledger's first event."""
+    sides = split.to_dict()
+    return StudyBegun(
+        uid=uuid.uuid4().hex,
+        name=config.name,
+        config=config,
+        store=describe_store(store),
+        images=describe_images(store, sides),
+        split={side: [store.fields[field] for field in fields] for side, fields in sides.items()},
+        environment=describe_environment(),
+    )
+
+
+def describe_store(store: Store) -> StoreFacts:
+    """Return where prepared images are, and what they were made from."""
+    described = store.description
+    return StoreFacts(
+        folder=str(store.folder),
+        fingerprint=store.fingerprint,
+        kind=described["kind"],
+        source=described["source"],
+        channel=described["channel"],
+        levels=store.levels,
+        resolutions=described["grids"],
+    )
+
+
+def describe_images(store: Store, sides: dict[str, list[int]]) -> ImageFacts:
+    """Return what a reader must know of prepared images; `sides` of a split -> fields."""
+    layout = store.layout
+    return ImageFacts(
+        title=layout.title,
+        simulated=store.description["simulated"],
+        in_focus_level=layout.in_focus_level,
+        level_title=layout.level_title,
+        level_axis=layout.level_axis,
+        level_symbol=layout.level_symbol,
+        shown_levels=[level for level in layout.shown_levels if level in store.levels],
+        well_title=layout.well_title,
+        fields={side: len(fields) for side, fields in sides.items()},
+        wells={
+            side: len({store.wells[field] for field in fields}) for side, fields in sides.items()
         },
-        "environment": describe_environment(),
-    }
+    )
 
 
-def describe_images(store: Store, sides: dict[str, list[int]]) -> dict[str, Any]:
-    """Return what a reader must know of prepared images: where they are, and what a level and a
-    well are called.
-    """
-    return {
-        "store": {
-            "folder": str(store.folder),
-            "fingerprint": store.fingerprint,
-            **{
-                key: store.description[key]
-                for key in ("kind", "source", "channel", "levels", "grids")
-            },
-        },
-        "images": {
-            "title": store.layout.title,
-            "simulated": store.description["simulated"],
-            "in_focus_level": store.layout.in_focus_level,
-            "level_title": store.layout.level_title,
-            "level_axis": store.layout.level_axis,
-            "shown_levels": [level for level in store.layout.shown_levels if level in store.levels],
-            "well_title": store.layout.well_title,
-            "fields": {side: len(fields) for side, fields in sides.items()},
-            "wells": {
-                side: len({store.wells[field] for field in fields})
-                for side, fields in sides.items()
-            },
-        },
-    }
-
-
-def describe_environment() -> dict[str, Any]:
-    """Return what the program runs on: command, versions, commit, processors, backend."""
-    return {
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": processor_name(),
-        "cpus": os.cpu_count(),
-        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "git": _git_state(),
-    }
+def describe_environment() -> Environment:
+    """Return what the program runs on."""
+    return Environment(
+        command=list(sys.argv),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        processor=processor_name(),
+        cpus=os.cpu_count(),
+        backend=os.environ.get("KERAS_BACKEND", "tensorflow"),
+        packages={name: _version(name) for name in PACKAGES},
+        git=_git_state(),
+    )
 
 
 def raw_folder(config: StudyConfig) -> Path:
