@@ -4,7 +4,6 @@ what a trial needs.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import math
@@ -24,12 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from study.config import ROOT, ResourcesConfig, StudyConfig
 from study.data.store import Store, open_store
 from study.errors import StudyError, raise_all
-from study.trial.task import TrialTask
 from study.tune.callbacks import Log
-
-MOST_TRIALS_A_GPU = 8
-MARGIN = 1.25  # a larger configuration than the measured one may be proposed
-CONTEXT_BYTES = 600 * 2**20  # what CUDA itself takes of a GPU's memory for each process
 
 
 @dataclass(frozen=True)
@@ -131,7 +125,7 @@ def trials_at_once(resources: ResourcesConfig) -> int:
     """Return how many trials the cluster's nodes hold together; a `StudyError` if none holds
     one.
     """
-    return count_places(_held(), _needed(resources)).count
+    return count_places(node_resources(), _needed(resources)).count
 
 
 def node_rooms(resources: ResourcesConfig) -> list[tuple[int, float]]:
@@ -139,20 +133,20 @@ def node_rooms(resources: ResourcesConfig) -> list[tuple[int, float]]:
     them.
     """
     needed = _needed(resources)
-    rooms = [(_room(node, needed), node.get("memory", math.inf)) for node in _held()]
+    rooms = [(_room(node, needed), node.get("memory", math.inf)) for node in node_resources()]
     return [(places, memory) for places, memory in rooms if places]
 
 
 def describe_places(resources: ResourcesConfig) -> str:
     """Say how many trials run at once, and what would let more of them."""
     needed = _needed(resources)
-    places = count_places(_held(), needed)
+    places = count_places(node_resources(), needed)
     each = " and ".join(f"{need:g} {_noun(name, need)}" for name, need in needed.items())
     said = f"{places.count} trial{'s' * (places.count > 1)} at once, {each} each"
     if places.binding:
         other = next(name for name in needed if name != places.binding)
         said += f"; the {places.binding}s bind: the {other}s would hold {places.others}"
-    idle = sum(node.get("GPU", 0) for node in _held())
+    idle = sum(node.get("GPU", 0) for node in node_resources())
     if idle and "GPU" not in needed:
         said += (
             f"; {idle:g} {_noun('GPU', idle)} of the cluster idle: set resources.gpus_per_trial, to"
@@ -192,75 +186,6 @@ def count_places(nodes: Sequence[Mapping[str, float]], needed: Mapping[str, floa
     binding = min(alone, key=lambda name: alone[name])
     others = max(alone.values())
     return Places(count, binding if others > count else "", others)
-
-
-def share_gpus(config: StudyConfig, task: TrialTask, log: Log) -> StudyConfig:
-    """Return the configuration with a number for ``gpus_per_trial: auto``: the share that a
-    measured trial takes of a GPU.
-
-    Parameters
-    ----------
-    config : StudyConfig
-        The study's.
-    task : TrialTask
-        The trial to measure: the largest baseline.
-    log : callable
-        Told what was chosen, and why.
-    """
-    if config.resources.gpus_per_trial != "auto":
-        return config
-    held = [node for node in _held() if node.get("GPU", 0) >= 1]
-    if not held:
-        share, why = 0.0, "no node of the cluster has a GPU"
-    else:
-        measure = ray.remote(num_cpus=config.resources.cpus_per_trial, num_gpus=1)(_measure)
-        try:
-            used = ray.get(measure.remote(task))
-        except ray.exceptions.RayError as error:
-            raise StudyError(
-                "resources.gpus_per_trial: auto measures a trial, and it failed:"
-                f" {str(error).strip().splitlines()[-1][:300]}. Give a number instead"
-            ) from None
-        cpus = min(node["CPU"] / node["GPU"] for node in held) / config.resources.cpus_per_trial
-        share, why = choose_share(used, cpus=cpus)
-    log(f"resources.gpus_per_trial: auto is {share:g}: {why}")
-    return dataclasses.replace(
-        config, resources=dataclasses.replace(config.resources, gpus_per_trial=share)
-    )
-
-
-def choose_share(used: Mapping[str, float] | None, *, cpus: float) -> tuple[float, str]:
-    """Return the share of a GPU that a trial is given, and why.
-
-    Parameters
-    ----------
-    used : mapping or None
-        What a trial alone on a GPU took: ``bytes`` and ``busy`` (0 to 1), of the GPU's
-        ``total_bytes``; None if it could not be measured.
-    cpus : float
-        How many trials the processors beside each GPU hold.
-    """
-    if used is None:
-        return 1.0, "what a trial takes of a GPU could not be measured"
-    memory = int(used["total_bytes"] / (used["bytes"] * MARGIN + CONTEXT_BYTES))
-    busy = int(1 / max(used["busy"], 0.01) + 1e-9)
-    limits = {
-        "its memory": memory,
-        "its time": busy,
-        "the processors beside it": int(cpus),
-        "the bound": MOST_TRIALS_A_GPU,
-    }
-    binding = min(limits, key=lambda name: limits[name])
-    count = max(1, limits[binding])
-    return (
-        1 / count if count > 1 else 1.0,
-        (
-            f"a trial alone took {used['bytes'] / 2**30:.1f} of {used['total_bytes'] / 2**30:.0f}"
-            f" GiB and kept the GPU busy for {100 * used['busy']:.0f} % of the time; a GPU's memory"
-            f" holds {memory} such trials, its time {busy}, the processors beside it"
-            f" {math.floor(cpus)}, and {MOST_TRIALS_A_GPU} is the most: {binding} binds"
-        ),
-    )
 
 
 def check_nodes(config: StudyConfig, store: Store, log: Log) -> None:
@@ -364,12 +289,6 @@ def _look(folder: str, fingerprint: str, probe: str, node_folder: str | None) ->
     return ""
 
 
-def _measure(task: TrialTask) -> dict[str, float] | None:
-    from study.trial.timing import measure_share
-
-    return measure_share(task)
-
-
 def _room(node: Mapping[str, float], needed: Mapping[str, float]) -> int:
     """Return how many trials a node holds at once."""
     return min(int(node.get(name, 0) / need + 1e-9) for name, need in needed.items())
@@ -387,7 +306,8 @@ def _alive() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def _held() -> list[dict[str, float]]:
+def node_resources() -> list[dict[str, float]]:
+    """Return the resources of each node that is alive, by Ray's names."""
     return [node["Resources"] for node in _alive()]
 
 

@@ -45,9 +45,10 @@ def find_run(history: History, trial: TrialId, *, phase: Phase | None, replicate
     run = history.runs.get(RunId(phase, trial, replicate))
     if run is None or not run.epochs:
         reported = sorted(one.id for one in history.runs.values() if one.epochs)
+        named = ", ".join(map(str, reported)) or "none"
         raise StudyError(
             f"{history.study.name} holds no epoch of trial {trial}, phase {phase}, replicate"
-            f" {replicate}. It holds (phase, trial, replicate): {', '.join(map(str, reported)) or 'none'}"
+            f" {replicate}. It holds (phase, trial, replicate): {named}"
         )
     return run
 

@@ -29,7 +29,8 @@ from study.record.mirror import Mirror
 from study.record.mlflow_runs import Conclude, DrawFigures
 from study.record.outcome import Outcome
 from study.tune.callbacks import Log
-from study.tune.cluster import check_nodes, connect, describe_places, share_gpus
+from study.tune.cluster import check_nodes, connect, describe_places
+from study.tune.gpu_shares import share_gpus
 from study.tune.proposals import make_searcher
 from study.tune.scheduler import make_scheduler
 from study.tune.tasks import Configuration, baseline_configurations, largest_baseline
