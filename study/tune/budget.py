@@ -151,7 +151,7 @@ class Work:
         key = job.phase, job.trial
         if key not in self._known:
             hyperparameters, task = job.task["hyperparameters"], job.task
-            images = len(training_images(self._store, task["train"], task.get("held_out")))
+            images = len(training_images(self._store, task["train_fields"], task.get("held_out")))
             judged = len(task["eval_fields"]) * len(self._store.levels)
             self._known[key] = (
                 epoch_operations(self._config, hyperparameters, images=images),

@@ -75,7 +75,7 @@ def search_job(
     """
     task = task_template(config, store) | {
         "hyperparameters": hyperparameters,
-        "train": split.train,
+        "train_fields": split.train,
         "eval_fields": split.validation,
         "eval_split": "validation",
         "rung_images": config.search.rung_images,

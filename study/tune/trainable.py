@@ -104,11 +104,10 @@ class TrialActor(tune.Trainable):
         """Read nothing: `run_trial` finds the trial's checkpoint by itself."""
 
     def _start(self, config: dict[str, Any]) -> None:
+        # here, not above: the driver needs no TensorFlow
         from study.trial.device import describe_device, limit_gpu_memory
-        from study.trial.training import (  # here, not above: the driver needs no TensorFlow
-            limit_threads,
-            run_trial,
-        )
+        from study.trial.threads import limit_threads
+        from study.trial.training import run_trial
 
         self._epoch = 0
         task = TrialTask(**Job.of(config).task)

@@ -100,12 +100,12 @@ def confirm_jobs(
         Trial -> its budget, where that is not the study's.
     """
     sides: dict[str, Any] = {
-        "train": sorted([*split.train, *split.validation]),
+        "train_fields": sorted([*split.train, *split.validation]),
         "eval_fields": split.test,
     }
     if config.dataset.split == "within_levels":
         every = list(range(len(store.fields)))
-        sides = {"train": every, "eval_fields": every, "held_out": _held_out(config, store)}
+        sides = {"train_fields": every, "eval_fields": every, "held_out": _held_out(config, store)}
     return [
         _job(
             config,
@@ -135,7 +135,7 @@ def leak_jobs(
     levels.
     """
     sides = {
-        "train": list(range(len(store.fields))),
+        "train_fields": list(range(len(store.fields))),
         "eval_fields": split.test,
         "held_out": _held_out(config, store),
     }

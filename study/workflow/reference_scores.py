@@ -49,10 +49,10 @@ def record_deconvolutions(
     count = min(config.evaluation.deconvolved_fields, len(fields))
     if not count:
         return
-    if store.layout.kind == "bbbc006" and not store.description["simulated"]:
+    if not store.blur_known:
         log(
-            "no deconvolution beside the networks: it needs the true blur, which is known of"
-            " simulated planes alone"
+            "no deconvolution beside the networks: it needs the true blur, which is not known of"
+            f" these images of {store.layout.title}"
         )
         return
     chosen = [fields[index * len(fields) // count] for index in range(count)]

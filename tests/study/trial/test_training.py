@@ -241,7 +241,7 @@ def test_steps_are_timed_without_leaving_anything(make_task: MakeTask) -> None:
     timed = time_steps(task)
     store = Store(Path(task.store))
     assert timed["steps_per_epoch"] == -(
-        -len(task.train) * len(store.defocused_indices) // task.batch_size
+        -len(task.train_fields) * len(store.defocused_indices) // task.batch_size
     )
     assert timed["seconds_per_step"] > 0
     assert not Path(task.folder).exists()
@@ -297,7 +297,7 @@ def test_where_an_epoch_is_a_sample_the_papers_rate_counts_passes_and_the_cosine
 ) -> None:
     task = make_task(images_per_epoch=6, batch_size=3, epochs=5)
     store = Store(Path(task.store))
-    images = len(task.train) * len(store.defocused_indices)
+    images = len(task.train_fields) * len(store.defocused_indices)
     assert images > 6
     assert len(epoch_batches(task, store, epoch=0)) == 2
     assert compile_model(task, store).optimizer._learning_rate.steps_per_epoch == -(-images // 3)
