@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from study.config import DatasetConfig
+from study.data.layouts import bbbc006
 from study.data.prepare import prepare
-from study.data.simulate import simulate_bbbc006
 from study.data.store import Resolution, Store
 from study.trial.task import TrialTask
 
@@ -59,7 +59,7 @@ def make_task(store: Store, name: str, *, epochs: int) -> TrialTask:
         hyperparameters=BASELINES[name],
         store=str(store.folder),
         folder="unused",
-        train=list(range(WELLS - 2)),
+        train_fields=list(range(WELLS - 2)),
         eval_fields=[WELLS - 1],
         eval_split="validation",
         resize="antialiased",
@@ -82,7 +82,9 @@ def train(task: TrialTask, weights: Path, result: Path) -> None:
     import keras
 
     from study.trial.evaluation import rung_score
-    from study.trial.training import compile_model, epoch_batches, limit_threads, restorer
+    from study.trial.inference import make_restore
+    from study.trial.threads import limit_threads
+    from study.trial.training import compile_model, epoch_batches
 
     limit_threads(task.threads)
     keras.utils.set_random_seed(task.seed)
@@ -93,7 +95,7 @@ def train(task: TrialTask, weights: Path, result: Path) -> None:
             model.set_weights([arrays[name] for name in arrays.files])
     else:
         np.savez(weights, *model.get_weights())
-    restore, losses, scores = restorer(model, task.hyperparameters, inference="whole"), [], []
+    restore, losses, scores = make_restore(model, task.hyperparameters, inference="whole"), [], []
     images = store.as_float(task.resolution, task.eval_fields[0], np.array(store.defocused_indices))
     before, began = restore(images), time.perf_counter()
     for epoch in range(task.epochs):
@@ -160,7 +162,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        simulate_bbbc006(folder / "raw", wells=WELLS, seed=0)
+        bbbc006.simulate(folder / "raw", wells=WELLS, seed=0)
         store = prepare(
             DatasetConfig(kind="bbbc006", levels=LEVELS),
             folder / "raw",

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from study.config import DatasetConfig
+from study.data.layouts import bbbc006
 from study.data.prepare import prepare
-from study.data.simulate import simulate_bbbc006
 from study.data.store import Resolution, Store
 from study.trial.task import TrialTask
 
@@ -52,7 +52,7 @@ def make_store(folder: Path, *, pairs: int) -> Store:
     """Make a store of at least so many pairs: a few simulated wells at all planes, over and
     over.
     """
-    simulate_bbbc006(folder / "raw", wells=SIMULATED, seed=0)
+    bbbc006.simulate(folder / "raw", wells=SIMULATED, seed=0)
     resolutions = [
         Resolution(128, "paper"),
         Resolution(768, "paper"),
@@ -93,7 +93,7 @@ def make_task(
         hyperparameters=hyperparameters,
         store=str(store.folder),
         folder="",
-        train=list(range(fields - 1)),
+        train_fields=list(range(fields - 1)),
         eval_fields=[fields - 1],
         eval_split="test",
         resize="paper",

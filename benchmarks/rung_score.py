@@ -23,8 +23,10 @@ from study.config import derive_seed
 from study.data.store import Resolution, Store
 from study.models.autoencoder import build
 from study.record.ledger import read_events
+from study.trial.checkpoints import STOPPED
 from study.trial.evaluation import rung_score
-from study.trial.training import STOPPED, limit_threads, restorer
+from study.trial.inference import make_restore
+from study.trial.threads import limit_threads
 
 TIMES = 3  # a duration is the shortest of so many
 LEAST = 5  # trials for a rank correlation
@@ -50,7 +52,7 @@ def measure_trial(
     every = len(fields) * len(store.defocused_indices)
     resolution, restore = (
         Resolution(int(hyperparameters["image_size"]), config["dataset"]["resize"]),
-        restorer(model, hyperparameters, inference="whole"),
+        make_restore(model, hyperparameters, inference="whole"),
     )
     row: dict[str, float] = {}
     for count in [*counts, 0]:

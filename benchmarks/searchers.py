@@ -78,7 +78,7 @@ def record(kind: str, root: Path, target: Path, *, trials: int, fields: int, see
                 hyperparameters=hyperparameters,
                 store=str(store.folder),
                 folder=str(Path(folder) / f"{number}"),
-                train=split.train,
+                train_fields=split.train,
                 eval_fields=split.validation,
                 eval_split="validation",
                 resize="antialiased",

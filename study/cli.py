@@ -283,9 +283,9 @@ def _restore(options: argparse.Namespace) -> int:
 
 
 def _simulate_bbbc006(options: argparse.Namespace) -> int:
-    from study.data.simulate import simulate_bbbc006
+    from study.data.layouts import bbbc006
 
-    count = simulate_bbbc006(
+    count = bbbc006.simulate(
         options.folder,
         wells=options.wells,
         fields_per_well=options.fields_per_well,
@@ -296,11 +296,11 @@ def _simulate_bbbc006(options: argparse.Namespace) -> int:
 
 
 def _simulate_bbbc005(options: argparse.Namespace) -> int:
-    from study.data.simulate import simulate_bbbc005
+    from study.data.layouts import bbbc005
 
     return _made(
         options.folder,
-        simulate_bbbc005(options.folder, from_sharp=options.from_sharp, scenes=options.scenes),
+        bbbc005.simulate(options.folder, from_sharp=options.from_sharp, wells=options.scenes),
         "bbbc005",
     )
 

@@ -39,7 +39,8 @@ class DatasetConfig:
 
     Parameters
     ----------
-    kind : the layout of the raw folder, bbbc005 or bbbc006.
+    kind : the layout of the raw folder: bbbc005, bbbc006, or another that `study.data.layouts`
+        holds.
     root : the raw folder, as the Broad Institute publishes it.
     channel : w1 (Hoechst in BBBC006; the nuclei-like stain in BBBC005) or w2.
     levels : z-planes (bbbc006) or blur levels F (bbbc005) to use; all that the folder holds if not
@@ -52,7 +53,7 @@ class DatasetConfig:
     simulate : make the raw folder instead of reading `root`.
     """
 
-    kind: Literal["bbbc005", "bbbc006"] = "bbbc006"
+    kind: str = "bbbc006"
     root: str | None = None
     channel: Literal["w1", "w2"] = "w1"
     levels: list[int] | None = None
@@ -202,7 +203,7 @@ class TransferConfig:
     max_fields : use at most so many fields of view.
     """
 
-    kind: Literal["bbbc005", "bbbc006"] = "bbbc005"
+    kind: str = "bbbc005"
     root: str | None = None
     channel: Literal["w1", "w2"] = "w1"
     levels: list[int] | None = None

@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from study.config import QUALITIES, StudyConfig
+from study.config import QUALITIES, SimulateConfig, StudyConfig
+from study.data.layouts import all_layouts, layout_of
+from study.data.planes import Layout
 from study.errors import raise_all
 
 
@@ -39,16 +41,11 @@ def _check_dataset(config: StudyConfig) -> Iterator[str]:
             f" makes one) or dataset.simulate.wells; got root={dataset.root!r},"
             f" simulate.wells={dataset.simulate.wells}"
         )
-    if dataset.kind == "bbbc005" and dataset.simulate.wells and dataset.simulate.from_sharp is None:
-        yield (
-            "BBBC005 is rebuilt from its real F1 images: dataset.simulate.from_sharp must name"
-            " their folder; got none. Procedural nuclei exist for bbbc006 only"
-        )
-    if dataset.kind == "bbbc005" and dataset.simulate.fields_per_well != 1:
-        yield (
-            "a scene of BBBC005 is one field: dataset.simulate.fields_per_well must be 1; got"
-            f" {dataset.simulate.fields_per_well}"
-        )
+    for key, kind in (("dataset.kind", dataset.kind), ("transfer.kind", config.transfer.kind)):
+        if kind not in all_layouts():
+            yield f"{key} must be one of {', '.join(all_layouts())}; got {kind!r}"
+    if dataset.kind in all_layouts():
+        yield from _check_simulation(dataset.simulate, layout_of(dataset.kind))
     for name in ("test", "validation"):
         if not 0 <= getattr(dataset, name) < 1:
             yield (
@@ -77,6 +74,24 @@ def _check_dataset(config: StudyConfig) -> Iterator[str]:
         yield (
             "a search needs dataset.validation above 0: trials are compared there, never on the"
             " test set"
+        )
+
+
+def _check_simulation(wanted: SimulateConfig, layout: Layout) -> Iterator[str]:
+    if layout.simulation is None:
+        if wanted.wells:
+            yield f"there is no simulation of {layout.title}: give dataset.root"
+        return
+    if layout.simulation.needs_sharp and wanted.wells and wanted.from_sharp is None:
+        yield (
+            f"{layout.title} is simulated from real in-focus images alone:"
+            " dataset.simulate.from_sharp must name their folder; got none"
+        )
+    if not 1 <= wanted.fields_per_well <= layout.simulation.max_fields_per_well:
+        yield (
+            f"a {layout.well_title} of {layout.title} has 1 to"
+            f" {layout.simulation.max_fields_per_well} field(s): dataset.simulate.fields_per_well;"
+            f" got {wanted.fields_per_well}"
         )
 
 

@@ -19,8 +19,8 @@ with warnings.catch_warnings():  # other people's packages warn while they are i
     import ray.tune  # noqa: F401
 
 from study.config import DatasetConfig
+from study.data.layouts import bbbc006
 from study.data.prepare import prepare
-from study.data.simulate import simulate_bbbc006
 from study.data.splits import split_by_well
 from study.data.store import Resolution, Store
 from study.trial.task import TrialTask
@@ -44,7 +44,7 @@ def realdata() -> Path:
 def raw_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A raw BBBC006 folder of 5 wells with 2 fields each, at all 34 planes."""
     folder = tmp_path_factory.mktemp("raw") / "bbbc006"
-    simulate_bbbc006(folder, wells=5, fields_per_well=2, seed=3)
+    bbbc006.simulate(folder, wells=5, fields_per_well=2, seed=3)
     return folder
 
 

@@ -5,9 +5,12 @@ data set.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
 
 from study.errors import StudyError, raise_all
 
@@ -32,18 +35,55 @@ class Plane:
     path: Path
 
 
+class Simulate(Protocol):
+    """Writes a raw folder in a data set's layout, and returns the number of images."""
+
+    def __call__(
+        self, folder: Path, *, wells: int, fields_per_well: int, from_sharp: Path | None, seed: int
+    ) -> int:
+        """Write a new folder."""
+        ...
+
+
 @dataclass(frozen=True)
-class Annotation:
-    """What is known of a field besides its images.
+class Simulation:
+    """How raw folders of a data set are made.
 
     Parameters
     ----------
-    label : instance labels (BBBC006) or foreground mask (BBBC005), if its file was found.
-    count : number of cells, where the data set states it.
+    make : writes one: so many wells and fields in each, from real in-focus images where a folder
+        of them is given.
+    needs_sharp : whether such a folder must be given.
+    max_fields_per_well : how many fields a well can have.
     """
 
-    label: Path | None = None
-    count: int | None = None
+    make: Simulate
+    needs_sharp: bool
+    max_fields_per_well: int
+
+
+@dataclass(frozen=True)
+class PaperFacts:
+    """What the paper has of a data set.
+
+    Parameters
+    ----------
+    trained_on : whether its networks were trained on it, or only tested.
+    wells, fields : how many it used.
+    averages_table, level_table : its tables of averages, and by level.
+    curve_figure : its figure of scores by level.
+    example_figures : its figures of example images.
+    counts_levels : whether its tables count the defocused levels from 1 instead of naming them.
+    """
+
+    trained_on: bool
+    wells: int
+    fields: int
+    averages_table: str
+    level_table: str
+    curve_figure: str
+    example_figures: tuple[str, ...]
+    counts_levels: bool
 
 
 @dataclass(frozen=True)
@@ -56,19 +96,26 @@ class Layout:
     title : the data set's name in a table.
     all_levels : the levels that the data set has, in order.
     in_focus_level : the level that is the target of a restoration.
+    level_symbol : what stands before a level's number.
     level_title, level_axis : what a level is called, and the label of an axis of levels.
     shown_levels : a light, a middle and a heavy defocus, for a table that has no room for all.
     well_title : what a split keeps together.
     shape, dtype : of every image, "YX".
     expected : the names that a raw folder should hold, for an error's text.
     read_planes : raw folder -> planes of all channels and levels.
-    read_annotations : raw folder -> field -> annotation.
+    blur_kernel : level -> its true blur at native pixels, shape (K, K), K odd, sum 1, to convolve
+        with; None if nobody knows it.
+    real_blur_known : whether that is the blur of the published images too, not of simulated ones
+        alone.
+    simulation : how a raw folder is made; None if it cannot be.
+    paper : what the paper has of it; None for another data set.
     """
 
     kind: str
     title: str
     all_levels: tuple[int, ...]
     in_focus_level: int
+    level_symbol: str
     level_title: str
     level_axis: str
     shown_levels: tuple[int, int, int]
@@ -77,18 +124,21 @@ class Layout:
     dtype: str
     expected: str
     read_planes: Callable[[Path], list[Plane]]
-    read_annotations: Callable[[Path], Mapping[str, Annotation]]
+    blur_kernel: Callable[[int], np.ndarray] | None = None
+    real_blur_known: bool = False
+    simulation: Simulation | None = None
+    paper: PaperFacts | None = None
 
 
 def find_files(root: Path, suffixes: Sequence[str]) -> list[Path]:
     """List the files below `root` with one of `suffixes` (lower case), in a fixed order."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder, folders, names in os.walk(root):
         folders.sort()
-        found.extend(
+        paths.extend(
             Path(folder) / name for name in sorted(names) if Path(name).suffix.lower() in suffixes
         )
-    return found
+    return paths
 
 
 def read_planes(
@@ -126,9 +176,11 @@ def read_planes(
     if not planes:
         others = sorted({plane.channel for plane in everything})
         hint = f"It holds channel {', '.join(others)}: set dataset.channel. " if others else ""
+        simulated = layout.simulation is not None
         raise StudyError(
             f"no image of {layout.title}, channel {channel}, in {root}. {hint}Expected"
-            f" {layout.expected}. `refocus simulate {layout.kind} {root}` makes such a folder"
+            f" {layout.expected}"
+            + (f". `refocus simulate {layout.kind} {root}` makes such a folder" * simulated)
         )
     wanted = _wanted_levels(layout, root, {plane.level for plane in planes}, levels)
     planes = sorted(

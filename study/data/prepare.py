@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from study.config import DatasetConfig
-from study.data.layouts import LAYOUTS
-from study.data.planes import Annotation, Layout, Plane, read_planes, thin_out
+from study.data.layouts import layout_of
+from study.data.planes import Layout, Plane, read_planes, thin_out
 from study.data.provenance import read_provenance
 from study.data.store import FORMAT, FULL_SCALE, Resolution, Store
 from study.errors import StudyError, raise_all
@@ -55,11 +55,8 @@ def prepare(
         If files are missing, unreadable, truncated, or of a wrong shape or bit depth: one message
         that names them all. Nothing is left behind.
     """
-    layout, root = LAYOUTS[dataset.kind], root.resolve()
-    planes, resolutions = (
-        _planes(dataset, root),
-        sorted(set(resolutions), key=lambda resolution: resolution.name),
-    )
+    layout, root = layout_of(dataset.kind), root.resolve()
+    planes, resolutions = _planes(dataset, root), _in_order(resolutions)
     folder = store_folder(dataset, root, stores, resolutions=resolutions)
     if (folder / "store.json").is_file():
         return Store(folder)
@@ -74,19 +71,20 @@ def store_folder(
     """Return where the store of a raw folder stands or will stand; another of its files, or
     resolutions, gives another folder.
     """
-    key = _quick_key(
-        root.resolve(),
-        _planes(dataset, root.resolve()),
-        sorted(set(resolutions), key=lambda resolution: resolution.name),
-    )
+    root = root.resolve()
+    key = _quick_key(root, _planes(dataset, root), _in_order(resolutions))
     return stores / f"{dataset.kind}-{key}"
 
 
 def _planes(dataset: DatasetConfig, root: Path) -> list[Plane]:
     return thin_out(
-        read_planes(LAYOUTS[dataset.kind], root, channel=dataset.channel, levels=dataset.levels),
+        read_planes(layout_of(dataset.kind), root, channel=dataset.channel, levels=dataset.levels),
         dataset.max_fields,
     )
+
+
+def _in_order(resolutions: Sequence[Resolution]) -> list[Resolution]:
+    return sorted(set(resolutions), key=lambda resolution: resolution.name)
 
 
 def resize_image(image: np.ndarray, resolution: Resolution) -> np.ndarray:
@@ -142,52 +140,10 @@ def _write_store(
     resolutions: Sequence[Resolution],
     progress: Progress | None,
 ) -> None:
-    fields = list(dict.fromkeys(plane.field for plane in planes))
     levels = sorted({plane.level for plane in planes})
     by_field = [planes[index : index + len(levels)] for index in range(0, len(planes), len(levels))]
-    count = (len(fields), len(levels))
-    images = {
-        resolution: np.lib.format.open_memmap(
-            folder / f"images_{resolution.name}.npy",
-            mode="w+",
-            dtype=np.uint16,
-            shape=(*count, resolution.size, resolution.size),
-        )
-        for resolution in resolutions
-    }
-    ranges = {resolution: np.zeros((*count, 2)) for resolution in resolutions}
-    problems: list[str] = []
-    digests: list[str] = [""] * len(planes)
-
-    def prepare_field(number: int) -> None:
-        for position, plane in enumerate(by_field[number]):
-            try:
-                digests[number * len(levels) + position] = hashlib.sha256(
-                    plane.path.read_bytes()
-                ).hexdigest()
-                image = _checked_image(plane, layout)
-            except (StudyError, OSError) as error:
-                problems.append(f"{plane.path} {error}")
-                continue
-            for resolution in resolutions:
-                scaled, low, high = normalise(resize_image(image, resolution))
-                images[resolution][number, position] = scaled
-                ranges[resolution][number, position] = low, high
-
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(prepare_field, range(len(fields))), start=1):
-            if progress is not None:
-                progress(done, len(fields))
-    raise_all(
-        sorted(problems),
-        heading=(
-            f"Some images of {root} cannot be used; replace these files, or remove their fields"
-        ),
-    )
-    for resolution in resolutions:
-        images[resolution].flush()
-        np.save(folder / f"ranges_{resolution.name}.npy", ranges[resolution])
-    _write_tables(folder, layout, root, planes, ranges)
+    digests = _write_images(folder, layout, root, by_field, resolutions, progress)
+    _write_table(folder, root, planes)
     fingerprint = hashlib.sha256(
         "\n".join(
             [f"format {FORMAT}", *(resolution.name for resolution in resolutions), *digests]
@@ -200,12 +156,64 @@ def _write_store(
         "simulated": read_provenance(root),
         "channel": planes[0].channel,
         "levels": levels,
-        "fields": fields,
+        "fields": [group[0].field for group in by_field],
         "wells": [group[0].well for group in by_field],
         "grids": [resolution.name for resolution in resolutions],
         "fingerprint": fingerprint,
     }
     (folder / "store.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+
+def _write_images(
+    folder: Path,
+    layout: Layout,
+    root: Path,
+    by_field: list[list[Plane]],
+    resolutions: Sequence[Resolution],
+    progress: Progress | None,
+) -> list[str]:
+    """Write the arrays of images and ranges; return the digest of every file, field by field."""
+    count = (len(by_field), len(by_field[0]))
+    images = {
+        resolution: np.lib.format.open_memmap(
+            folder / f"images_{resolution.name}.npy",
+            mode="w+",
+            dtype=np.uint16,
+            shape=(*count, resolution.size, resolution.size),
+        )
+        for resolution in resolutions
+    }
+    ranges = {resolution: np.zeros((*count, 2)) for resolution in resolutions}
+    problems: list[str] = []
+    digests = [[""] * count[1] for _ in by_field]
+
+    def prepare_field(number: int) -> None:
+        for position, plane in enumerate(by_field[number]):
+            try:
+                digests[number][position] = hashlib.sha256(plane.path.read_bytes()).hexdigest()
+                image = _checked_image(plane, layout)
+            except (StudyError, OSError) as error:
+                problems.append(f"{plane.path} {error}")
+                continue
+            for resolution in resolutions:
+                scaled, low, high = normalise(resize_image(image, resolution))
+                images[resolution][number, position] = scaled
+                ranges[resolution][number, position] = low, high
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for done, _ in enumerate(pool.map(prepare_field, range(len(by_field))), start=1):
+            if progress is not None:
+                progress(done, len(by_field))
+    raise_all(
+        sorted(problems),
+        heading=(
+            f"Some images of {root} cannot be used; replace these files, or remove their fields"
+        ),
+    )
+    for resolution in resolutions:
+        images[resolution].flush()
+        np.save(folder / f"ranges_{resolution.name}.npy", ranges[resolution])
+    return [digest for field in digests for digest in field]
 
 
 def _checked_image(plane: Plane, layout: Layout) -> np.ndarray:
@@ -218,43 +226,10 @@ def _checked_image(plane: Plane, layout: Layout) -> np.ndarray:
     return image
 
 
-def _write_tables(
-    folder: Path,
-    layout: Layout,
-    root: Path,
-    planes: list[Plane],
-    ranges: dict[Resolution, np.ndarray],
-) -> None:
-    level_count = len({plane.level for plane in planes})
+def _write_table(folder: Path, root: Path, planes: list[Plane]) -> None:
     with (folder / "planes.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            [
-                "field",
-                "well",
-                "level",
-                "channel",
-                "path",
-                *(f"{end}_{resolution.name}" for resolution in ranges for end in ("lo", "hi")),
-            ]
-        )
-        for number, plane in enumerate(planes):
-            place = divmod(number, level_count)
-            ends = [repr(float(end)) for resolution in ranges for end in ranges[resolution][place]]
-            writer.writerow(
-                [
-                    plane.field,
-                    plane.well,
-                    plane.level,
-                    plane.channel,
-                    plane.path.relative_to(root),
-                    *ends,
-                ]
-            )
-    annotations = layout.read_annotations(root)
-    with (folder / "fields.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["field", "count", "label"])
-        for field in dict.fromkeys(plane.field for plane in planes):
-            known = annotations.get(field, Annotation())
-            writer.writerow([field, "" if known.count is None else known.count, known.label or ""])
+        writer.writerow(["field", "well", "level", "channel", "path"])
+        for plane in planes:
+            path = plane.path.relative_to(root)
+            writer.writerow([plane.field, plane.well, plane.level, plane.channel, path])

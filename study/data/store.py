@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from study.data.layouts import LAYOUTS
+from study.data.layouts import layout_of
 from study.data.planes import Layout
 from study.errors import StudyError
 from study.files import new_folder
@@ -74,7 +74,7 @@ class Store:
                 f"{self.folder} has store format {self.description['format']}; this program reads"
                 f" {FORMAT}. Remove the folder: the next run prepares it again"
             )
-        self.layout: Layout = LAYOUTS[self.description["kind"]]
+        self.layout: Layout = layout_of(self.description["kind"])
         self.levels: list[int] = self.description["levels"]
         self.fields: list[str] = self.description["fields"]
         self.wells: list[str] = self.description["wells"]
@@ -89,6 +89,12 @@ class Store:
     def defocused_indices(self) -> list[int]:
         """Where the other levels stand."""
         return [index for index in range(len(self.levels)) if index != self.in_focus_index]
+
+    @property
+    def blur_known(self) -> bool:
+        """Whether the layout's `blur_kernel` is the true blur of these images."""
+        simulated = self.description["simulated"] is not None
+        return self.layout.blur_kernel is not None and (self.layout.real_blur_known or simulated)
 
     def images(self, resolution: Resolution) -> np.ndarray:
         """Return the images at one resolution, memory-mapped: uint16 for [0, 1], shape (field,
@@ -107,9 +113,7 @@ class Store:
         return self.images(resolution)[fields, levels].astype(np.float32) / np.float32(FULL_SCALE)
 
     def planes(self) -> list[dict[str, str]]:
-        """Return the table of planes: field, well, level, channel, path, and for each resolution
-        its lo and hi.
-        """
+        """Return the table of planes: field, well, level, channel, path."""
         with (self.folder / "planes.csv").open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
@@ -155,7 +159,7 @@ def _open_array(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r")
     except FileNotFoundError:
-        held = ", ".join(sorted(found.stem for found in path.parent.glob("images_*.npy")))
+        held = ", ".join(sorted(held.stem for held in path.parent.glob("images_*.npy")))
         raise StudyError(
             f"the store {path.parent} does not hold {path.name}; it holds {held}"
         ) from None

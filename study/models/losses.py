@@ -29,17 +29,17 @@ FLOORS = {
 Loss = Callable[[Any, Any], Any]
 
 
-def l1(reference: Any, restored: Any) -> Any:
+def l1(target: Any, restored: Any) -> Any:
     """Mean absolute error."""
-    return ops.mean(ops.abs(reference - restored), axis=(1, 2, 3))
+    return ops.mean(ops.abs(target - restored), axis=(1, 2, 3))
 
 
-def l2(reference: Any, restored: Any) -> Any:
+def l2(target: Any, restored: Any) -> Any:
     """Mean squared error."""
-    return ops.mean(ops.square(reference - restored), axis=(1, 2, 3))
+    return ops.mean(ops.square(target - restored), axis=(1, 2, 3))
 
 
-def msssim_l1(reference: Any, restored: Any, *, alpha: float = ALPHA) -> Any:
+def msssim_l1(target: Any, restored: Any, *, alpha: float = ALPHA) -> Any:
     """Return ``alpha * (1 - MS-SSIM) + (1 - alpha) * L1``, for square images whose side is 29 px at
     least.
 
@@ -49,7 +49,7 @@ def msssim_l1(reference: Any, restored: Any, *, alpha: float = ALPHA) -> Any:
     is several times faster than a convolution.
     """
     size = int(restored.shape[1])
-    x, y = ops.squeeze(ops.cast(reference, restored.dtype), axis=-1), ops.squeeze(restored, axis=-1)
+    x, y = ops.squeeze(ops.cast(target, restored.dtype), axis=-1), ops.squeeze(restored, axis=-1)
     level_x = ops.mean(
         x, axis=(1, 2), keepdims=True
     )  # variances do not change with it, and lose fewer digits without it
@@ -66,7 +66,7 @@ def msssim_l1(reference: Any, restored: Any, *, alpha: float = ALPHA) -> Any:
     wide_x, wide_y = mean_x[-1] + level_x, mean_y[-1] + level_y
     luminance = (2 * wide_x * wide_y + C1) / (wide_x**2 + wide_y**2 + C1)
     ms_ssim = ops.mean(luminance * ops.prod(contrast, axis=0), axis=(1, 2))
-    return alpha * (1 - ms_ssim) + (1 - alpha) * l1(reference, restored)
+    return alpha * (1 - ms_ssim) + (1 - alpha) * l1(target, restored)
 
 
 def relative(loss: Loss, floor: float) -> Loss:
@@ -85,7 +85,7 @@ def relative(loss: Loss, floor: float) -> Loss:
         In the units of `loss`: an image whose loss is below it counts less and less, for the last
         digits are noise.
     """
-    return lambda reference, restored: ops.log1p(loss(reference, restored) / floor)
+    return lambda target, restored: ops.log1p(loss(target, restored) / floor)
 
 
 def _filter(moments: Any, filters: Any) -> Any:
@@ -120,7 +120,7 @@ def gaussian_matrices(size: int) -> np.ndarray:
 
 
 def loss_of(hyperparameters: Mapping[str, Any]) -> Loss:
-    """Return the loss that a point of a search space names: ``loss``, for MS-SSIM + L1 ``alpha``
+    """Return the loss that a configuration names: ``loss``, for MS-SSIM + L1 ``alpha``
     (0.84 if it is not searched), ``relative_loss``.
     """
     name = hyperparameters["loss"]

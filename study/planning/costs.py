@@ -73,7 +73,7 @@ class Costs:
     def steps(self, job: Job) -> int:
         """Return the training steps of one of its epochs."""
         hyperparameters, task = job.task["hyperparameters"], job.task
-        images = len(task["train"]) * (self.levels - 1)
+        images = len(task["train_fields"]) * (self.levels - 1)
         patches = patches_of(
             int(hyperparameters["image_size"]) // patch_size_of(hyperparameters),
             task["patches_per_image"],

@@ -18,7 +18,7 @@ import ray
 from search_spaces.baselines import WHOLE_IMAGE, baselines
 from search_spaces.comparators import comparators
 from study.config import DatasetConfig, StudyConfig, derive_seed
-from study.data.layouts import LAYOUTS
+from study.data.layouts import layout_of
 from study.data.planes import read_planes, thin_out
 from study.data.prepare import prepare
 from study.data.splits import Split, split_by_well
@@ -172,7 +172,7 @@ def count_fields(config: StudyConfig) -> Counts:
     the study will.
     """
     dataset = config.dataset
-    layout = LAYOUTS[dataset.kind]
+    layout = layout_of(dataset.kind)
     if dataset.root is None:
         wells = [
             f"{well:03d}"
@@ -428,7 +428,7 @@ def _table(
         yield (
             f"              {names.get(key, job.label):<30} {profile.parameters:>11,}"
             f" {profile.step_s:>9.3f} {costs.steps(job):>15,}"
-            f" {len(job.task['judge']) * costs.levels * profile.image_s:>15.1f}"
+            f" {len(job.task['eval_fields']) * costs.levels * profile.image_s:>15.1f}"
             f" {_gib(profile.memory_bytes):>9}"
         )
 
@@ -437,10 +437,10 @@ def _questions(
     config: StudyConfig, counts: Counts, confirmed: list[Job], costs: Costs
 ) -> Iterator[float]:
     """Yield the seconds of each question that is asked of the confirmed networks."""
-    shown = len(LAYOUTS[config.dataset.kind].shown_levels)
+    shown = len(layout_of(config.dataset.kind).shown_levels)
     others = 0
     if config.transfer.root is not None:
-        layout = LAYOUTS[config.transfer.kind]
+        layout = layout_of(config.transfer.kind)
         planes = read_planes(
             layout,
             Path(config.transfer.root),

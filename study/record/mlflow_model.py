@@ -12,7 +12,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 
-class RestorerModel(PythonModel):
+class RefocusModel(PythonModel):
     """Sharpens grey images: array of shape (N, Y, X) -> array of the same shape, float32, in each
     image's own range of intensities.
     """
@@ -30,4 +30,4 @@ class RestorerModel(PythonModel):
         return np.stack([self._restorer.restore(image) for image in np.asarray(model_input)])
 
 
-set_model(RestorerModel())
+set_model(RefocusModel())

@@ -10,10 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from study.data.optics import blur_kernel
-from study.data.patches import split_patches, stitch_patches
 from study.data.prepare import resize_image
 from study.data.store import Resolution, Store
+from study.errors import StudyError
 from study.files import read_image
 from study.score import Score
 from study.trial import metrics
@@ -27,18 +26,18 @@ Measured = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # own size, eval
 
 
 def measure(
-    reference: np.ndarray, restored: np.ndarray, *, names: Sequence[str] = METRICS
+    target: np.ndarray, restored: np.ndarray, *, names: Sequence[str] = METRICS
 ) -> dict[str, np.ndarray]:
     """Return metrics of images in [0, 1], shape (N, Y, X), each of shape (N,)."""
-    computed = {"mse": metrics.mse(reference, restored)}
+    computed = {"mse": metrics.mse(target, restored)}
     computed["rmse"] = np.sqrt(computed["mse"])
     if "nrmse" in names:
-        computed["nrmse"] = metrics.nrmse(reference, restored)
+        computed["nrmse"] = metrics.nrmse(target, restored)
     if "psnr" in names:
-        computed["psnr"] = metrics.psnr(reference, restored, data_range=1.0)
-    computed["ssim"] = metrics.ssim(reference, restored, data_range=1.0)
+        computed["psnr"] = metrics.psnr(target, restored, data_range=1.0)
+    computed["ssim"] = metrics.ssim(target, restored, data_range=1.0)
     if "ssim_range2" in names:
-        computed["ssim_range2"] = metrics.ssim(reference, restored, data_range=2.0)
+        computed["ssim_range2"] = metrics.ssim(target, restored, data_range=2.0)
     return {name: computed[name] for name in names}
 
 
@@ -81,31 +80,6 @@ def to_evaluation_resolution(
     return resized * gain[:, None, None] + offset[:, None, None]
 
 
-def model_restorer(predict: Restore, *, patch_size: int, inference: str) -> Restore:
-    """Return a function that restores images, shape (N, S, S): at once, or patch by patch and
-    stitched.
-
-    Parameters
-    ----------
-    predict : callable
-        The network on "NYXC" arrays, of the patch's size if `inference` is stitched, else of the
-        image's.
-    patch_size : int
-        Side of the patches that are stitched.
-    inference : str
-        ``whole`` or ``stitched``.
-    """
-
-    def restore(images: np.ndarray) -> np.ndarray:
-        if inference == "stitched":
-            return stitch_patches(
-                predict(split_patches(images, patch_size)[..., None])[..., 0], images.shape[1]
-            )
-        return predict(images[..., None])[..., 0]
-
-    return restore
-
-
 def score_model(
     restore: Restore,
     store: Store,
@@ -125,7 +99,7 @@ def score_model(
     store : Store
         The prepared images.
     resolution, evaluation : Resolution
-        The restorer's own size, and the resolution at which all are compared.
+        The network's own size, and the resolution at which all are compared.
     fields : sequence of int
         Indices of the fields.
     eval_split : str
@@ -185,8 +159,16 @@ def score_deconvolution(
     the evaluation resolution.
 
     Its restorations keep the camera's intensities, so that they need no normalisation of their own:
-    another upper hand.
+    another advantage.
+
+    Raises
+    ------
+    StudyError
+        If the true blur of these images is not known.
     """
+    blur_kernel = store.layout.blur_kernel
+    if blur_kernel is None or not store.blur_known:
+        raise StudyError(f"nobody knows the true blur of the images in {store.folder}")
     planes, root = store.planes(), Path(store.description["source"])
 
     def measure_field(field: int, levels: np.ndarray) -> Measured:
@@ -196,7 +178,7 @@ def score_deconvolution(
             plane = planes[field * len(store.levels) + int(level)]
             image = read_image(root / plane["path"]).astype(np.float64)
             scale = image.max() or 1.0
-            kernel = blur_kernel(store.layout.kind, store.levels[level])
+            kernel = blur_kernel(store.levels[level])
             sharp = image if kernel.size == 1 else method(image / scale, kernel) * scale
             restored.append((resize_image(sharp, evaluation) - low) / (high - low))
         images = np.stack(restored).astype(np.float32)
@@ -216,8 +198,8 @@ def score_upper_bound(
     fields: Sequence[int],
     eval_split: str,
 ) -> Score:
-    """Score a upper bound at one size at the evaluation resolution: what no model of that size can
-    exceed.
+    """Score a perfect restoration at one size at the evaluation resolution: what no model of that
+    size can exceed.
     """
 
     def measure_field(field: int, levels: np.ndarray) -> Measured:
@@ -235,21 +217,21 @@ def score_upper_bound(
     return _score(measure_field, store, fields, eval_split, None)
 
 
-def _measure_own(reference: np.ndarray, restored: np.ndarray) -> dict[str, np.ndarray]:
+def _measure_own(target: np.ndarray, restored: np.ndarray) -> dict[str, np.ndarray]:
     """Return what is measured at a model's own size."""
-    return measure(reference, restored, names=OWN_METRICS) | {
-        "cells_bias": cells_bias(reference, restored)
+    return measure(target, restored, names=OWN_METRICS) | {
+        "cells_bias": cells_bias(target, restored)
     }
 
 
-def cells_bias(reference: np.ndarray, restored: np.ndarray) -> np.ndarray:
+def cells_bias(targets: np.ndarray, restored: np.ndarray) -> np.ndarray:
     """Return how much brighter restored images are where cells are, in units of [0, 1], shape (N,).
 
     Cells are where the in-focus image is above its threshold after Otsu (1979),
     doi:10.1109/TSMC.1979.4310076.
     """
     biases = []
-    for target, image in zip(reference, restored, strict=True):
+    for target, image in zip(targets, restored, strict=True):
         levels = np.rint(np.clip(target, 0, 1) * 255).astype(np.uint8)
         threshold, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
         cells = levels > threshold

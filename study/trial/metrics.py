@@ -13,12 +13,12 @@ _K1, _K2 = 0.01, 0.03
 _CHUNK_PIXELS = 1 << 16  # a quarter of a megabyte of float32: what is worked on stays in the cache
 
 
-def mse(reference: np.ndarray, restored: np.ndarray) -> np.ndarray:
+def mse(target: np.ndarray, restored: np.ndarray) -> np.ndarray:
     """Mean squared error of restored images, in squared units of intensity.
 
     Parameters
     ----------
-    reference, restored : numpy.ndarray, shape (N, Y, X)
+    target, restored : numpy.ndarray, shape (N, Y, X)
         In-focus images and their restorations.
 
     Returns
@@ -35,12 +35,12 @@ def mse(reference: np.ndarray, restored: np.ndarray) -> np.ndarray:
     >>> mse(np.zeros((1, 2, 2)), np.full((1, 2, 2), 0.5))
     array([0.25])
     """
-    _check_pair(reference, restored)
-    difference = np.asarray(reference, np.float64) - np.asarray(restored, np.float64)
+    _check_pair(target, restored)
+    difference = np.asarray(target, np.float64) - np.asarray(restored, np.float64)
     return np.square(difference, out=difference).mean(axis=(1, 2))
 
 
-def rmse(reference: np.ndarray, restored: np.ndarray) -> np.ndarray:
+def rmse(target: np.ndarray, restored: np.ndarray) -> np.ndarray:
     """Root mean squared error, in units of intensity; see `mse`.
 
     Examples
@@ -48,10 +48,10 @@ def rmse(reference: np.ndarray, restored: np.ndarray) -> np.ndarray:
     >>> rmse(np.zeros((1, 2, 2)), np.full((1, 2, 2), 0.5))
     array([0.5])
     """
-    return np.sqrt(mse(reference, restored))
+    return np.sqrt(mse(target, restored))
 
 
-def nrmse(reference: np.ndarray, restored: np.ndarray) -> np.ndarray:
+def nrmse(target: np.ndarray, restored: np.ndarray) -> np.ndarray:
     """Root mean squared error over the root mean square of the in-focus image (scikit-image's
     `euclidean`).
 
@@ -63,17 +63,17 @@ def nrmse(reference: np.ndarray, restored: np.ndarray) -> np.ndarray:
     >>> nrmse(np.ones((1, 2, 2)), np.full((1, 2, 2), 0.5))
     array([0.5])
     """
-    error = rmse(reference, restored)
+    error = rmse(target, restored)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return error / np.sqrt(np.square(np.asarray(reference, np.float64)).mean(axis=(1, 2)))
+        return error / np.sqrt(np.square(np.asarray(target, np.float64)).mean(axis=(1, 2)))
 
 
-def psnr(reference: np.ndarray, restored: np.ndarray, *, data_range: float) -> np.ndarray:
+def psnr(target: np.ndarray, restored: np.ndarray, *, data_range: float) -> np.ndarray:
     """Peak signal-to-noise ratio of restored images, in decibels.
 
     Parameters
     ----------
-    reference, restored : numpy.ndarray, shape (N, Y, X)
+    target, restored : numpy.ndarray, shape (N, Y, X)
         In-focus images and their restorations, in the units of `data_range`.
     data_range : float
         Span of valid intensities: 1.0 after scaling to [0, 1]. Never inferred from the dtype.
@@ -95,12 +95,12 @@ def psnr(reference: np.ndarray, restored: np.ndarray, *, data_range: float) -> n
     array([20.])
     """
     _check_range(data_range)
-    error = mse(reference, restored)
+    error = mse(target, restored)
     with np.errstate(divide="ignore"):
         return 10.0 * np.log10(data_range**2 / error)
 
 
-def ssim(reference: np.ndarray, restored: np.ndarray, *, data_range: float) -> np.ndarray:
+def ssim(target: np.ndarray, restored: np.ndarray, *, data_range: float) -> np.ndarray:
     """Structural similarity, as scikit-image defines it by default: 7 x 7 uniform window, sample
     covariance.
 
@@ -110,7 +110,7 @@ def ssim(reference: np.ndarray, restored: np.ndarray, *, data_range: float) -> n
 
     Parameters
     ----------
-    reference, restored : numpy.ndarray, shape (N, Y, X), Y and X at least 7
+    target, restored : numpy.ndarray, shape (N, Y, X), Y and X at least 7
         In-focus images and their restorations, in the units of `data_range`.
     data_range : float
         Span of valid intensities. Older releases of scikit-image took 2 for images of floats.
@@ -137,22 +137,22 @@ def ssim(reference: np.ndarray, restored: np.ndarray, *, data_range: float) -> n
     array([1.])
     """
     _check_range(data_range)
-    _check_pair(reference, restored)
-    if min(reference.shape[1:]) < SSIM_WINDOW_PX:
+    _check_pair(target, restored)
+    if min(target.shape[1:]) < SSIM_WINDOW_PX:
         raise ValueError(
-            f"SSIM needs images of {SSIM_WINDOW_PX} px a side at least; got {reference.shape[1:]}"
+            f"SSIM needs images of {SSIM_WINDOW_PX} px a side at least; got {target.shape[1:]}"
         )
-    step = max(1, _CHUNK_PIXELS // (reference.shape[1] * reference.shape[2]))
+    step = max(1, _CHUNK_PIXELS // (target.shape[1] * target.shape[2]))
     chunks = [
-        _ssim_chunk(reference[start : start + step], restored[start : start + step], data_range)
-        for start in range(0, len(reference), step)
+        _ssim_chunk(target[start : start + step], restored[start : start + step], data_range)
+        for start in range(0, len(target), step)
     ]
     return np.concatenate(chunks) if chunks else np.empty(0)
 
 
-def _ssim_chunk(reference: np.ndarray, restored: np.ndarray, data_range: float) -> np.ndarray:
-    shift = reference.mean(axis=(1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
-    x = (reference - shift).astype(np.float32, copy=False)
+def _ssim_chunk(target: np.ndarray, restored: np.ndarray, data_range: float) -> np.ndarray:
+    shift = target.mean(axis=(1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
+    x = (target - shift).astype(np.float32, copy=False)
     y = (restored - shift).astype(np.float32, copy=False)
     samples = SSIM_WINDOW_PX**2
     unbiased = np.float32(samples / (samples - 1))
@@ -181,11 +181,10 @@ def _box_mean(images: np.ndarray) -> np.ndarray:
     return result
 
 
-def _check_pair(reference: np.ndarray, restored: np.ndarray) -> None:
-    if reference.shape != restored.shape or reference.ndim != 3:
+def _check_pair(target: np.ndarray, restored: np.ndarray) -> None:
+    if target.shape != restored.shape or target.ndim != 3:
         raise ValueError(
-            f"images must be two arrays of shape (N, Y, X); got {reference.shape} and"
-            f" {restored.shape}"
+            f"images must be two arrays of shape (N, Y, X); got {target.shape} and {restored.shape}"
         )
 
 

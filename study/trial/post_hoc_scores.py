@@ -1,4 +1,4 @@
-"""A trained network, asked more than its score: how it does on another data set, and what stitching
+"""More than a trained network's own score: how it does on another data set, and what stitching
 patches costs it.
 
 Both work from what a trial left in its folder, so that a finished study can be asked at any time.
@@ -15,21 +15,17 @@ from study.data.store import Resolution, Store, open_store
 from study.models.autoencoder import patch_size_of
 from study.trial.device import limit_gpu_memory
 from study.trial.evaluation import measure, score_model
+from study.trial.examples import save_examples
+from study.trial.inference import load_model, make_restore, read_description
 from study.trial.task import PostHocTask
-from study.trial.training import (
-    limit_threads,
-    load_model,
-    read_description,
-    restorer,
-    save_examples,
-)
+from study.trial.threads import limit_threads
 
 BORDER_PX = 8  # so far from a seam between patches a pixel counts as its border
 MODES = ("stitched", "whole")
 
 
 def answer_question(task: PostHocTask) -> dict[str, Any]:
-    """Answer an examination with plain values: a score's, or what `measure_stitching` returns."""
+    """Answer one question with plain values: a score's, or what `measure_stitching` returns."""
     limit_threads(task.threads)
     limit_gpu_memory(task.gpu_share)
     if task.question == "stitching":
@@ -48,11 +44,9 @@ def score_transfer(task: PostHocTask) -> dict[str, Any]:
     """
     folder, store = Path(task.folder), open_store(task.store, task.node_folder)
     description = read_description(folder)
-    hyperparameters, resolution = (
-        description["hyperparameters"],
-        Resolution(int(description["hyperparameters"]["image_size"]), description["resize"]),
-    )
-    restore = restorer(load_model(folder), hyperparameters, inference=task.inference)
+    hyperparameters = description["hyperparameters"]
+    resolution = Resolution(int(hyperparameters["image_size"]), description["resize"])
+    restore = make_restore(load_model(folder), hyperparameters, inference=task.inference)
     score = score_model(
         restore,
         store,
@@ -61,13 +55,8 @@ def score_transfer(task: PostHocTask) -> dict[str, Any]:
         fields=task.fields,
         eval_split=task.eval_split,
     )
-    save_examples(
-        folder / "transfer_examples.npz",
-        restore,
-        store,
-        resolution,
-        field=task.fields[len(task.fields) // 2],
-    )
+    examples = folder / "transfer_examples.npz"
+    save_examples(examples, restore, store, resolution, fields=task.fields)
     return dict(vars(score))
 
 
@@ -96,12 +85,10 @@ def measure_stitching(
     """
     description = read_description(folder)
     hyperparameters = description["hyperparameters"]
-    resolution, patch_size = (
-        Resolution(int(hyperparameters["image_size"]), description["resize"]),
-        patch_size_of(hyperparameters),
-    )
+    resolution = Resolution(int(hyperparameters["image_size"]), description["resize"])
+    patch_size = patch_size_of(hyperparameters)
     model = load_model(folder)
-    restore = {mode: restorer(model, hyperparameters, inference=mode) for mode in MODES}
+    restore = {mode: make_restore(model, hyperparameters, inference=mode) for mode in MODES}
     distance = distance_to_seam(resolution.size, patch_size)
     count = np.bincount(distance.ravel())
     sums = {mode: np.zeros(len(count)) for mode in MODES}

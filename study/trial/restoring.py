@@ -11,7 +11,7 @@ import numpy as np
 
 from study.data.prepare import normalise, resize_image
 from study.data.store import FULL_SCALE, Resolution
-from study.trial.training import load_model, read_description
+from study.trial.inference import load_model, read_description
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ class TrialTask:
 
     Parameters
     ----------
-    hyperparameters : a point of a search space.
+    hyperparameters : a configuration of a search space.
     store : folder of the prepared images.
     folder : where the trial keeps its checkpoint and leaves its weights and example restorations.
     train_fields, eval_fields : indices of the fields that it learns from, and of those that it is
         scored on.
     eval_split : name of the second, validation or test.
     resize, evaluation_size : how images are brought to the trial's size, and the side of the
-        evaluation grid.
+        evaluation resolution.
     epochs, batch_size, patches_per_image, images_per_epoch : the budget; all patches, and all
         images, where the last two are not given.
     precision : what the network computes in while it is trained, and for its rung score: float32 or
@@ -74,7 +74,7 @@ class TrialTask:
 
     @property
     def evaluation(self) -> Resolution:
-        """The grid on which all models are compared."""
+        """The resolution at which all models are compared."""
         return Resolution(self.evaluation_size, "antialiased")
 
 

@@ -14,9 +14,11 @@ import keras
 
 from study.data.store import Store, open_store
 from study.trial.device import gpu_busy, gpu_peak_bytes, gpu_total_mib, limit_gpu_memory
-from study.trial.evaluation import rung_score, score_model
+from study.trial.evaluation import score_model
+from study.trial.inference import make_restore
 from study.trial.task import TrialTask
-from study.trial.training import compile_model, epoch_batches, limit_threads, restorer
+from study.trial.threads import limit_threads
+from study.trial.training import compile_model, epoch_batches, score_rung
 
 WARM_UP_STEPS = 5
 STEPS = 20
@@ -74,26 +76,14 @@ def profile_trial(task: TrialTask) -> Profile:
     model.fit(batches, epochs=1, steps_per_epoch=1, shuffle=False, verbose=0)
     setup_s = time.perf_counter() - began
     step_s = _time_steps(model, batches, PLANNED_STEPS)
-    restore = restorer(
+    restore = make_restore(
         model, task.hyperparameters, inference=task.inference, precision=task.precision
     )
     field, rung_s = task.eval_fields[0], 0.0
     if task.rung_images:
         for _ in range(2):  # the first traces the network
-            began = time.perf_counter()
-            rung_score(
-                restore,
-                store,
-                resolution=task.resolution,
-                evaluation=task.evaluation,
-                fields=task.eval_fields,
-                images=task.rung_images,
-                seed=task.rung_seed,
-                objective=task.objective,
-                weights=task.level_weights,
-            )
-            rung_s = time.perf_counter() - began
-    restore = restorer(model, task.hyperparameters, inference=task.inference)
+            rung_s = score_rung(restore, store, task)["rung_seconds"]
+    restore = make_restore(model, task.hyperparameters, inference=task.inference)
     began = time.perf_counter()
     score_model(
         restore,

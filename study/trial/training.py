@@ -8,53 +8,49 @@ machine.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import os
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import keras
 import numpy as np
 
 from study.data.batches import EpochBatches, patches_of, steps_per_epoch, training_images
-from study.data.store import Resolution, Store, open_store
+from study.data.store import Store, open_store
 from study.errors import TrialFailed
-from study.files import new_file
-from study.models.autoencoder import Hyperparameters, build, count_operations, patch_size_of
+from study.models.autoencoder import build, count_operations, patch_size_of
 from study.models.losses import loss_of
 from study.models.schedules import schedule_of
 from study.score import Score
+from study.trial.checkpoints import (
+    STOPPED,
+    load_checkpoint,
+    save_checkpoint,
+    save_model,
+    save_weights,
+)
 from study.trial.device import limit_gpu_memory
-from study.trial.evaluation import Restore, defocused_mse, model_restorer, rung_score, score_model
+from study.trial.evaluation import Restore, defocused_mse, rung_score, score_model
+from study.trial.examples import save_examples
+from study.trial.inference import make_restore
+from study.trial.latency import latency_ms
 from study.trial.objectives import quality
 from study.trial.task import EpochReport, TrialTask
+from study.trial.threads import limit_threads
 
 EMA_MOMENTUM = 0.99  # the EMA weights look back over some hundred steps
-EMA_STEPS = 300  # after which they are judged instead of the last weights
-STOPPED = "stopped.npz"
-PREDICTED_PIXELS = (
-    16 * 128 * 128
-)  # in one call of the network: bounds the memory of its widest layer
-EXAMPLE_PLACES = (
-    0.0,
-    8 / 33,
-    15 / 33,
-    24 / 33,
-    1.0,
-)  # z 0, 8, 15, 24 and 33 of BBBC006; and the level in focus
+EMA_STEPS = 300  # after which they are scored instead of the last weights
 
 
 def run_trial(task: TrialTask) -> Generator[EpochReport]:
     """Train one configuration and report after every epoch; after the last one also its score.
 
     A checkpoint is left in the trial's folder after each epoch that was reported; a trial that
-    finds one goes on from there, and gives the numbers that it would have given without the
+    finds one is resumed from there, and gives the numbers that it would have given without the
     interruption. At the end the weights stand beside the last checkpoint; a trial that is stopped
-    early leaves its last weights too (`STOPPED`).
+    early leaves its last weights too (`study.trial.checkpoints.STOPPED`).
 
     Parameters
     ----------
@@ -77,35 +73,21 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
     keras.backend.clear_session()
     keras.utils.set_random_seed(task.seed)
     model = compile_model(task, store)
-    restore = restorer(
+    restore = make_restore(
         model, task.hyperparameters, inference=task.inference, precision=task.precision
     )
     operations = count_operations(task.hyperparameters)
-    done, trained_s = _restore_checkpoint(folder, model)
+    done, trained_s = load_checkpoint(folder, model)
     for epoch in range(done, task.epochs):
-        started = time.perf_counter()
+        score = None
         with _memory_failures(epoch):
             metrics, own = _train_epoch(model, task, store, epoch)
-            metrics["seconds"] = time.perf_counter() - started
             trained_s += metrics["seconds"]
             if task.rung_images:
-                began = time.perf_counter()
-                metrics |= rung_score(
-                    restore,
-                    store,
-                    resolution=task.resolution,
-                    evaluation=task.evaluation,
-                    fields=task.eval_fields,
-                    images=task.rung_images,
-                    seed=task.rung_seed,
-                    objective=task.objective,
-                    weights=task.level_weights,
-                )
-                metrics["rung_seconds"] = time.perf_counter() - began
-            score = None
+                metrics |= score_rung(restore, store, task)
             if epoch + 1 == task.epochs:
                 if task.precision != "float32":
-                    restore = restorer(model, task.hyperparameters, inference=task.inference)
+                    restore = make_restore(model, task.hyperparameters, inference=task.inference)
                 score = _finish(model, restore, task, store)
         cost = {
             "parameters": float(model.count_params()),
@@ -113,105 +95,18 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
             "training_seconds": trained_s,
         }
         if score is not None:
-            cost["latency_ms"] = _latency_ms(restore, task.resolution.size)
+            cost["latency_ms"] = latency_ms(restore, task.resolution.size)
         try:
             yield EpochReport(epoch + 1, metrics, cost, score)
         except GeneratorExit:
-            if score is None:  # stopped early: the weights that were judged can still be looked at
-                _save_weights(folder / STOPPED, model)
+            if score is None:  # stopped early: the weights that were scored can still be looked at
+                save_weights(folder / STOPPED, model)
             raise
         for variable, value in zip(model.trainable_variables, own, strict=False):
             variable.assign(value)
-        if (
-            score is None
-        ):  # after the report: what was not heard of is done again, and gives the same numbers
-            _save_checkpoint(folder, model, epoch + 1, trained_s)
-
-
-def limit_threads(threads: int) -> None:
-    """Give numerical libraries so many threads: one pool that runs one operation after another.
-
-    On processors this is faster than Keras's own setting, and it is what makes a trial's numbers
-    repeatable. It must come before the first operation of the process; later calls do not change a
-    running TensorFlow or JAX.
-    """
-    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["OMP_NUM_THREADS"] = os.environ["NPROC"] = (
-        str(threads)
-    )  # NPROC: of JAX's pool
-    os.environ["TF_NUM_INTEROP_THREADS"] = "1"
-    cv2.setNumThreads(threads)
-    if keras.backend.backend() == "torch":  # it has read its variable already
-        import torch
-
-        torch.set_num_threads(threads)
-
-
-def restorer(
-    model: keras.Model,
-    hyperparameters: Hyperparameters,
-    *,
-    inference: str,
-    precision: str = "float32",
-) -> Restore:
-    """Return the function that restores images of the network's image size with the weights that
-    the model then has.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Built from `hyperparameters`.
-    hyperparameters : mapping
-        A point of a search space.
-    inference : str
-        ``whole`` (the whole image at once) or ``stitched`` (patch by patch).
-    precision : str
-        What it computes in, whatever the model is trained in.
-
-    Returns
-    -------
-    callable
-        Its network takes the model's weights over at the first call, and again whenever the
-        optimiser has made steps.
-    """
-    patch_size = patch_size_of(hyperparameters)
-    size = patch_size if inference == "stitched" else int(hyperparameters["image_size"])
-    own = size == model.input_shape[1] and model.dtype_policy.name == precision
-    network = model if own else build(hyperparameters, size=size, precision=precision)
-    step = max(1, PREDICTED_PIXELS // size**2)
-
-    copied: list[int] = []
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        optimizer = getattr(model, "optimizer", None)  # a network that was only loaded has none
-        steps = 0 if optimizer is None else int(optimizer.iterations)
-        if network is not model and copied != [steps]:
-            network.set_weights(model.get_weights())
-            copied[:] = [steps]
-        parts = [
-            network.predict_on_batch(images[start : start + step])
-            for start in range(0, len(images), step)
-        ]
-        return np.concatenate([np.asarray(part, np.float32) for part in parts])
-
-    return model_restorer(predict, patch_size=patch_size, inference=inference)
-
-
-def load_model(folder: Path, *, size: int | None = None) -> keras.Model:
-    """Build the network that a trial left in its folder, for images of `size` or its own, from
-    plain arrays and JSON alone.
-    """
-    model = build(read_description(folder)["hyperparameters"], size=size)
-    with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
-        model.set_weights([arrays[name] for name in arrays.files])
-    return model
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """Read what a trial left beside its weights: ``hyperparameters``, ``resize``, and the
-    fingerprint of its ``store``.
-    """
-    described: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    return described
+        # after the report: an epoch that nobody heard of is done again, and gives the same numbers
+        if score is None:
+            save_checkpoint(folder, model, epochs=epoch + 1, trained_s=trained_s)
 
 
 def compile_model(task: TrialTask, store: Store) -> keras.Model:
@@ -234,9 +129,8 @@ def compile_model(task: TrialTask, store: Store) -> keras.Model:
             ema_momentum=EMA_MOMENTUM,
         ),
         loss=loss_of(hyperparameters),
-        jit_compile=(
-            "auto" if keras.backend.backend() != "tensorflow" else False
-        ),  # XLA is slower on a processor
+        # XLA is slower on a processor
+        jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,
     )
     model.optimizer.build(model.trainable_variables)
     return model
@@ -261,17 +155,21 @@ def epoch_batches(task: TrialTask, store: Store, *, epoch: int) -> EpochBatches:
     )
 
 
-def _latency_ms(restore: Restore, size: int) -> float:
-    """Return how long one image takes on this device: the median of five, after one that is not
-    counted.
-    """
-    image = np.zeros((1, size, size), np.float32)
-    elapsed = []
-    for _ in range(6):
-        began = time.perf_counter()
-        restore(image)
-        elapsed.append(time.perf_counter() - began)
-    return 1000 * float(np.median(elapsed[1:]))
+def score_rung(restore: Restore, store: Store, task: TrialTask) -> dict[str, float]:
+    """Return a task's rung score, and the ``rung_seconds`` that it took."""
+    began = time.perf_counter()
+    scored = rung_score(
+        restore,
+        store,
+        resolution=task.resolution,
+        evaluation=task.evaluation,
+        fields=task.eval_fields,
+        images=task.rung_images,
+        seed=task.rung_seed,
+        objective=task.objective,
+        weights=task.level_weights,
+    )
+    return scored | {"rung_seconds": time.perf_counter() - began}
 
 
 def _batch_size(task: TrialTask) -> int:
@@ -281,14 +179,14 @@ def _batch_size(task: TrialTask) -> int:
 def _train_epoch(
     model: keras.Model, task: TrialTask, store: Store, epoch: int
 ) -> tuple[dict[str, float], list[np.ndarray]]:
-    """Train one epoch; return its metrics and, where a mean of the weights is to be judged, the
-    weights to go on with.
+    """Train one epoch; return its metrics and, where EMA weights are to be scored, the weights that
+    training resumes with.
 
-    Keras gives a model that keeps a moving mean (``ema``) that mean at the end of `fit`; training
-    resumes its own weights.
+    Keras gives a model with ``ema`` its EMA weights at the end of `fit`; training goes on with the
+    model's own.
     """
     batches = epoch_batches(task, store, epoch=epoch)
-    rate = float(np.asarray(model.optimizer.learning_rate))
+    began, rate = time.perf_counter(), float(np.asarray(model.optimizer.learning_rate))
     own: list[np.ndarray] = []
 
     def keep(*_: Any) -> None:
@@ -296,16 +194,16 @@ def _train_epoch(
 
     keeping = [keras.callbacks.LambdaCallback(on_epoch_end=keep)] if model.optimizer.use_ema else []
     history = model.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=keeping)
-    if (
-        own and int(model.optimizer.iterations) < EMA_STEPS
-    ):  # the mean still remembers the weights that training began with
+    # until then the mean still remembers the weights that training began with
+    if own and int(model.optimizer.iterations) < EMA_STEPS:
         for variable, value in zip(model.trainable_variables, own, strict=True):
             variable.assign(value)
         own = []
     loss = float(history.history["loss"][-1])
     if not math.isfinite(loss):
         raise TrialFailed(f"diverged: the loss of epoch {epoch + 1} is {loss}")
-    return {"loss": loss, "learning_rate": rate}, own
+    seconds = time.perf_counter() - began
+    return {"loss": loss, "learning_rate": rate, "seconds": seconds}, own
 
 
 @contextlib.contextmanager
@@ -324,6 +222,7 @@ def _memory_failures(epoch: int) -> Iterator[None]:
 
 
 def _finish(model: keras.Model, restore: Restore, task: TrialTask, store: Store) -> Score:
+    """Score a trained model, and leave it and example pictures in the trial's folder."""
     score = score_model(
         restore,
         store,
@@ -333,86 +232,22 @@ def _finish(model: keras.Model, restore: Restore, task: TrialTask, store: Store)
         eval_split=task.eval_split,
         held_out=task.held_out,
     )
+    score.summary["objective"] = _objective(score, task, store)
+    save_model(model, task, fingerprint=store.fingerprint)
+    examples = Path(task.folder) / "examples.npz"
+    save_examples(examples, restore, store, task.resolution, fields=task.eval_fields)
+    return score
+
+
+def _objective(score: Score, task: TrialTask, store: Store) -> float:
+    """Return a task's objective of all images that were scored."""
     defocused = store.defocused_indices
     table = {
         name: np.array(score.evaluation[name])[:, defocused].ravel()
         for name in ("ssim", "psnr", "mse")
     }
     if task.objective.startswith("penalized_"):
-        table["defocused_mse"] = defocused_mse(
-            store,
-            task.evaluation,
-            [(field, level) for field in task.eval_fields for level in defocused],
-        )
+        images = [(field, level) for field in task.eval_fields for level in defocused]
+        table["defocused_mse"] = defocused_mse(store, task.evaluation, images)
     levels = np.tile(np.array(store.levels)[defocused], len(task.eval_fields))
-    score.summary["objective"] = quality(task.objective, table, levels, task.level_weights)
-    folder = Path(task.folder)
-    _save_weights(folder / "weights.npz", model)
-    with new_file(folder / "model.json") as path:
-        described = {
-            "hyperparameters": task.hyperparameters,
-            "store": store.fingerprint,
-            "resize": task.resize,
-        }
-        path.write_text(json.dumps(described, indent=1), encoding="utf-8")
-    save_examples(
-        folder / "examples.npz",
-        restore,
-        store,
-        task.resolution,
-        field=task.eval_fields[len(task.eval_fields) // 2],
-    )
-    return score
-
-
-def save_examples(
-    path: Path, restore: Restore, store: Store, resolution: Resolution, *, field: int
-) -> None:
-    """Keep one field, defocused at five levels and in focus, and restored, at the model's own size,
-    for the figures.
-    """
-    last = len(store.levels) - 1
-    levels = sorted({round(place * last) for place in EXAMPLE_PLACES} | {store.in_focus_index})
-    images = store.as_float(resolution, field, np.array(levels))
-    arrays = {
-        "defocused": images,
-        "restored": restore(images),
-        "in_focus": store.as_float(resolution, field, store.in_focus_index),
-    }
-    stored = {
-        name: np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8) for name, array in arrays.items()
-    }
-    with new_file(path) as partial:
-        np.savez_compressed(
-            partial,
-            **stored,
-            levels=np.array([store.levels[level] for level in levels]),
-            field=np.array(store.fields[field]),
-        )
-
-
-def _save_weights(target: Path, model: keras.Model) -> None:
-    with new_file(target) as path:
-        np.savez(path, *model.get_weights())
-
-
-def _save_checkpoint(folder: Path, model: keras.Model, epoch: int, trained_s: float) -> None:
-    with new_file(folder / "checkpoint.npz") as path:
-        state = [
-            np.asarray(variable) for variable in (*model.variables, *model.optimizer.variables)
-        ]
-        np.savez(path, np.array([epoch, trained_s]), *state)
-
-
-def _restore_checkpoint(folder: Path, model: keras.Model) -> tuple[int, float]:
-    """Bring the model to where its checkpoint is, if there is one; return the epochs done and the
-    seconds they took.
-    """
-    path = folder / "checkpoint.npz"
-    if not path.is_file():
-        return 0, 0.0
-    with np.load(path, allow_pickle=False) as arrays:
-        progress, *state = (arrays[name] for name in arrays.files)
-    for variable, value in zip((*model.variables, *model.optimizer.variables), state, strict=True):
-        variable.assign(value)
-    return int(progress[0]), float(progress[1])
+    return quality(task.objective, table, levels, task.level_weights)

@@ -174,7 +174,7 @@ def _objective(report: EpochReport) -> float:
 
 def _set_up_keras(task: TrialTask) -> dict[str, Any]:
     from study.trial.device import describe_device, limit_gpu_memory
-    from study.trial.training import limit_threads
+    from study.trial.threads import limit_threads
 
     limit_threads(task.threads)
     return {"gpu_limit_mib": limit_gpu_memory(task.gpu_share), **describe_device()}

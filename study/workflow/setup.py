@@ -15,11 +15,11 @@ from pathlib import Path
 import yaml
 
 from study.config import ROOT, DatasetConfig, StudyConfig, derive_seed
-from study.data.layouts import LAYOUTS
+from study.data.layouts import layout_of
 from study.data.prepare import prepare, store_folder
-from study.data.simulate import simulate_bbbc005, simulate_bbbc006
 from study.data.splits import Split
 from study.data.store import Resolution, Store
+from study.errors import StudyError
 from study.files import new_file
 from study.record.events import StudyBegun
 from study.record.facts import Environment, ImageFacts, StoreFacts
@@ -43,7 +43,7 @@ def prepare_store(config: StudyConfig, log: Log) -> Store:
     """Simulate the raw folder if that is asked for, and open or make its store."""
     root, wanted = raw_folder(config), config.dataset.simulate
     if config.dataset.root is None and not root.exists():
-        layout = LAYOUTS[config.dataset.kind]
+        layout = layout_of(config.dataset.kind)
         log(f"simulating {wanted.wells} {layout.well_title}s of {layout.title} in {root}")
         simulate_raw(config, root)
     return _prepare(config, config.dataset, root, log)
@@ -183,19 +183,25 @@ def raw_folder(config: StudyConfig) -> Path:
 
 
 def simulate_raw(config: StudyConfig, root: Path) -> None:
-    """Make the raw folder that ``dataset.simulate`` asks for."""
+    """Make the raw folder that ``dataset.simulate`` asks for.
+
+    Raises
+    ------
+    StudyError
+        If there is no simulation of this data set, or the request does not suit it.
+    """
     wanted = config.dataset.simulate
     sharp = None if wanted.from_sharp is None else Path(wanted.from_sharp)
-    if config.dataset.kind == "bbbc006":
-        simulate_bbbc006(
-            root,
-            wells=wanted.wells,
-            fields_per_well=wanted.fields_per_well,
-            from_sharp=sharp,
-            seed=config.seed,
-        )
-    elif sharp is not None:
-        simulate_bbbc005(root, scenes=wanted.wells, from_sharp=sharp)
+    layout = layout_of(config.dataset.kind)
+    if layout.simulation is None:
+        raise StudyError(f"there is no simulation of {layout.title}: give dataset.root")
+    layout.simulation.make(
+        root,
+        wells=wanted.wells,
+        fields_per_well=wanted.fields_per_well,
+        from_sharp=sharp,
+        seed=config.seed,
+    )
 
 
 def is_prepared(config: StudyConfig) -> bool:

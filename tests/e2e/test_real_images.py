@@ -10,7 +10,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from study.cli import main
-from study.data import bbbc005
+from study.data.layouts import bbbc005
 from study.record.ledger import read_events
 from tests.e2e.test_study import run
 

@@ -24,8 +24,7 @@ from mlflow import MlflowClient
 
 from study.cli import main
 from study.command_line import load
-from study.data import bbbc005, bbbc006
-from study.data.simulate import simulate_bbbc005
+from study.data.layouts import bbbc005, bbbc006
 from study.record.ledger import level_means, read_events
 from tests.conftest import LEVELS
 
@@ -404,7 +403,7 @@ def test_a_finished_study_is_extended_by_trials_by_another_data_set_and_by_the_l
     folder = tmp_path / "studies" / "more"
     before = read_events(folder)
     other = tmp_path / "raw5"
-    simulate_bbbc005(other, from_sharp=realdata / "bbbc005", scenes=10)
+    bbbc005.simulate(other, from_sharp=realdata / "bbbc005", wells=10)
     added = ["--search.trials", "1", "--transfer.root", str(other), "--confirm.leak", "true"]
     done = _run_in(tmp_path, "--extend", str(folder), *added)
     assert done.returncode == 0, done.stdout + done.stderr

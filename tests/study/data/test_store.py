@@ -11,24 +11,20 @@ from study.errors import StudyError
 from tests.conftest import RESOLUTIONS
 
 
-def open_copy(folder: str, near: str) -> str:
-    return str(open_store(folder, near).folder)
-
-
 def test_processes_of_one_node_share_one_copy(store: Store, tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
-        folders = set(pool.starmap(open_copy, [(str(store.folder), str(tmp_path / "near"))] * 4))
-    (folder,) = folders
+        copies = pool.starmap(open_store, [(str(store.folder), str(tmp_path / "near"))] * 4)
+    (folder,) = {copy.folder for copy in copies}
     assert [
         path.name for path in (tmp_path / "near").iterdir() if not path.name.startswith(".")
-    ] == [Path(folder).name]
-    copy = Store(Path(folder))
+    ] == [folder.name]
+    copy = Store(folder)
     assert copy.fingerprint == store.fingerprint
     for resolution in RESOLUTIONS:
         np.testing.assert_array_equal(copy.images(resolution), store.images(resolution))
-    made = (Path(folder) / "store.json").stat().st_mtime_ns
+    made = (folder / "store.json").stat().st_mtime_ns
     open_store(str(store.folder), str(tmp_path / "near"))
-    assert (Path(folder) / "store.json").stat().st_mtime_ns == made  # not again
+    assert (folder / "store.json").stat().st_mtime_ns == made  # not again
 
 
 def test_without_a_folder_of_the_nodes_own_the_store_is_read_where_it_is(store: Store) -> None:

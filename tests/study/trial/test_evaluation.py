@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from study.data.optics import blur_kernel
+from study.data.layouts import bbbc005
 from study.data.prepare import resize_image
-from study.data.simulate import blur_synthetic
 from study.data.store import Resolution, Store
 from study.files import read_image
 from study.trial.classical import DECONVOLUTIONS, best_affine_fit, unrestored_input
@@ -230,10 +229,10 @@ def test_deconvolution_with_the_true_blur_brings_a_blurred_image_back() -> None:
     for _ in range(12):
         y, x = rng.integers(20, 70, 2)
         image[y - 3 : y + 4, x - 3 : x + 4] = rng.uniform(0.5, 1)
-    blurred = blur_synthetic((image * 255).astype(np.uint8), 17) / 255
+    blurred = bbbc005.blur_image((image * 255).astype(np.uint8), 17) / 255
     before = np.abs(blurred - image).mean()
     errors = {
-        name: np.abs(method(blurred, blur_kernel("bbbc005", 17)) - image).mean()
+        name: np.abs(method(blurred, bbbc005.blur_kernel(17)) - image).mean()
         for name, method in DECONVOLUTIONS.items()
     }
     assert errors["Richardson-Lucy"] < 0.6 * before

@@ -124,7 +124,7 @@ def test_images_that_are_held_out_are_not_trained_on_and_alone_are_scored(
 ) -> None:
     held_out = [[index % len(store.levels)] for index in range(len(store.fields))]
     every = list(range(len(store.fields)))
-    task = make_task(train=every, eval_fields=every, held_out=held_out)
+    task = make_task(train_fields=every, eval_fields=every, held_out=held_out)
     score = list(run_trial(task))[-1].score
     assert score is not None
     scored = ~np.isnan(np.array(score.evaluation["ssim"]))

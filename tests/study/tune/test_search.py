@@ -602,7 +602,7 @@ def test_confirmation_trains_on_all_but_the_test_set_with_a_seed_for_each_replic
         (3, 2),
     ]
     assert all(
-        job.task["train"] == [1, 2, 4]
+        job.task["train_fields"] == [1, 2, 4]
         and job.task["eval_fields"] == [0, 3]
         and job.task["eval_split"] == "test"
         for job in jobs
@@ -614,7 +614,7 @@ def test_confirmation_trains_on_all_but_the_test_set_with_a_seed_for_each_replic
     assert [job.task["epochs"] for job in leaking] == [5] * 3 + [7] * 3
     assert [job.task["seed"] for job in leaking] == [job.task["seed"] for job in jobs]
     assert all(
-        job.task["train"] == [0, 1, 2, 3, 4] and job.task["eval_fields"] == [0, 3]
+        job.task["train_fields"] == [0, 1, 2, 3, 4] and job.task["eval_fields"] == [0, 3]
         for job in leaking
     )
     assert len({str(job.task["held_out"]) for job in leaking}) == 1
@@ -626,7 +626,9 @@ def test_confirmation_trains_on_all_but_the_test_set_with_a_seed_for_each_replic
         store,
         epochs={},
     )
-    assert all(job.task["train"] == job.task["eval_fields"] == [0, 1, 2, 3, 4] for job in literal)
+    assert all(
+        job.task["train_fields"] == job.task["eval_fields"] == [0, 1, 2, 3, 4] for job in literal
+    )
 
 
 def test_a_baseline_that_did_not_run_is_a_problem() -> None:
