@@ -16,10 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
+from jsonargparse import (  # type: ignore[attr-defined]
+    ActionConfigFile,
+    ArgumentError,
+    ArgumentParser,
+)
 
 from study.config import StudyConfig
 from study.errors import StudyError, raise_all
+from study.renamed import KEYS, current_config, find_renamed
 from study.validation import validate
 
 WITHOUT_MLFLOW = "--without-mlflow"
@@ -34,6 +39,33 @@ EXTENDABLE = (
     "record.",
 )
 CONFIG_FOLDER = Path(__file__).parent / "configs"
+UNREADABLE = "The configuration cannot be read"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """A key, and its value as a file or the command line gives it.
+
+    Parameters
+    ----------
+    key : str
+        With dots.
+    value : Any
+        As YAML reads it.
+    file : Path, optional
+        That holds it.
+    word : str
+        Option and value, as on the command line.
+    """
+
+    key: str
+    value: Any
+    file: Path | None = None
+    word: str = ""
+
+    @property
+    def where(self) -> str:
+        return f"in {self.file}" if self.file else "on the command line"
 
 
 def configs() -> list[str]:
@@ -60,21 +92,18 @@ def parse(arguments: Sequence[str], *, begun: bool = False) -> StudyConfig:
     SystemExit
         After ``--help`` and ``--print_config``.
     """
-    arguments = _with_config_file(
-        [word for argument in arguments for word in _without_alias(argument)]
-    )
-    _check_names(arguments)
+    words, given = _read(arguments, begun=begun)
+    _check_names(given)
+    parser = _parser()
     try:
-        namespace = _parser().parse_args(arguments)
-    except (ValueError, TypeError, KeyError) as error:
-        raise StudyError(_reading_problem(error)) from None
-    except Exception as error:  # the parser's own error class; its text names the key
-        if type(error).__name__ != "ArgumentError":
-            raise
-        raise StudyError(_reading_problem(error)) from None
-    config = _build(StudyConfig, namespace)
+        values = vars(parser.instantiate(parser.parse_args(words)))
+    except ArgumentError as error:
+        raise_all([*_wrong_values(parser, given)] or [_told(error)], heading=UNREADABLE)
+        raise
+    del values["config"]
+    config = StudyConfig(**values)
     if not config.name:
-        stem = Path(str(namespace.config[-1])).stem if namespace.config else "study"
+        stem = ["study", *(one.file.stem for one in given if one.file)][-1]
         config = dataclasses.replace(config, name=f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
     if config.search.warm_start is not None and not begun:
         earlier = find_study(config.search.warm_start) or Path(config.search.warm_start)
@@ -140,7 +169,7 @@ def parse_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     fixed = [
         f"{key} cannot change: the trials that are done rest on it"
         for key in used
-        if not key.startswith(EXTENDABLE)
+        if not key.startswith(EXTENDABLE) and key not in KEYS  # which `parse` refuses
     ]
     raise_all(
         fixed,
@@ -173,7 +202,9 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python study/run.py",
         exit_on_error=False,
-        description="Run a study.",
+        description="Run a study, of a configuration or of an earlier one: --resume STUDY alone,"
+        " or --extend STUDY and what is added. --without-mlflow keeps no mirror; --warm-start STUDY"
+        " learns from an earlier one.",
         default_env=False,
     )
     parser.add_argument(
@@ -183,60 +214,98 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _reading_problem(error: Exception) -> str:
-    return f"the configuration cannot be read: {' '.join(str(error).split())}"
+def _read(arguments: Sequence[str], *, begun: bool) -> tuple[list[str], list[_Given]]:
+    """Return the words for the parser, with what the files hold in the files' places; and every
+    key that a file or the command line gives.
+    """
+    words, given = [], []
+    left = [word for argument in arguments for word in _without_alias(argument)]
+    while left:
+        name, equals, value = left.pop(0).partition("=")
+        if not equals and left and not left[0].startswith("--"):
+            equals, value = "=", left.pop(0)
+        if name == "--config":
+            path = _config_file(value)
+            values = _read_file(path)
+            values = current_config(values) if begun else values
+            given += [_Given(key, one, file=path) for key, one in _leaves(values)]
+            value = yaml.safe_dump(values)
+        elif name.startswith("--"):
+            given += [
+                _Given(key, one, word=f"{name}{equals}{value}")
+                for key, one in _leaves({name[2:]: _as_yaml(value)})
+            ]
+        words.append(f"{name}{equals}{value}")
+    return words, given
 
 
-def _with_config_file(arguments: list[str]) -> list[str]:
-    """Replace the name of a study that comes with the program by the path of its file."""
-    for index, argument in enumerate(arguments):
-        value = argument.partition("=")[2] if argument.startswith("--config=") else ""
-        if argument == "--config" and index + 1 < len(arguments):
-            value = arguments[index + 1]
-        if not value:
-            continue
-        path = Path(value) if Path(value).is_file() else CONFIG_FOLDER / f"{value}.yaml"
-        if not path.is_file():
-            raise StudyError(
-                f"--config must name a YAML file or one of: {', '.join(configs())}; got {value!r}"
-            )
-        if argument == "--config":
-            arguments[index + 1] = str(path)
-        else:
-            arguments[index] = f"--config={path}"
-    return arguments
+def _config_file(name: str) -> Path:
+    """Return the YAML file that ``--config`` names: its path, or the name of a study that comes
+    with the program.
+    """
+    path = Path(name) if Path(name).is_file() else CONFIG_FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        raise StudyError(
+            f"--config must name a YAML file or one of: {', '.join(configs())}; got {name!r}"
+        )
+    return path
 
 
-def _check_names(arguments: list[str]) -> None:
-    """Name every unknown key of the file and of the command line, each with the nearest known
-    one.
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise StudyError(f"{path} must hold keys and values; got {type(values).__name__}")
+    return values
+
+
+def _as_yaml(word: str) -> Any:
+    try:
+        return yaml.safe_load(word)
+    except yaml.YAMLError:
+        return word
+
+
+def _check_names(given: Sequence[_Given]) -> None:
+    """Name every unknown or old key of the files and of the command line, each with the nearest
+    known one or the new one, and every section of a file that holds no keys.
     """
     known = list(_known_keys(StudyConfig))
-    used: list[tuple[str, str]] = []
-    for index, argument in enumerate(arguments):
-        if argument.startswith("--"):
-            used.append((argument[2:].partition("=")[0], "on the command line"))
-        path = argument.partition("=")[2] if argument.startswith("--config=") else ""
-        if argument == "--config" and index + 1 < len(arguments):
-            path = arguments[index + 1]
-        if path:
-            try:
-                values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise StudyError(f"{path} is not YAML: {error}") from None
-            if not isinstance(values, Mapping):
-                raise StudyError(f"{path} must hold keys and values; got {type(values).__name__}")
-            used.extend((key, f"in {path}") for key in _keys_of(values, known))
-    accepted = {*known, "config", "help", "print_config"}
+    accepted, sections = {*known, "help", "print_config"}, _sections()
     problems = []
-    for key, where in used:
-        if key not in accepted:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            leaf = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-            problems.append(f"unknown key {key!r} {where}; the nearest is {(leaf or near)[0]!r}")
-    raise_all(
-        problems, heading="The configuration has unknown keys (`--help` lists the known ones)"
-    )
+    for one in given:
+        if renamed := [*find_renamed(one.key, one.value)]:
+            problems += [f"{change} ({one.where})" for change in renamed]
+        elif one.key in sections and one.file:
+            problems.append(
+                f"{one.key} must hold keys and values {one.where}; got {one.value!r}. Leave it"
+                " out to have its defaults"
+            )
+        elif one.key not in accepted:
+            near = difflib.get_close_matches(one.key, known, n=1, cutoff=0.0)
+            leaf = [name for name in known if name.rpartition(".")[2] == one.key.rpartition(".")[2]]
+            problems.append(
+                f"unknown key {one.key!r} {one.where}; the nearest is {(leaf or near)[0]!r}"
+            )
+    raise_all(problems, heading="The configuration has wrong keys (`--help` lists the known ones)")
+
+
+def _wrong_values(parser: ArgumentParser, given: Sequence[_Given]) -> Iterator[str]:
+    """Name every value that cannot be read; the parser itself stops at the first."""
+    for one in given:
+        try:
+            if one.word:
+                parser.parse_args([one.word])
+            else:
+                parser.parse_object({one.key: one.value})
+        except ArgumentError as error:
+            yield _told(error)
+
+
+def _told(error: ArgumentError) -> str:
+    return " ".join(str(error).removeprefix("Parser key ").split())
 
 
 def _known_keys(cls: type, prefix: str = "") -> Iterator[str]:
@@ -247,27 +316,15 @@ def _known_keys(cls: type, prefix: str = "") -> Iterator[str]:
             yield from _known_keys(typing.cast(type, hints[item.name]), f"{prefix}{item.name}.")
 
 
-def _keys_of(values: Mapping[Any, Any], known: Sequence[str], prefix: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        yield f"{prefix}{key}"
-        section = any(
-            name.startswith(f"{prefix}{key}.") for name in known
-        )  # or a value that is a mapping, such as weights by level
-        if isinstance(value, Mapping) and section:
-            yield from _keys_of(value, known, f"{prefix}{key}.")
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Return dotted keys and their values; a value may itself be a mapping, of weights by level."""
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and key in _sections():
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, value
 
 
-def _build(cls: type, values: Namespace | Mapping[str, Any]) -> Any:
-    """Turn the parser's namespaces into the dataclass that they fill."""
-    hints = typing.get_type_hints(cls)
-    arguments = {}
-    for item in dataclasses.fields(cls):
-        value, hint = values[item.name], hints[item.name]
-        nested = isinstance(hint, type) and dataclasses.is_dataclass(hint)
-        if nested and not isinstance(value, Namespace | Mapping):
-            raise StudyError(
-                f"{item.name} must hold keys and values; got {value!r}. Leave it out to have its"
-                " defaults"
-            )
-        arguments[item.name] = _build(hint, value) if nested else value
-    return cls(**arguments)
+def _sections() -> set[str]:
+    return {key.rpartition(".")[0] for key in _known_keys(StudyConfig)}

@@ -11,10 +11,29 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 ROOT = Path(__file__).resolve().parents[1]  # of the program
 QUALITIES = ("ssim", "psnr", "penalized_ssim", "worst_ssim", "worst_psnr")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a number of the configuration has to be, such as ``>= 1``; `study.validation` checks it.
+
+    jsonargparse stops at the first number out of its bounds, and its own types stay in the values.
+    """
+
+    comparison: Literal[">=", ">", "<"]
+    limit: float
+
+    def __repr__(self) -> str:
+        return f"{self.comparison} {self.limit:g}"
+
+
+Count = Annotated[int, Bound(">=", 1)]
+CountOrZero = Annotated[int, Bound(">=", 0)]
+Share = Annotated[float, Bound(">=", 0), Bound("<", 1)]
 
 
 @dataclass(frozen=True)
@@ -23,12 +42,15 @@ class SimulateConfig:
 
     Parameters
     ----------
-    wells : wells (bbbc006) or scenes (bbbc005) to make; 0 simulates nothing.
-    fields_per_well : fields of view in each well.
-    from_sharp : folder of real in-focus images to blur; procedural nuclei without it.
+    wells : int
+        Wells (bbbc006) or scenes (bbbc005) to make; 0 simulates nothing.
+    fields_per_well : int
+        Fields of view in each well.
+    from_sharp : str, optional
+        Folder of real in-focus images to blur; procedural nuclei without it.
     """
 
-    wells: int = 0
+    wells: CountOrZero = 0
     fields_per_well: int = 1
     from_sharp: str | None = None
 
@@ -39,28 +61,38 @@ class DatasetConfig:
 
     Parameters
     ----------
-    kind : the layout of the raw folder: bbbc005, bbbc006, or another that `study.data.layouts`
-        holds.
-    root : the raw folder, as the Broad Institute publishes it.
-    channel : w1 (Hoechst in BBBC006; the nuclei-like stain in BBBC005) or w2.
-    levels : z-planes (bbbc006) or blur levels F (bbbc005) to use; all that the folder holds if not
+    kind : str
+        The layout of the raw folder: bbbc005, bbbc006, or another that `study.data.layouts` holds.
+    root : str, optional
+        The raw folder, as the Broad Institute publishes it.
+    channel : {'w1', 'w2'}
+        w1 (Hoechst in BBBC006; the nuclei-like stain in BBBC005) or w2.
+    levels : list of int, optional
+        z-planes (bbbc006) or blur levels F (bbbc005) to use; all that the folder holds if not
         given.
-    max_fields : use at most so many fields of view, chosen evenly over the wells; all if not given.
-    resize : antialiased (area mean when shrinking) or paper (bicubic always).
-    test, validation : share of the wells or scenes in each; the rest trains.
-    split : by_well (a field is on one side at every level) or within_levels (the paper's: `test` of
-        the images of each level on its own, so that a field can be on both sides).
-    simulate : make the raw folder instead of reading `root`.
+    max_fields : int, optional
+        Use at most so many fields of view, chosen evenly over the wells; all if not given.
+    resize : {'antialiased', 'paper'}
+        antialiased (area mean when shrinking) or paper (bicubic always).
+    test : float
+        Share of the wells or scenes in the test set; above 0.
+    validation : float
+        Share of them in the validation set, on which a search compares; the rest trains.
+    split : {'by_well', 'within_levels'}
+        by_well (a field is on one side at every level) or within_levels (the paper's: `test` of the
+        images of each level on its own, so that a field can be on both sides).
+    simulate : SimulateConfig
+        Make the raw folder instead of reading `root`.
     """
 
     kind: str = "bbbc006"
     root: str | None = None
     channel: Literal["w1", "w2"] = "w1"
     levels: list[int] | None = None
-    max_fields: int | None = None
+    max_fields: Count | None = None
     resize: Literal["antialiased", "paper"] = "antialiased"
-    test: float = 0.20
-    validation: float = 0.16
+    test: Share = 0.20
+    validation: Share = 0.16
     split: Literal["by_well", "within_levels"] = "by_well"
     simulate: SimulateConfig = field(default_factory=SimulateConfig)
 
@@ -71,10 +103,14 @@ class SizesConfig:
 
     Parameters
     ----------
-    whole : image sizes that the whole-image family may take.
-    split : image size of the split-image family.
-    patches : patch sizes that the split-image family may take; each divides `split`.
-    crops : sizes of the crops that the free family (space beyond) is trained on; each divides every
+    whole : list of int
+        Image sizes that the whole-image family may take.
+    split : int
+        Image size of the split-image family.
+    patches : list of int
+        Patch sizes that the split-image family may take; each divides `split`.
+    crops : list of int
+        Sizes of the crops that the unet family (space beyond) is trained on; each divides every
         size of `whole`. Whole images if none is given. It is scored on whole images.
     """
 
@@ -90,21 +126,26 @@ class TrainingConfig:
 
     Parameters
     ----------
-    epochs : the full budget of a trial.
-    batch_size : patches in one step.
-    patches_per_image : patches sampled from an image in each epoch; all of them if not given.
-    images_per_epoch : defocused images drawn for each epoch, so that a search on many images can be
-        judged before it has seen all; all of them if not given. The paper's schedule of the
-        learning rate goes on counting passes over all images.
-    precision : what networks compute in while they are trained; mixed_bfloat16 halves the time
-        where the processor or GPU has units for it. Weights are float32 and, but for rung scores,
-        what is scored is computed in float32 in both.
+    epochs : int
+        The full budget of a trial.
+    batch_size : int
+        Patches in one step.
+    patches_per_image : int, optional
+        Patches sampled from an image in each epoch; all of them if not given.
+    images_per_epoch : int, optional
+        Defocused images drawn for each epoch, so that a search on many images can be judged before
+        it has seen all; all of them if not given. The paper's schedule of the learning rate goes on
+        counting passes over all images.
+    precision : {'float32', 'mixed_bfloat16'}
+        What networks compute in while they are trained; mixed_bfloat16 halves the time where the
+        processor or GPU has units for it. Weights are float32 and, but for rung scores, what is
+        scored is computed in float32 in both.
     """
 
-    epochs: int = 50
-    batch_size: int = 16
-    patches_per_image: int | None = None
-    images_per_epoch: int | None = None
+    epochs: Count = 50
+    batch_size: Count = 16
+    patches_per_image: Count | None = None
+    images_per_epoch: Count | None = None
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
 
 
@@ -114,34 +155,46 @@ class SearchConfig:
 
     Parameters
     ----------
-    space : a search space of `search_spaces`, or none to run the baselines alone.
-    trials : searched trials; the two baselines are run besides.
-    objectives : what is searched for: first a quality on validation, which also decides who is
-        stopped early: ssim, psnr; worst_ssim, worst_psnr, of the worst level; penalized_ssim, the
-        mean SSIM less the harm done to levels (`study.trial.objectives.harm`); then costs that are
-        weighed against it: parameters, gflop, latency_ms.
-    level_weights : level -> its weight in the mean of ssim (of penalized_ssim too, but not in the
-        harm) or psnr; 1 for a level that is not named.
-    searcher : tpe, evolution (one of the best with a few hyperparameters drawn anew), random, grid
-        (every point, of a space without continuous hyperparameters), nsga2 (for several
-        objectives), gp (needs the package torch) or cmaes (needs cmaes).
-    scheduler : asha, median (stops a trial that is below the median of the others' means) or none.
-    initial_configurations : configurations of the space beyond to try before any is proposed: unet
-        (a residual U-Net of 16 filters), robust (the same, trained so that it does less harm near
-        the focus, for less gain far from it), context (the same with global context, by a loss in
-        which images near the focus count for more); a searcher learns from them too.
-    warm_start : the folder of an earlier study in the same space, whose trials the searcher learns
-        from before its first.
-    grace_epochs : epochs that every trial may run before it can be stopped.
-    reduction_factor : of the trials that reach a rung, one in so many goes on.
-    rung_images : validation images scored after each epoch, the same for all trials.
-    max_tflop : 10^12 floating-point operations that a searched trial may take to train: a network
-        that would need more in `training.epochs` is given fewer, and its learning rate's schedule
-        is fitted to them. No limit if not given.
+    space : {'paper', 'beyond', 'none'}
+        A search space of `search_spaces`, or none to run the baselines alone.
+    trials : int
+        Searched trials; the two baselines are run besides.
+    objectives : list of str
+        What is searched for: first a quality on validation, which also decides who is stopped
+        early: ssim, psnr; worst_ssim, worst_psnr, of the worst level; penalized_ssim, the mean SSIM
+        less the harm done to levels (`study.trial.objectives.harm`); then costs that are weighed
+        against it: parameters, gflop, latency_ms.
+    level_weights : dict of int to float, optional
+        Weights of levels in the mean of ssim (of penalized_ssim too, but not in the harm) or psnr;
+        1 for a level that is not named.
+    searcher : {'tpe', 'evolution', 'random', 'grid', 'nsga2', 'gp', 'cmaes'}
+        tpe, evolution (one of the best with a few hyperparameters drawn anew), random, grid (every
+        point, of a space without continuous hyperparameters), nsga2 (for several objectives), gp
+        (needs the package torch) or cmaes (needs cmaes).
+    scheduler : {'asha', 'median', 'none'}
+        asha, median (stops a trial that is below the median of the others' means) or none.
+    initial_configurations : list of str
+        Configurations of the space beyond to try before any is proposed: unet (a residual U-Net of
+        16 filters), robust (the same, trained so that it does less harm near the focus, for less
+        gain far from it), context (the same with global context, by a loss in which images near the
+        focus count for more); a searcher learns from them too.
+    warm_start : str, optional
+        The folder of an earlier study in the same space, whose trials the searcher learns from
+        before its first.
+    grace_epochs : int
+        Epochs that every trial may run before it can be stopped.
+    reduction_factor : int
+        Of the trials that reach a rung, one in so many goes on.
+    rung_images : int
+        Validation images scored after each epoch, the same for all trials.
+    max_tflop : float, optional
+        10^12 floating-point operations that a searched trial may take to train: a network that
+        would need more in `training.epochs` is given fewer, and its learning rate's schedule is
+        fitted to them. No limit if not given.
     """
 
     space: Literal["paper", "beyond", "none"] = "paper"
-    trials: int = 8
+    trials: CountOrZero = 8
     objectives: list[
         Literal[
             "ssim",
@@ -159,10 +212,10 @@ class SearchConfig:
     scheduler: Literal["asha", "median", "none"] = "asha"
     initial_configurations: list[Literal["unet", "robust", "context"]] = field(default_factory=list)
     warm_start: str | None = None
-    grace_epochs: int = 1
-    reduction_factor: int = 3
-    rung_images: int = 32
-    max_tflop: float | None = None
+    grace_epochs: Count = 1
+    reduction_factor: Annotated[int, Bound(">=", 2)] = 3
+    rung_images: Count = 32
+    max_tflop: Annotated[float, Bound(">", 0)] | None = None
 
 
 @dataclass(frozen=True)
@@ -171,43 +224,54 @@ class ConfirmConfig:
 
     Parameters
     ----------
-    best : how many of the searched trials are confirmed, of their Pareto front where costs are
+    best : int or 'front'
+        How many of the searched trials are confirmed, of their Pareto front where costs are
         searched for too; front confirms all of it.
-    replicates : seeds of each.
-    seconds : train each configuration for so many seconds, to whole epochs by a measured step,
-        instead of `training.epochs`.
-    comparators : configurations from outside the search to confirm beside it: unet (a residual
-        U-Net), earlier (the winner of `search.warm_start`).
-    leak : also train the paper's whole-image network with the paper's own split, within levels, to
+    replicates : int
+        Seeds of each.
+    seconds : float, optional
+        Train each configuration for so many seconds, to whole epochs by a measured step, instead of
+        `training.epochs`.
+    comparators : list of str
+        Configurations from outside the search to confirm beside it: residual_unet (a U-Net),
+        earlier (the winner of `search.warm_start`).
+    leak : bool
+        Also train the paper's whole-image network with the paper's own split, within levels, to
         measure what it leaks.
     """
 
-    best: int | Literal["front"] = 1
-    replicates: int = 3
-    seconds: float | None = None
+    best: CountOrZero | Literal["front"] = 1
+    replicates: Count = 3
+    seconds: Annotated[float, Bound(">=", 1)] | None = None
     comparators: list[Literal["residual_unet", "earlier"]] = field(default_factory=list)
     leak: bool = False
 
 
 @dataclass(frozen=True)
 class TransferConfig:
-    """Another data set on which every confirmed network is scored, on all of its fields, whatever
-    it was trained on.
+    """Another data set on which every confirmed network is scored.
+
+    It is scored on all fields of that set, whatever it was trained on.
 
     Parameters
     ----------
-    kind : its layout.
-    root : its raw folder; no transfer if not given.
-    channel : w1 or w2.
-    levels : levels to use; all that the folder holds if not given.
-    max_fields : use at most so many fields of view.
+    kind : str
+        Its layout.
+    root : str, optional
+        Its raw folder; no transfer if not given.
+    channel : {'w1', 'w2'}
+        w1 or w2.
+    levels : list of int, optional
+        Levels to use; all that the folder holds if not given.
+    max_fields : int, optional
+        Use at most so many fields of view.
     """
 
     kind: str = "bbbc005"
     root: str | None = None
     channel: Literal["w1", "w2"] = "w1"
     levels: list[int] | None = None
-    max_fields: int | None = None
+    max_fields: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -216,17 +280,18 @@ class EvaluationConfig:
 
     Parameters
     ----------
-    resolution : side in pixels, by area mean, at which all models and the unrestored input are
-        compared.
-    inference : whole (the whole image at once) or stitched (patch by patch, as the paper does).
-    deconvolved_fields : so many test fields are also restored by unsharp mask, Wiener and
-        Richardson-Lucy, told the true blur; none of published BBBC006 images, whose blur nobody
-        knows.
+    resolution : int
+        Side in pixels, by area mean, at which all models and the unrestored input are compared.
+    inference : {'whole', 'stitched'}
+        whole (the whole image at once) or stitched (patch by patch, as the paper does).
+    deconvolved_fields : int
+        So many test fields are also restored by unsharp mask, Wiener and Richardson-Lucy, told the
+        true blur; none of published BBBC006 images, whose blur nobody knows.
     """
 
     resolution: int = 128
     inference: Literal["whole", "stitched"] = "whole"
-    deconvolved_fields: int = 0
+    deconvolved_fields: CountOrZero = 0
 
 
 @dataclass(frozen=True)
@@ -235,19 +300,23 @@ class ResourcesConfig:
 
     Parameters
     ----------
-    cpus_per_trial : processors of a trial, and its threads.
-    gpus_per_trial : may be a fraction: then the process is also kept to that share of the GPU's
-        memory. auto measures a trial on one of the cluster's GPUs and chooses.
-    node_folder : a folder on a disk of each node's own, such as /tmp/refocus, into which the
-        prepared images are copied once from `storage` and from where trials read them; they read
-        `storage` if not given.
-    max_retries : how often a trial is taken up again after its worker died.
+    cpus_per_trial : int
+        Processors of a trial, and its threads.
+    gpus_per_trial : float or 'auto'
+        May be a fraction: then the process is also kept to that share of the GPU's memory. auto
+        measures a trial on one of the cluster's GPUs and chooses.
+    node_folder : str, optional
+        A folder on a disk of each node's own, such as /tmp/refocus, into which the prepared images
+        are copied once from `storage` and from where trials read them; they read `storage` if not
+        given.
+    max_retries : int
+        How often a trial is taken up again after its worker died.
     """
 
-    cpus_per_trial: int = 1
-    gpus_per_trial: float | Literal["auto"] = 0.0
+    cpus_per_trial: Count = 1
+    gpus_per_trial: Annotated[float, Bound(">=", 0)] | Literal["auto"] = 0.0
     node_folder: str | None = None
-    max_retries: int = 2
+    max_retries: CountOrZero = 2
 
 
 @dataclass(frozen=True)
@@ -256,8 +325,10 @@ class RecordConfig:
 
     Parameters
     ----------
-    mlflow : tracking URI; a sqlite file in the storage folder if not given, `none` for no mirror.
-    experiment : the MLflow experiment that holds the studies.
+    mlflow : str, optional
+        Tracking URI; a sqlite file in the storage folder if not given, `none` for no mirror.
+    experiment : str
+        The MLflow experiment that holds the studies.
     """
 
     mlflow: str | None = None
@@ -270,16 +341,19 @@ class StudyConfig:
 
     Parameters
     ----------
-    name : name of the study and of its folder; the configuration and the time if not given.
-    storage : the folder that holds stores, studies and the MLflow file.
-    seed : every random choice comes from it.
-    scaled_down : baselines are made smaller than the paper's, to try the program; no claim may rest
-        on it.
+    name : str
+        Name of the study and of its folder; the configuration and the time if not given.
+    storage : str
+        The folder that holds stores, studies and the MLflow file.
+    seed : int
+        Every random choice comes from it.
+    scaled_down : bool
+        Baselines are made smaller than the paper's, to try the program; no claim may rest on it.
     """
 
     name: str = ""
     storage: str = "results"
-    seed: int = 0
+    seed: CountOrZero = 0
     scaled_down: bool = False
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     sizes: SizesConfig = field(default_factory=SizesConfig)

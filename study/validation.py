@@ -4,15 +4,24 @@ is spent.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
+import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
-from study.config import QUALITIES, SimulateConfig, StudyConfig
+from study.config import QUALITIES, Bound, SimulateConfig, StudyConfig
 from study.data.layouts import all_layouts, layout_of
 from study.data.planes import Layout
 from study.errors import raise_all
+
+COMPARISONS: dict[str, tuple[Callable[[float, float], bool], str]] = {
+    ">=": (operator.ge, "{:g} or more"),
+    ">": (operator.gt, "above {:g}"),
+    "<": (operator.lt, "below {:g}"),
+}
 
 
 def validate(config: StudyConfig, *, begun: bool = False) -> None:
@@ -20,6 +29,7 @@ def validate(config: StudyConfig, *, begun: bool = False) -> None:
     only a beginning needs, unless it has begun.
     """
     problems = [
+        *_check_bounds(config),
         *_check_dataset(config),
         *_check_sizes(config),
         *_check_budget(config),
@@ -31,6 +41,26 @@ def validate(config: StudyConfig, *, begun: bool = False) -> None:
             f" got {config.name!r}"
         )
     raise_all(problems, heading="The configuration does not fit together")
+
+
+def _check_bounds(section: Any, prefix: str = "") -> Iterator[str]:
+    """Name every number that is out of the bounds which its type declares."""
+    hints = get_type_hints(type(section), include_extras=True)
+    for item in dataclasses.fields(section):
+        key, value, hint = prefix + item.name, getattr(section, item.name), hints[item.name]
+        if dataclasses.is_dataclass(value):
+            yield from _check_bounds(value, f"{key}.")
+        if isinstance(value, int | float):
+            for bound in _bounds(hint):
+                holds, wanted = COMPARISONS[bound.comparison]
+                if not holds(value, bound.limit):
+                    yield f"{key} must be {wanted.format(bound.limit)}; got {value}"
+
+
+def _bounds(hint: Any) -> Iterator[Bound]:
+    """Return the bounds of a type, or of those that it is a union of."""
+    for part in (hint, *get_args(hint)):
+        yield from getattr(part, "__metadata__", ())
 
 
 def _check_dataset(config: StudyConfig) -> Iterator[str]:
@@ -46,12 +76,6 @@ def _check_dataset(config: StudyConfig) -> Iterator[str]:
             yield f"{key} must be one of {', '.join(all_layouts())}; got {kind!r}"
     if dataset.kind in all_layouts():
         yield from _check_simulation(dataset.simulate, layout_of(dataset.kind))
-    for name in ("test", "validation"):
-        if not 0 <= getattr(dataset, name) < 1:
-            yield (
-                f"dataset.{name} is a share of the wells, at least 0 and below 1; got"
-                f" {getattr(dataset, name)}"
-            )
     if dataset.test == 0:
         yield (
             "dataset.test must be above 0: a study without a test set cannot say what its winner"
@@ -139,38 +163,6 @@ def _check_sizes(config: StudyConfig) -> Iterator[str]:
 
 
 def _check_budget(config: StudyConfig) -> Iterator[str]:
-    positive: dict[str, float] = {
-        "training.epochs": config.training.epochs,
-        "training.batch_size": config.training.batch_size,
-        "training.patches_per_image": 1 if (n := config.training.patches_per_image) is None else n,
-        "training.images_per_epoch": 1 if (n := config.training.images_per_epoch) is None else n,
-        "dataset.max_fields": 1 if (n := config.dataset.max_fields) is None else n,
-        "transfer.max_fields": 1 if (n := config.transfer.max_fields) is None else n,
-        "search.grace_epochs": config.search.grace_epochs,
-        "search.rung_images": config.search.rung_images,
-        "confirm.replicates": config.confirm.replicates,
-        "confirm.seconds": 1 if config.confirm.seconds is None else config.confirm.seconds,
-        "resources.cpus_per_trial": config.resources.cpus_per_trial,
-    }
-    for key, value in positive.items():
-        if value < 1:
-            yield f"{key} must be 1 or more; got {value}"
-    not_negative: dict[str, float] = {
-        "search.trials": config.search.trials,
-        "confirm.best": 0 if config.confirm.best == "front" else config.confirm.best,
-        "evaluation.deconvolved_fields": config.evaluation.deconvolved_fields,
-        "resources.gpus_per_trial": (
-            0 if config.resources.gpus_per_trial == "auto" else config.resources.gpus_per_trial
-        ),
-        "resources.max_retries": config.resources.max_retries,
-        "dataset.simulate.wells": config.dataset.simulate.wells,
-        "seed": config.seed,
-    }
-    for key, number in not_negative.items():
-        if number < 0:
-            yield f"{key} must not be negative; got {number}"
-    if config.search.max_tflop is not None and config.search.max_tflop <= 0:
-        yield f"search.max_tflop must be above 0; got {config.search.max_tflop}"
     gpus = config.resources.gpus_per_trial
     if gpus != "auto" and gpus > 1 and gpus != int(gpus):
         yield f"resources.gpus_per_trial above 1 must be a whole number; got {gpus}"
@@ -182,8 +174,6 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
             "resources.node_folder must be an absolute path, for it is looked for on every node;"
             f" got {config.resources.node_folder!r}"
         )
-    if config.search.reduction_factor < 2:
-        yield f"search.reduction_factor must be 2 or more; got {config.search.reduction_factor}"
     others = config.search.objectives[1:]
     if (
         config.search.objectives[:1] not in [[name] for name in QUALITIES]

@@ -1,3 +1,8 @@
+import dataclasses
+import inspect
+import re
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -5,7 +10,7 @@ import pytest
 import yaml
 
 from study.command_line import CONFIG_FOLDER, configs, load, parse, parse_run
-from study.config import derive_seed
+from study.config import StudyConfig, derive_seed
 from study.errors import StudyError
 
 
@@ -57,8 +62,39 @@ def test_what_was_resolved_can_be_read_again(tmp_path: Path) -> None:
         ),
         (["--training.epochs", "many"], ["training.epochs", "many"]),
         (
-            ["--training.epochs", "0", "--search.reduction_factor", "1"],
-            ["training.epochs", "search.reduction_factor"],
+            ["--training.epochs", "0", "--search.reduction_factor", "1", "--name", "../up"],
+            [
+                "training.epochs must be 1 or more; got 0",
+                "search.reduction_factor must be 2 or more; got 1",
+                "../up",
+            ],
+        ),
+        (
+            ["--training.epochs", "many", "--search.trials=few", "--dataset.kind", "bbbc007"],
+            ["training.epochs", "many", "search.trials", "few", "dataset.kind", "bbbc007"],
+        ),
+        (
+            ["--dataset.test", "1", "--search.max_tflop", "0", "--confirm.best", "-1"],
+            ["dataset.test must be below 1", "search.max_tflop must be above 0", "best must be 0"],
+        ),
+        (
+            ["--dataset.max_fields", "0", "--resources.gpus_per_trial", "-0.5"],
+            ["dataset.max_fields must be 1 or more", "resources.gpus_per_trial must be 0 or more"],
+        ),
+        (
+            ["--search.first", "[unet]", "--sizes.common", "64"],
+            [
+                "search.first is now search.initial_configurations",
+                "sizes.common is now evaluation.resolution",
+            ],
+        ),
+        (
+            ["--confirm.marks", "[unet]", "--search.objectives", "[harmless_ssim, gflop]"],
+            [
+                "confirm.marks is now confirm.comparators",
+                "unet of confirm.comparators is now residual_unet",
+                "harmless_ssim of search.objectives is now penalized_ssim",
+            ],
         ),
         (["--scaled_down", "false"], ["768", "scaled_down: true"]),
         (["--dataset.test", "0"], ["dataset.test must be above 0"]),
@@ -153,7 +189,84 @@ def test_unknown_keys_of_a_file_are_all_named(tmp_path: Path) -> None:
         match=r"(?s)'dataset\.roots'.*'dataset\.root'.*'dataset\.kinds'.*'serch'.*'search'",
     ) as error:
         parse(["--config", str(path)])
-    assert str(error.value).count("unknown key") == 4  # the heading and three keys
+    assert str(error.value).count("unknown key") == 3
+
+
+def test_old_keys_of_a_file_are_all_named_with_the_new_ones(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("sizes: {common: 64}\nconfirm: {marks: [unet]}\ndataset: 5\n")
+    with pytest.raises(StudyError) as error:
+        parse(["--config", str(path)])
+    assert [
+        text
+        for text in (
+            "sizes.common is now evaluation.resolution (in ",
+            "confirm.marks is now confirm.comparators (in ",
+            "the value unet of confirm.comparators is now residual_unet (in ",
+            "dataset must hold keys and values in ",
+        )
+        if text not in str(error.value)
+    ] == []
+
+
+def test_a_study_of_an_earlier_version_is_resumed_and_extended(tmp_path: Path) -> None:
+    folder = make_study(tmp_path / "studies" / "mine", objectives=["harmless_ssim"], first=["unet"])
+    values = yaml.safe_load((folder / "config.yaml").read_text())
+    del values["search"]["initial_configurations"], values["evaluation"]["resolution"]
+    del values["confirm"]["comparators"]
+    values["sizes"]["common"], values["confirm"]["marks"] = 64, ["unet"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(StudyError, match=r"sizes\.common is now evaluation\.resolution"):
+        parse(["--config", str(folder / "config.yaml")])
+    for config in (
+        load(folder / "config.yaml"),
+        parse_run(["--resume", str(folder)])[0],
+        parse_run(["--extend", str(folder), "--confirm.replicates", "2"])[0],
+    ):
+        assert config.search.objectives == ["penalized_ssim"]
+        assert config.search.initial_configurations == ["unet"]
+        assert config.confirm.comparators == ["residual_unet"]
+        assert config.evaluation.resolution == 64
+    with pytest.raises(StudyError, match=r"search\.first is now search\.initial_configurations"):
+        parse_run(["--extend", str(folder), "--search.first", "[robust]"])
+
+
+def section_keys(cls: type, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every key, and the text of its docstring."""
+    text = inspect.getdoc(cls) or ""
+    for item in dataclasses.fields(cls):
+        hint = typing.get_type_hints(cls)[item.name]
+        if dataclasses.is_dataclass(hint):
+            yield from section_keys(typing.cast(type, hint), f"{prefix}{item.name}.")
+        else:
+            told = re.search(rf"^{item.name} : .*\n((?:    .*\n?)+)", text, re.MULTILINE)
+            yield prefix + item.name, " ".join(told[1].split()) if told else ""
+
+
+def test_help_shows_the_whole_text_of_every_option(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "2000")
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    _, *options = re.split(r"\n +(?=-)", capsys.readouterr().out)
+    shown = {words.split()[0].rstrip(","): " ".join(words.split()) for words in options}
+    assert len(shown) > 60
+    assert [
+        name for name, text in shown.items() if len(text.partition("(type:")[0].split()) < 4
+    ] == []
+    assert [
+        key
+        for key, text in section_keys(StudyConfig)
+        if not text or f" {text} (type:" not in shown[f"--{key}"]
+    ] == []
+
+
+def test_a_file_is_printed_as_it_was_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--config", "smoke", "--search.trials", "3", "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["search"]["trials"], printed["dataset"]["simulate"]["wells"]) == (3, 24)
 
 
 def test_a_configuration_that_is_not_there_names_those_that_are() -> None:
