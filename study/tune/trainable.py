@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+from pydantic import TypeAdapter
 from ray import tune
 
 from study.errors import TrialFailed
@@ -66,15 +68,22 @@ class Job:
             folder=self.task.folder,
         )
 
-    def to_config(self) -> dict[str, Job]:
-        """Return the job as the configuration of a Tune trial."""
-        return {"job": self}
+    def to_config(self) -> dict[str, Any]:
+        """Return the job as the configuration of a Tune trial: plain values, for Tune keeps others
+        apart from it.
+        """
+        return {"job": _adapter().dump_python(self, mode="json")}
 
     @staticmethod
     def of(config: dict[str, Any]) -> Job:
         """Return the job of a Tune trial's configuration."""
-        job: Job = config["job"]
+        job: Job = _adapter().validate_python(config["job"])
         return job
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Job]:
+    return TypeAdapter(Job)
 
 
 @dataclass(frozen=True)

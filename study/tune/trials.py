@@ -68,13 +68,13 @@ def run_trials(
         log, phase=phase, jobs=remaining, work=Work(config, store), known=jobs or []
     )
     explain = searcher.explain if searcher else lambda trial, reason: None
-    resources = config.resources
+    resources, plain = config.resources, [job.to_config()["job"] for job in jobs or []]
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(TrialActor, code=code),
             {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
         ),
-        param_space=None if jobs is None else {"job": tune.grid_search(list(jobs))},
+        param_space=None if jobs is None else {"job": tune.grid_search(plain)},
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
