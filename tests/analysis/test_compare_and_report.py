@@ -225,6 +225,7 @@ def test_sign_flips_against_scipy() -> None:
 
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.01, np.nan, 0.03]) == pytest.approx([0.03, np.nan, 0.06], nan_ok=True)
 
 
 def test_ranking_curves_and_the_paper(tmp_path: Path) -> None:

@@ -38,3 +38,11 @@ def test_a_folder_that_can_not_be_made_is_named(store: Store, tmp_path: Path) ->
     ):
         open_store(str(store.folder), str(tmp_path / "file" / "near"))
     assert (tmp_path / "file").read_text() == ""
+
+
+def test_a_lock_that_cannot_be_taken_is_an_error_not_a_wait(store: Store, tmp_path: Path) -> None:
+    near = f"{store.folder.name}-{store.fingerprint[:12]}"
+    (tmp_path / f".{near}.lock").mkdir()  # where the lock file goes
+    with pytest.raises(StudyError, match=r"cannot be copied to .*resources\.node_folder"):
+        open_store(str(store.folder), str(tmp_path))
+    assert not (tmp_path / near).exists()

@@ -17,22 +17,68 @@ TOTAL_MIB = 40_960
 
 
 @pytest.fixture
-def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A driver's program that answers as for GPU 3 of several; what it was asked is written
-    down.
-    """
-    program = tmp_path / "nvidia-smi"
-    program.write_text(
-        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\ncase "$1" in *memory.total*) echo {TOTAL_MIB};;'
-        " *) echo 37;; esac\n"
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    return tmp_path
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a driver of two GPUs, of which this process sees the second, was asked about."""
+    asked: list[str] = []
+    gpus: dict[int | str, str] = {0: "GPU 0", 1: "GPU 1", "GPU-5d1e": "GPU 1"}
+
+    def answer(**values: float) -> Callable[[str], SimpleNamespace]:
+        def answered(gpu: str) -> SimpleNamespace:
+            asked.append(gpu)
+            return SimpleNamespace(**values)
+
+        return answered
+
+    driver = {
+        "NVMLError": LookupError,
+        "nvmlInit": lambda: None,
+        "nvmlDeviceGetHandleByIndex": gpus.__getitem__,
+        "nvmlDeviceGetHandleByUUID": gpus.__getitem__,
+        "nvmlDeviceGetMemoryInfo": answer(total=TOTAL_MIB * 2**20 + 12_345),
+        "nvmlDeviceGetUtilizationRates": answer(gpu=37),
+        "nvmlDeviceGetName": lambda gpu: f"A100 ({gpu})",
+        "nvmlSystemGetDriverVersion": lambda: "550.54",
+    }
+    monkeypatch.setattr(device, "pynvml", SimpleNamespace(**driver))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    return asked
 
 
-def test_tensorflow_is_kept_to_the_share(gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("visible", "which"),
+    [
+        (None, ["GPU 0"]),
+        ("0", ["GPU 0"]),
+        ("1,0", ["GPU 1"]),
+        (" 1 , 0", ["GPU 1"]),
+        ("GPU-5d1e", ["GPU 1"]),
+        ("GPU-5d1e,GPU-77", ["GPU 1"]),
+        ("", []),
+        ("-1", []),
+        ("2", []),
+        ("GPU-unknown", []),
+    ],
+)
+def test_the_driver_is_asked_about_the_first_gpu_that_this_process_may_see(
+    visible: str | None, which: list[str], asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert device.gpu_total_mib() == (TOTAL_MIB if which else None)
+    assert asked == which
+    assert device.gpu_busy() == (0.37 if which else None)
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is a driver here")
+def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert device.gpu_total_mib() is None
+    assert device.gpu_busy() is None
+    assert device.describe_device()["gpu"] == ""
+
+
+def test_tensorflow_is_kept_to_the_share(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     import tensorflow as tf
 
     set_for: list[tuple[str, float]] = []
@@ -50,10 +96,12 @@ def test_tensorflow_is_kept_to_the_share(gpu: Path, monkeypatch: pytest.MonkeyPa
     for _ in range(2):  # a reused worker asks again
         assert device.limit_gpu_memory(0.25) == TOTAL_MIB // 4 - device.CONTEXT_MIB
     assert set_for == [("the gpu", TOTAL_MIB // 4 - device.CONTEXT_MIB)]
-    assert "-i 3" in (gpu / "asked").read_text()
+    assert set(asked) == {"GPU 1"}
 
 
-def test_jax_and_torch_leave_cuda_its_part_too(gpu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jax_and_torch_leave_cuda_its_part_too(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[float] = []
     cuda = SimpleNamespace(is_available=lambda: True, set_per_process_memory_fraction=told.append)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))  # type: ignore[arg-type]
@@ -69,7 +117,7 @@ def test_jax_and_torch_leave_cuda_its_part_too(gpu: Path, monkeypatch: pytest.Mo
 
 
 def test_the_use_of_a_gpu_is_measured_while_it_trains_and_not_while_the_network_is_built(
-    gpu: Path, make_task: Callable[..., TrialTask], monkeypatch: pytest.MonkeyPatch
+    asked: list[str], make_task: Callable[..., TrialTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[float] = []
     compile_model = timing.compile_model
@@ -81,8 +129,7 @@ def test_the_use_of_a_gpu_is_measured_while_it_trains_and_not_while_the_network_
     monkeypatch.setattr(timing, "compile_model", slow)
     monkeypatch.setattr(timing, "gpu_peak_bytes", lambda: 3 * 2**30)
     monkeypatch.setattr(timing, "MEASURED_S", 1.0)
-    found = timing.measure_share(make_task())
-    assert found == {
+    assert timing.measure_share(make_task()) == {
         "bytes": 3.0 * 2**30,
         "total_bytes": float(TOTAL_MIB * 2**20),
         "busy": pytest.approx(0.37),
@@ -91,23 +138,23 @@ def test_the_use_of_a_gpu_is_measured_while_it_trains_and_not_while_the_network_
 
 
 def test_a_device_is_described_by_what_computes_on_it(
-    gpu: Path, monkeypatch: pytest.MonkeyPatch
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import tensorflow as tf
 
-    found = device.describe_device()
-    assert (found["gpu"], found["backend"]) == (
-        "37",
+    described = device.describe_device()
+    assert (described["gpu"], described["backend"]) == (
+        "A100 (GPU 1), 550.54",
         f"tensorflow {tf.__version__}",
-    )  # what the program answers to anything but memory
+    )
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert device.describe_device()["gpu"] == ""
 
 
 @pytest.mark.parametrize("share", [None, 0.0, 1.0, 2.0])
-def test_whole_gpus_and_none_are_not_bounded(share: float | None, gpu: Path) -> None:
+def test_whole_gpus_and_none_are_not_bounded(share: float | None, asked: list[str]) -> None:
     assert device.limit_gpu_memory(share) is None
-    assert not (gpu / "asked").exists()
+    assert asked == []
 
 
 def test_without_a_gpu_nothing_is_bounded_or_measured(monkeypatch: pytest.MonkeyPatch) -> None:
