@@ -29,6 +29,7 @@ from study.config import DatasetConfig
 from study.data.layouts import bbbc006
 from study.data.prepare import prepare
 from study.data.store import Resolution, Store
+from study.trial.device import gpu_busy
 from study.trial.task import TrialTask
 
 WHOLE = {"family": "whole", "depth": 2, "filters": 32, "growth": 2, "loss": "l1", "image_size": 128}
@@ -152,18 +153,12 @@ class Utilisation:
     @property
     def share(self) -> float:
         """Mean of the samples."""
-        return float(np.mean(self._samples)) / 100 if self._samples else float("nan")
+        return float(np.mean(self._samples)) if self._samples else float("nan")
 
     def _sample(self) -> None:
-        command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
         while not self._ended.wait(SAMPLED_EVERY_S):
-            try:
-                answer = subprocess.run(
-                    command, capture_output=True, text=True, timeout=20, check=True
-                )
-            except (OSError, subprocess.SubprocessError):
-                return
-            self._samples.append(float(answer.stdout.splitlines()[0]))
+            if (share := gpu_busy()) is not None:
+                self._samples.append(share)
 
 
 def run_processes(commands: list[list[str]]) -> float:

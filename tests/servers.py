@@ -240,7 +240,7 @@ def ray_cluster(
     *,
     head: tuple[float, float] = (0, 0),
     workers: dict[str, tuple[float, float]] | None = None,
-    programs: Path | None = None,
+    modules: Path | None = None,
 ) -> Iterator[RayCluster]:
     """Run a Ray cluster with token authentication, all of it on the loopback interface.
 
@@ -257,8 +257,8 @@ def ray_cluster(
         Processors and GPUs of the head.
     workers : dict, optional
         Name of a worker -> its processors and GPUs.
-    programs : Path, optional
-        A folder that comes first where its processes look for programs.
+    modules : Path, optional
+        A folder that comes first where its processes look for modules.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port, dashboard = free_port(), free_port()
@@ -270,12 +270,10 @@ def ray_cluster(
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's name for: keep to the loopback interface
         "RAY_USAGE_STATS_ENABLED": "0",
-        "PATH": os.pathsep.join(
-            filter(
-                None, (str(programs or ""), str(Path(sys.executable).parent), os.environ["PATH"])
-            )
-        ),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
+    if modules is not None:
+        environment["PYTHONPATH"] = str(modules)
     command = [
         "ray",
         "start",

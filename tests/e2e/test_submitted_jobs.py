@@ -250,6 +250,18 @@ def test_a_node_that_does_not_see_the_storage_is_named_before_training(
     assert not (tmp_path / "studies" / "unseen").exists()
 
 
+DRIVER = """
+from types import SimpleNamespace
+
+NVMLError = ConnectionError
+nvmlInit = lambda: None
+nvmlDeviceGetHandleByIndex = lambda index: index
+nvmlDeviceGetMemoryInfo = lambda gpu: SimpleNamespace(total=40960 * 2**20)
+nvmlDeviceGetName = lambda gpu: "a GPU"
+nvmlSystemGetDriverVersion = lambda: "1.2.3"
+"""
+
+
 def test_shares_of_gpus_are_placed_together_and_told_to_each_process(
     raw_folder: Path, tmp_path: Path
 ) -> None:
@@ -273,15 +285,12 @@ def test_shares_of_gpus_are_placed_together_and_told_to_each_process(
         "--resources.gpus_per_trial",
         "0.25",
     ]
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    (programs / "nvidia-smi").write_text(
-        '#!/bin/sh\ncase "$1" in *memory.total*) echo 40960;; *name*) echo "a GPU, 1.2.3";; esac\n'
-    )
-    (programs / "nvidia-smi").chmod(0o755)
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "pynvml.py").write_text(DRIVER)
     with (
         ray_cluster(
-            tmp_path / "cluster", head=(8, 2), programs=programs
+            tmp_path / "cluster", head=(8, 2), modules=modules
         ) as cluster,  # GPUs that Ray counts; there is none
         started(
             submit(cluster, *options, number="packed"),
