@@ -70,8 +70,8 @@ def test_what_was_resolved_can_be_read_again(tmp_path: Path) -> None:
             ],
         ),
         (
-            ["--training.epochs", "many", "--search.trials=few", "--dataset.kind", "bbbc007"],
-            ["training.epochs", "many", "search.trials", "few", "dataset.kind", "bbbc007"],
+            ["--training.epochs", "many", "--search.trials=few", "--dataset.channel", "w3"],
+            ["training.epochs", "many", "search.trials", "few", "dataset.channel", "w3"],
         ),
         (
             ["--dataset.test", "1", "--search.max_tflop", "0", "--confirm.best", "-1"],
