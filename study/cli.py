@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         "train a trial again from the record alone, and compare every number",
         _repro,
     )
-    repro.add_argument("trial", type=int, help="its number in the report")
+    repro.add_argument("trial", help="its number in the report, or a comparator's name")
     repro.add_argument(
         "--phase",
         choices=("search", "confirm", "leak"),
@@ -85,7 +85,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     restore.add_argument(
         "--trial",
-        type=int,
         help="a number of the report's table; the best of the outcome if not given",
     )
     space = commands.add_parser(
@@ -187,21 +186,16 @@ def _space(options: argparse.Namespace) -> int:
 
 
 def _repro(options: argparse.Namespace) -> int:
-    from study.record.ledger import read_events
+    from study.record.identities import Phase, TrialId
+    from study.record.ledger import read_history
 
-    phases = [
-        event["phase"]
-        for event in read_events(options.study)
-        if event["event"] == "trial" and event["trial"] == options.trial
-    ]
-    phase = options.phase or ("search" if "search" in phases else "confirm")
     with quiet_import():
-        from study.workflow.reproduce import find_job, repeat
-    job, events = find_job(
-        options.study, trial=options.trial, phase=phase, replicate=options.replicate
-    )
-    print(f"{job.label} ({phase}, replicate {job.replicate}), {job.task['hyperparameters']}")
-    same = repeat(job, events, print)
+        from study.workflow.reproduce import find_run, repeat, task_of
+    history = read_history(options.study)
+    phase = Phase(options.phase) if options.phase else None
+    run = find_run(history, TrialId.parse(options.trial), phase=phase, replicate=options.replicate)
+    print(f"{run.label} ({run.id.phase}, replicate {run.id.replicate}), {run.hyperparameters}")
+    same = repeat(task_of(options.study, history, run), run, print)
     print(
         "every number came back"
         if same
