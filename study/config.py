@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 ROOT = Path(__file__).resolve().parents[1]  # of the program
+SEARCHERS = ("tpe", "random", "grid", "nsga2", "gp", "cmaes")
 QUALITIES = ("ssim", "psnr", "penalized_ssim", "worst_ssim", "worst_psnr")
 
 
@@ -167,10 +168,9 @@ class SearchConfig:
     level_weights : dict of int to float, optional
         Weights of levels in the mean of ssim (of penalized_ssim too, but not in the harm) or psnr;
         1 for a level that is not named.
-    searcher : {'tpe', 'evolution', 'random', 'grid', 'nsga2', 'gp', 'cmaes'}
-        tpe, evolution (one of the best with a few hyperparameters drawn anew), random, grid (every
-        point, of a space without continuous hyperparameters), nsga2 (for several objectives), gp
-        (needs the package torch) or cmaes (needs cmaes).
+    searcher : str
+        tpe, random, grid (every configuration of a space without continuous hyperparameters), nsga2
+        (for several objectives), gp (needs the package torch) or cmaes (needs cmaes).
     scheduler : {'asha', 'median', 'none'}
         asha, median (stops a trial that is below the median of the others' means) or none.
     initial_configurations : list of str
@@ -208,7 +208,7 @@ class SearchConfig:
         ]
     ] = field(default_factory=lambda: ["ssim"])
     level_weights: dict[int, float] | None = None
-    searcher: Literal["tpe", "evolution", "random", "grid", "nsga2", "gp", "cmaes"] = "tpe"
+    searcher: str = "tpe"
     scheduler: Literal["asha", "median", "none"] = "asha"
     initial_configurations: list[Literal["unet", "robust", "context"]] = field(default_factory=list)
     warm_start: str | None = None

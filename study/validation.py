@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from study.config import QUALITIES, Bound, SimulateConfig, StudyConfig
+from study.config import QUALITIES, SEARCHERS, Bound, SimulateConfig, StudyConfig
 from study.data.layouts import all_layouts, layout_of
 from study.data.planes import Layout
 from study.errors import raise_all
@@ -214,6 +214,10 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
 
 
 def _check_surroundings(config: StudyConfig) -> Iterator[str]:
+    if config.search.searcher not in SEARCHERS:
+        yield (
+            f"search.searcher must be one of {', '.join(SEARCHERS)}; got {config.search.searcher!r}"
+        )
     if (
         config.search.warm_start is not None
         and not Path(config.search.warm_start, "ledger.jsonl").is_file()
