@@ -55,36 +55,42 @@ def store(raw_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     return prepare(dataset, raw_folder, tmp_path_factory.mktemp("stores"), resolutions=RESOLUTIONS)
 
 
+def task_of(store: Store, folder: Path, **changes: Any) -> TrialTask:
+    """Return a small task; any of its values can be given."""
+    split = split_by_well(store.wells, test=0.2, validation=0.2, seed=0)
+    values: dict[str, Any] = {
+        "hyperparameters": {
+            "family": "whole",
+            "depth": 1,
+            "filters": 4,
+            "loss": "l1",
+            "image_size": 32,
+        },
+        "store": str(store.folder),
+        "folder": str(folder),
+        "train_fields": split.train,
+        "eval_fields": split.validation,
+        "eval_split": "validation",
+        "resize": "antialiased",
+        "evaluation_size": 32,
+        "epochs": 2,
+        "batch_size": 8,
+        "patches_per_image": None,
+        "inference": "whole",
+        "rung_images": 3,
+        "rung_seed": 1,
+        "seed": 5,
+        "threads": 1,
+    }
+    return TrialTask(**(values | changes))
+
+
 @pytest.fixture
 def make_task(store: Store, tmp_path: Path) -> Callable[..., TrialTask]:
-    """A small task; any of its values can be given."""
+    """Make a small task in a folder of its own; any of its values can be given."""
 
     def make(**changes: Any) -> TrialTask:
-        split = split_by_well(store.wells, test=0.2, validation=0.2, seed=0)
-        values: dict[str, Any] = {
-            "hyperparameters": {
-                "family": "whole",
-                "depth": 1,
-                "filters": 4,
-                "loss": "l1",
-                "image_size": 32,
-            },
-            "store": str(store.folder),
-            "folder": str(tmp_path / "trial"),
-            "train_fields": split.train,
-            "eval_fields": split.validation,
-            "eval_split": "validation",
-            "resize": "antialiased",
-            "evaluation_size": 32,
-            "epochs": 2,
-            "batch_size": 8,
-            "patches_per_image": None,
-            "inference": "whole",
-            "rung_images": 3,
-            "rung_seed": 1,
-            "seed": 5,
-            "threads": 1,
-        }
-        return TrialTask(**(values | changes))
+        folder = changes.pop("folder", tmp_path / "trial")
+        return task_of(store, Path(folder), **changes)
 
     return make

@@ -177,33 +177,53 @@ def test_points_come_back_through_json_and_both_ends_are_reached(space: Any, dra
     assert all(2e-4 <= rate <= 5e-3 for rate in rates)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(SPACES))
-def test_every_point_can_be_built_and_trained(name: str) -> None:
-    rng = np.random.default_rng(0)
+def small(hyperparameters: dict[str, Any]) -> dict[str, Any]:
+    return hyperparameters | {"filters": 2, "unet_filters": 2}
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(seed=st.integers(0, 2**31 - 1))
-    def check(seed: int) -> None:
-        keras.backend.clear_session()
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-        hyperparameters = SPACES[name](OptunaHyperParameters(study.ask()), SMALL) | {
-            "filters": 2,
-            "unet_filters": 2,
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(name=st.sampled_from(sorted(SPACES)), seed=st.integers(0, 2**31 - 1))
+def test_every_configuration_can_be_built(name: str, seed: int) -> None:
+    keras.backend.clear_session()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    hyperparameters = small(SPACES[name](OptunaHyperParameters(study.ask()), SMALL))
+    size = patch_size_of(hyperparameters)
+    assert build(hyperparameters).output_shape == (None, size, size, 1)
+
+
+def covering(space: Any) -> list[dict[str, Any]]:
+    """A few drawn configurations in which every value of every choice comes, in every family."""
+    left, chosen = {}, []
+    for hyperparameters in drawn_by_optuna(space, SMALL, 300):
+        values = {
+            (hyperparameters["family"], name, value)
+            for name, value in hyperparameters.items()
+            if not isinstance(value, float) or name == "dropout" or name == "weight_decay"
         }
+        left[tuple(sorted(hyperparameters.items()))] = values
+    missing = set().union(*left.values())
+    while missing:
+        best = max(left, key=lambda one: len(left[one] & missing))
+        missing -= left[best]
+        chosen.append(dict(best))
+    return chosen
+
+
+def test_configurations_that_hold_every_choice_can_be_trained(space: Any) -> None:
+    rng, configurations = np.random.default_rng(0), covering(space)
+    assert len(configurations) <= 16
+    for hyperparameters in map(small, configurations):
+        keras.backend.clear_session()
         size = patch_size_of(hyperparameters)
         model = build(hyperparameters)
-        assert model.output_shape == (None, size, size, 1)
         model.compile(
             keras.optimizers.SGD(schedule_of(hyperparameters, steps_per_pass=3, steps=6)),
             loss=loss_of(hyperparameters),
             run_eagerly=True,
         )
         pair = rng.random((2, 2, size, size, 1), dtype=np.float32)
-        assert np.isfinite(model.train_on_batch(*pair))
-        assert np.isfinite(model.predict_on_batch(pair[0])).all()
-
-    check()
+        assert np.isfinite(model.train_on_batch(*pair)), hyperparameters
+        assert np.isfinite(model.predict_on_batch(pair[0])).all(), hyperparameters
 
 
 def test_both_ends_of_every_range_are_reached_through_optuna_and_through_keras_tuner(

@@ -13,7 +13,6 @@ from study.data.store import Resolution, Store
 from study.files import read_image
 from study.trial.classical import DECONVOLUTIONS, best_affine_fit, unrestored_input
 from study.trial.evaluation import (
-    model_restorer,
     rung_score,
     score_classical,
     score_deconvolution,
@@ -21,6 +20,7 @@ from study.trial.evaluation import (
     score_upper_bound,
     to_evaluation_resolution,
 )
+from study.trial.inference import restore_patchwise
 
 EVALUATION = Resolution(32, "antialiased")
 
@@ -138,17 +138,15 @@ def test_common_grid_goes_through_the_stored_intensities() -> None:
     np.testing.assert_allclose(converted[0], scaled(coarse), atol=1e-5)
 
 
-def test_stitched_and_whole_inference_agree_for_a_pointwise_network(store: Store) -> None:
+def test_restoring_patch_by_patch_is_restoring_for_a_pointwise_network(store: Store) -> None:
     images = store.as_float(Resolution(64, "antialiased"), 0, np.array([0, 1]))
-    whole = model_restorer(lambda x: 1 - x, patch_size=16, inference="whole")(images)
     seen = []
 
     def predict(x: np.ndarray) -> np.ndarray:
         seen.append(x.shape)
         return 1 - x
 
-    stitched = model_restorer(predict, patch_size=16, inference="stitched")(images)
-    np.testing.assert_array_equal(whole, stitched)
+    np.testing.assert_array_equal(restore_patchwise(predict, 16)(images), 1 - images)
     assert seen == [(2 * 16, 16, 16, 1)]
 
 
@@ -240,7 +238,10 @@ def test_deconvolution_with_the_true_blur_brings_a_blurred_image_back() -> None:
     assert errors["unsharp mask"] < before
 
 
-def test_deconvolution_is_scored_in_the_cameras_intensities(store: Store) -> None:
+def test_deconvolution_is_scored_in_the_cameras_intensities(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.trial.classical.RICHARDSON_LUCY_ITERATIONS", 3)
     unchanged = score_deconvolution(
         lambda image, kernel: image, store, evaluation=EVALUATION, fields=[1], eval_split="test"
     )

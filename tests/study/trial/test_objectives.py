@@ -1,18 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from study.data.store import Resolution, Store
+from study.data.store import Store
 from study.trial.classical import unrestored_input
 from study.trial.evaluation import rung_score, score_classical
 from study.trial.objectives import quality
-from study.trial.task import TrialTask
-from study.trial.training import run_trial
+from tests.study.trial.conftest import Trained
 
 LEVELS = np.array([4, 4, 7, 7])
 METRICS = {
@@ -63,32 +60,30 @@ def test_harm_is_the_share_by_which_the_error_of_levels_grows(
     assert quality("ssim", given, levels) == pytest.approx(0.65)
 
 
-def test_doing_nothing_does_no_harm_and_a_network_is_held_against_it_in_rung_and_score(
-    make_task: Callable[..., TrialTask],
+def test_a_network_is_held_against_the_unrestored_input_in_rung_and_score(
+    whole_trial: Trained, store: Store
 ) -> None:
-    task = make_task(objective="penalized_ssim", epochs=2)
-    store = Store(Path(task.store))
-    resolution = Resolution(task.evaluation_size, "antialiased")
+    task = whole_trial.task
     on: dict[str, Any] = {
-        "resolution": resolution,
-        "evaluation": resolution,
+        "resolution": task.evaluation,
+        "evaluation": task.evaluation,
         "fields": task.eval_fields,
     }
-    asked: dict[str, Any] = on | {
+    rung: dict[str, Any] = on | {
         "images": task.rung_images,
         "seed": 0,
         "objective": "penalized_ssim",
     }
-    nothing = rung_score(lambda images: images, store, **asked)
-    assert nothing["objective"] == nothing["ssim"]
-    inverted = rung_score(lambda images: 1 - images, store, **asked)
+    unrestored = rung_score(lambda images: images, store, **rung)
+    assert unrestored["objective"] == unrestored["ssim"]
+    inverted = rung_score(lambda images: 1 - images, store, **rung)
     assert inverted["objective"] < inverted["ssim"] - 1
-    score = list(run_trial(task))[-1].score
-    assert score is not None
     left = score_classical(unrestored_input, store, eval_split="validation", **on)
     network, defocused = (
-        np.array(one.evaluation["mse"])[:, store.defocused_indices].mean(0) for one in (score, left)
+        np.array(score.evaluation["mse"])[:, store.defocused_indices].mean(0)
+        for score in (whole_trial.score, left)
     )
-    expected = score.summary["ssim"] - np.maximum(0, network / defocused - 1).mean()
-    assert score.summary["objective"] == pytest.approx(expected, rel=1e-4)
-    assert score.summary["objective"] != score.summary["ssim"]
+    summary = whole_trial.score.summary
+    expected = summary["ssim"] - np.maximum(0, network / defocused - 1).mean()
+    assert summary["objective"] == pytest.approx(expected, rel=1e-4)
+    assert summary["objective"] != summary["ssim"]

@@ -11,81 +11,57 @@ from study.config import DatasetConfig
 from study.data.prepare import prepare
 from study.data.store import Resolution, Store
 from study.trial.evaluation import cells_bias
+from study.trial.inference import load_model
 from study.trial.post_hoc_scores import answer_question, distance_to_seam, measure_stitching
-from study.trial.task import PostHocTask, TrialTask
-from study.trial.training import load_model, run_trial
-
-MakeTask = Callable[..., TrialTask]
-SPLIT = {
-    "family": "split",
-    "depth": 1,
-    "filters": 4,
-    "loss": "l1",
-    "image_size": 32,
-    "patch_size": 16,
-}
+from study.trial.task import PostHocTask
+from tests.study.trial.conftest import Trained
 
 
 def test_the_distance_to_a_seam_by_counting() -> None:
-    found = distance_to_seam(12, 4)
-    assert found[0].tolist() == [
-        3,
-        2,
-        1,
-        0,
-        0,
-        1,
-        1,
-        0,
-        0,
-        1,
-        2,
-        3,
-    ]  # seams before pixels 4 and 8; an image's border is none
-    assert found[3].tolist() == [0] * 12
-    np.testing.assert_array_equal(found, found.T)
+    distance = distance_to_seam(12, 4)
+    # seams before pixels 4 and 8; an image's border is none
+    assert "".join(map(str, distance[0])) == "321001100123"
+    assert distance[3].tolist() == [0] * 12
+    np.testing.assert_array_equal(distance, distance.T)
 
 
-def test_stitching_is_measured_as_it_is_by_hand(make_task: MakeTask, store: Store) -> None:
-    task = make_task(hyperparameters=SPLIT, inference="stitched")
-    score = list(run_trial(task))[-1].score
-    assert score is not None
-    every = list(range(len(store.levels)))
-    found = measure_stitching(Path(task.folder), store, fields=task.eval_fields, levels=every)
-    np.testing.assert_allclose(
-        found["ssim"]["stitched"], np.mean(score.own["ssim"], axis=1), atol=1e-6
-    )
-    whole = make_task(hyperparameters=SPLIT, inference="whole", folder=task.folder + "-whole")
-    at_once = list(run_trial(whole))[-1].score
-    assert at_once is not None
-    np.testing.assert_allclose(
-        found["ssim"]["whole"], np.mean(at_once.own["ssim"], axis=1), atol=1e-6
-    )
-    assert found["ssim"]["stitched"] != found["ssim"]["whole"]
-    for mode in (
-        "stitched",
-        "whole",
-    ):  # 8 px of each side of a seam in the middle of 32 px: three quarters of the image
-        error = 0.75 * np.array(found["border"][mode]) + 0.25 * np.array(found["inside"][mode])
-        weights = np.bincount(distance_to_seam(32, 16).ravel())
-        assert np.average(found["profile"][mode], weights=weights) == pytest.approx(error.mean())
+def test_stitching_is_measured_as_it_is_by_hand(patch_trial: Trained, store: Store) -> None:
+    fields, every = patch_trial.task.eval_fields, list(range(len(store.levels)))
+    measured = measure_stitching(patch_trial.folder, store, fields=fields, levels=every)
+    whole = np.mean(patch_trial.score.own["ssim"], axis=1)
+    np.testing.assert_allclose(measured["ssim"]["whole"], whole, atol=1e-6)
+    model, resolution = load_model(patch_trial.folder), Resolution(32, "antialiased")
+    for field, ssim in zip(fields, measured["ssim"]["stitched"], strict=True):
+        target = store.as_float(resolution, field, store.in_focus_index).astype(float)
+        scores = []
+        for level in every:
+            image, restored = store.as_float(resolution, field, level), np.empty((32, 32))
+            for row, column in ((0, 0), (0, 16), (16, 0), (16, 16)):
+                window = np.s_[row : row + 16, column : column + 16]
+                patch = model.predict_on_batch(image[window][None, ..., None])
+                restored[window] = np.asarray(patch)[0, ..., 0]
+            scores.append(structural_similarity(target, restored, data_range=1.0))
+        assert ssim == pytest.approx(np.mean(scores), abs=1e-6)
+    assert measured["ssim"]["stitched"] != measured["ssim"]["whole"]
+    # 8 px of each side of a seam in the middle of 32 px: three quarters of the image
+    weights = np.bincount(distance_to_seam(32, 16).ravel())
+    for mode in ("stitched", "whole"):
+        error = 0.75 * np.array(measured["border"][mode])
+        error += 0.25 * np.array(measured["inside"][mode])
+        profile = np.average(measured["profile"][mode], weights=weights)
+        assert profile == pytest.approx(error.mean())
 
 
 def test_a_transfer_scores_the_weights_that_were_left_on_other_images(
-    make_task: MakeTask, store: Store, raw_folder: Path, tmp_path: Path
+    patch_trial: Trained, raw_folder: Path, tmp_path: Path
 ) -> None:
-    task = make_task(hyperparameters=SPLIT)
-    list(run_trial(task))
-    other = prepare(
-        DatasetConfig(kind="bbbc006", levels=[11, 16, 21]),
-        raw_folder,
-        tmp_path,
-        resolutions=[Resolution(32, "antialiased")],
-    )
+    resolution = Resolution(32, "antialiased")
+    dataset = DatasetConfig(kind="bbbc006", levels=[11, 16, 21])
+    other = prepare(dataset, raw_folder, tmp_path, resolutions=[resolution])
     fields = [0, 3]
-    asked = PostHocTask(
+    task = PostHocTask(
         "transfer",
-        task.folder,
+        str(patch_trial.folder),
         str(other.folder),
         fields,
         [],
@@ -94,22 +70,15 @@ def test_a_transfer_scores_the_weights_that_were_left_on_other_images(
         eval_split="elsewhere",
         threads=1,
     )
-    found = answer_question(asked)
-    assert (found["eval_split"], found["levels"], found["fields"]) == (
-        "elsewhere",
-        [11, 16, 21],
-        [other.fields[field] for field in fields],
-    )
-    image = other.as_float(Resolution(32, "antialiased"), 3, 0)
-    restored = load_model(Path(task.folder), size=32).predict_on_batch(image[None, ..., None])[
-        0, ..., 0
-    ]
-    target = other.as_float(Resolution(32, "antialiased"), 3, 1)
-    expected = structural_similarity(
-        target.astype(float), np.asarray(restored, float), data_range=1.0
-    )
-    assert found["own"]["ssim"][1][0] == pytest.approx(expected, abs=1e-6)
-    assert (Path(task.folder) / "transfer_examples.npz").is_file()
+    answer = answer_question(task)
+    assert (answer["eval_split"], answer["levels"]) == ("elsewhere", [11, 16, 21])
+    assert answer["fields"] == [other.fields[field] for field in fields]
+    model, image = load_model(patch_trial.folder, size=32), other.as_float(resolution, 3, 0)
+    restored = np.asarray(model.predict_on_batch(image[None, ..., None]))[0, ..., 0].astype(float)
+    target = other.as_float(resolution, 3, 1).astype(float)
+    expected = structural_similarity(target, restored, data_range=1.0)
+    assert answer["own"]["ssim"][1][0] == pytest.approx(expected, abs=1e-6)
+    assert (patch_trial.folder / "transfer_examples.npz").is_file()
 
 
 def test_the_bias_of_cells_by_hand() -> None:
@@ -120,13 +89,11 @@ def test_the_bias_of_cells_by_hand() -> None:
 
 
 def test_images_that_are_held_out_are_not_trained_on_and_alone_are_scored(
-    make_task: MakeTask, store: Store
+    train: Callable[..., Trained], store: Store
 ) -> None:
     held_out = [[index % len(store.levels)] for index in range(len(store.fields))]
     every = list(range(len(store.fields)))
-    task = make_task(train_fields=every, eval_fields=every, held_out=held_out)
-    score = list(run_trial(task))[-1].score
-    assert score is not None
+    score = train(train_fields=every, eval_fields=every, held_out=held_out, epochs=1).score
     scored = ~np.isnan(np.array(score.evaluation["ssim"]))
     assert [np.flatnonzero(row).tolist() for row in scored] == held_out
     defocused = [

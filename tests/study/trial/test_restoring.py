@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +7,7 @@ import numpy as np
 from study.data.store import Resolution
 from study.files import read_image
 from study.trial.restoring import Restorer, load_restorer
-from study.trial.task import TrialTask
-from study.trial.training import run_trial
+from tests.study.trial.conftest import Trained
 
 
 def test_an_image_keeps_its_shape_and_its_range() -> None:
@@ -23,26 +21,19 @@ def test_an_image_keeps_its_shape_and_its_range() -> None:
 
 
 def test_a_trials_weights_restore_a_raw_image_as_the_trial_did(
-    make_task: Callable[..., TrialTask], store: object, raw_folder: Path
+    patch_trial: Trained, raw_folder: Path
 ) -> None:
-    hyperparameters = {
-        "family": "split",
-        "depth": 1,
-        "filters": 4,
-        "loss": "l1",
-        "image_size": 32,
-        "patch_size": 16,
-    }
-    task = make_task(hyperparameters=hyperparameters)
-    list(run_trial(task))
-    restorer = load_restorer(Path(task.folder))
-    with np.load(Path(task.folder) / "examples.npz", allow_pickle=False) as examples:
+    loaded = load_restorer(patch_trial.folder)
+    with np.load(patch_trial.folder / "examples.npz", allow_pickle=False) as examples:
         field, level = str(examples["field"]), int(examples["levels"][0])
         expected = examples["restored"][0] / 255
     image = read_image(next((raw_folder / f"BBBC006_v1_images_z_{level:02d}").glob(f"*_{field}_*")))
-    seen = []
-    restored = Restorer(
-        lambda images: seen.append(restorer.predict(images)) or seen[0], restorer.resolution
-    ).restore(image)
+    seen: list[np.ndarray] = []
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        seen.append(np.asarray(loaded.predict(images)))
+        return seen[0]
+
+    restored = Restorer(predict, loaded.resolution).restore(image)
     np.testing.assert_allclose(seen[0][0, ..., 0], expected, atol=1 / 255)
     assert restored.shape == image.shape

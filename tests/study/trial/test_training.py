@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,33 +13,43 @@ import tensorflow as tf
 from study.data.store import Store
 from study.errors import TrialFailed
 from study.models.losses import LOSSES
+from study.trial.checkpoints import STOPPED
+from study.trial.inference import load_model, make_restore
 from study.trial.task import EpochReport, TrialTask
 from study.trial.timing import time_steps
-from study.trial.training import (
-    STOPPED,
-    compile_model,
-    epoch_batches,
-    load_model,
-    restorer,
-    run_trial,
-)
+from study.trial.training import compile_model, epoch_batches, run_trial
+from tests.study.trial.conftest import PATCHES, Trained
 
 MakeTask = Callable[..., TrialTask]
+UNET: dict[str, Any] = {
+    "family": "unet",
+    "depth": 1,
+    "unet_filters": 4,
+    "growth": 1,
+    "convolutions": 1,
+    "kernel": 3,
+    "activation": "relu",
+    "normalisation": "none",
+    "skip": "none",
+    "residual": True,
+    "upsampling": "resize",
+    "dropout": 0.0,
+    "image_size": 32,
+    "crop_size": 16,
+    "loss": "l1",
+}
 
 
 def numbers(reports: list[EpochReport]) -> list[dict[str, float]]:
+    durations = ("seconds", "rung_seconds")
     return [
-        {
-            name: value
-            for name, value in report.metrics.items()
-            if name not in ("seconds", "rung_seconds")
-        }
+        {name: value for name, value in report.metrics.items() if name not in durations}
         for report in reports
     ]
 
 
-def test_a_trial_reports_every_epoch_and_scores_after_the_last(make_task: MakeTask) -> None:
-    reports = list(run_trial(make_task(epochs=3)))
+def test_a_trial_reports_every_epoch_and_scores_after_the_last(whole_trial: Trained) -> None:
+    reports = whole_trial.reports
     assert [report.epoch for report in reports] == [1, 2, 3]
     assert [report.score is None for report in reports] == [True, True, False]
     assert reports[2].metrics["loss"] < reports[0].metrics["loss"]
@@ -51,74 +63,57 @@ def test_a_trial_reports_every_epoch_and_scores_after_the_last(make_task: MakeTa
         "rung_seconds",
     }
     assert reports[0].cost["parameters"] == 4 * 9 + 4 + 4 * 4 * 9 + 4 + 4 * 9 + 1
+    assert reports[2].cost["latency_ms"] > 0
 
 
-def test_same_seed_same_numbers_and_another_seed_others(
-    make_task: MakeTask, tmp_path: Path
+def test_an_interrupted_trial_is_resumed_with_the_same_numbers(
+    whole_trial: Trained, make_task: MakeTask
 ) -> None:
-    first = numbers(list(run_trial(make_task(folder=str(tmp_path / "a")))))
-    assert numbers(list(run_trial(make_task(folder=str(tmp_path / "b"))))) == first
-    assert numbers(list(run_trial(make_task(folder=str(tmp_path / "c"), seed=6)))) != first
-
-
-def test_an_interrupted_trial_goes_on_with_the_same_numbers(
-    make_task: MakeTask, tmp_path: Path
-) -> None:
-    straight = list(run_trial(make_task(folder=str(tmp_path / "a"), epochs=4)))
-    trial = run_trial(make_task(folder=str(tmp_path / "b"), epochs=4))
-    heard = [next(trial), next(trial), next(trial)]
-    trial.close()  # the third report was heard, its checkpoint not written
-    resumed = list(run_trial(make_task(folder=str(tmp_path / "b"), epochs=4)))
-    assert [report.epoch for report in resumed] == [3, 4]
-    assert numbers(heard[:2] + resumed) == numbers(straight)
-    assert resumed[-1].score == straight[-1].score
-
-
-def test_patches_are_trained_and_either_inference_scores_them(
-    make_task: MakeTask, tmp_path: Path
-) -> None:
-    hyperparameters = {
-        "family": "split",
-        "depth": 2,
-        "filters": 4,
-        "loss": "l2",
-        "image_size": 64,
-        "patch_size": 16,
-    }
-    scores = {}
-    for inference in ("whole", "stitched"):
-        task = make_task(
-            hyperparameters=hyperparameters,
-            inference=inference,
-            folder=str(tmp_path / inference),
-            patches_per_image=2,
-        )
-        scores[inference] = list(run_trial(task))[-1].score
-    assert scores["whole"] is not None
-    assert scores["stitched"] is not None
-    assert scores["whole"].summary != scores["stitched"].summary  # the border effect
-
-
-def test_the_weights_left_behind_restore_as_the_trial_did(
-    make_task: MakeTask, tmp_path: Path
-) -> None:
-    task = make_task()
-    list(run_trial(task))
+    """The second report was heard, its checkpoint not written: its epoch is done again."""
+    task = make_task(epochs=3, objective="penalized_ssim")
+    trial = run_trial(task)
+    heard = [next(trial), next(trial)]
+    trial.close()
     folder = Path(task.folder)
-    assert sorted(path.name for path in folder.iterdir()) == [
+    with np.load(folder / STOPPED) as last, np.load(folder / "checkpoint.npz") as before:
+        assert int(before["arr_0"][0]) == 1
+        assert not np.array_equal(last["arr_0"], before["arr_1"])  # those of the second epoch
+    resumed = list(run_trial(task))
+    assert [report.epoch for report in resumed] == [2, 3]
+    assert numbers(heard) == numbers(whole_trial.reports[:2])
+    assert numbers(resumed) == numbers(whole_trial.reports[1:])
+    assert resumed[-1].score == whole_trial.score
+
+
+def test_another_seed_gives_other_numbers(whole_trial: Trained, make_task: MakeTask) -> None:
+    other = next(run_trial(make_task(epochs=3, objective="penalized_ssim", seed=6)))
+    assert numbers([other]) != numbers(whole_trial.reports[:1])
+
+
+def test_the_weights_left_behind_restore_as_the_trial_did(whole_trial: Trained) -> None:
+    folder = whole_trial.folder
+    assert {path.name for path in folder.iterdir()} == {
         "checkpoint.npz",
         "examples.npz",
         "model.json",
         "weights.npz",
-    ]
+    }
     with np.load(folder / "examples.npz", allow_pickle=False) as examples:
         restored = load_model(folder).predict_on_batch(
             examples["defocused"][..., None] / np.float32(255)
         )
         assert np.abs(restored[..., 0] * 255 - examples["restored"]).max() < 1.6
-    assert (
-        json.loads((folder / "model.json").read_text())["hyperparameters"] == task.hyperparameters
-    )
+    described = json.loads((folder / "model.json").read_text())
+    assert described["hyperparameters"] == whole_trial.task.hyperparameters
+
+
+def test_either_inference_scores_a_network_that_was_trained_on_patches(
+    patch_trial: Trained, train: Callable[..., Trained]
+) -> None:
+    stitched = train(hyperparameters=PATCHES, patches_per_image=2, inference="stitched")
+    losses = [[report.metrics["loss"] for report in one.reports] for one in (patch_trial, stitched)]
+    assert losses[0] == losses[1]  # the same network
+    assert stitched.score.summary != patch_trial.score.summary  # the border effect
 
 
 def test_a_lack_of_memory_fails_the_trial_wherever_it_is_met(
@@ -127,8 +122,12 @@ def test_a_lack_of_memory_fails_the_trial_wherever_it_is_met(
     def too_large(*arguments: object, **options: object) -> None:
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
-    for place in ("rung_score", "score_model", "_train_epoch"):
+    def no_training(*arguments: object) -> tuple[dict[str, float], list[np.ndarray]]:
+        return {"seconds": 0.0}, []
+
+    for place in ("_train_epoch", "rung_score", "score_model"):
         with monkeypatch.context() as patched:
+            patched.setattr("study.trial.training._train_epoch", no_training)
             patched.setattr(f"study.trial.training.{place}", too_large)
             with pytest.raises(TrialFailed, match="out of memory in epoch 1"):
                 list(run_trial(make_task(epochs=1)))
@@ -137,33 +136,19 @@ def test_a_lack_of_memory_fails_the_trial_wherever_it_is_met(
 def test_a_loss_that_is_not_finite_fails_the_trial(
     make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(
-        LOSSES, "l1", lambda reference, restored: LOSSES["l2"](reference, restored) / 0.0
-    )
+    monkeypatch.setitem(LOSSES, "l1", lambda target, restored: LOSSES["l2"](target, restored) / 0.0)
     with pytest.raises(TrialFailed, match=r"diverged: the loss of epoch 1 is (nan|inf)"):
         list(run_trial(make_task()))
 
 
-def test_mean_weights_are_what_is_judged_and_kept_while_training_goes_on_with_its_own(
+def test_ema_weights_are_scored_and_kept_while_training_goes_on_with_its_own(
     make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("study.trial.training.EMA_STEPS", 0)
-    hyperparameters = {
-        "family": "unet",
-        "depth": 1,
-        "unet_filters": 4,
-        "growth": 1,
-        "convolutions": 1,
-        "kernel": 3,
-        "activation": "relu",
+    changes = {
         "normalisation": "batch",
         "skip": "add",
-        "residual": True,
-        "upsampling": "resize",
         "dropout": 0.1,
-        "image_size": 32,
-        "crop_size": 16,
-        "loss": "l1",
         "learning_rate": 3e-3,
         "schedule": "cosine",
         "weight_decay": 1e-4,
@@ -174,65 +159,44 @@ def test_mean_weights_are_what_is_judged_and_kept_while_training_goes_on_with_it
         "weigh_near_focus": True,
         "global_context": True,
     }
-    plain = list(
-        run_trial(
-            make_task(
-                hyperparameters=hyperparameters | {"ema": False}, folder=str(tmp_path / "plain")
-            )
-        )
-    )
-    mean = list(
-        run_trial(
-            make_task(
-                hyperparameters=hyperparameters | {"ema": True}, folder=str(tmp_path / "mean")
-            )
-        )
-    )
-    assert [report.metrics["loss"] for report in mean] == [
-        report.metrics["loss"] for report in plain
-    ]
-    assert [report.metrics["ssim"] for report in mean] != [
-        report.metrics["ssim"] for report in plain
-    ]
-    task = make_task(
-        hyperparameters=hyperparameters | {"ema": True}, folder=str(tmp_path / "again")
-    )
-    reports = run_trial(task)
-    first = next(reports)
-    reports.close()  # before its checkpoint: it is done again, and gives the same numbers
+    plain = run_trial(make_task(hyperparameters=UNET | changes | {"ema": False}))
+    task = make_task(hyperparameters=UNET | changes | {"ema": True}, folder=tmp_path / "ema")
+    trial = run_trial(task)
+    ema = [next(trial), next(trial)]
+    trial.close()  # before the second checkpoint
+    for one, other in zip(ema, plain, strict=True):
+        assert one.metrics["loss"] == other.metrics["loss"]
+        assert one.metrics["ssim"] != other.metrics["ssim"]
     resumed = list(run_trial(task))
-    assert [report.metrics["ssim"] for report in (first, *resumed)][-2:] == [
-        report.metrics["ssim"] for report in mean
-    ]
+    assert [report.epoch for report in resumed] == [2]
+    assert numbers(resumed) == numbers(ema[1:])  # both sets of weights were in the checkpoint
+
+
+def test_ema_weights_are_scored_once_they_are_old_enough(
+    whole_trial: Trained, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hyperparameters = whole_trial.task.hyperparameters | {"ema": True}
+    task = make_task(epochs=3, objective="penalized_ssim", hyperparameters=hyperparameters)
+    assert len(epoch_batches(task, Store(Path(task.store)), epoch=0)) == 3
+    monkeypatch.setattr("study.trial.training.EMA_STEPS", 4)  # a step of the second epoch
+    reports = run_trial(task)
+    scores = [next(reports).metrics["ssim"], next(reports).metrics["ssim"]]
+    reports.close()
+    assert scores[0] == whole_trial.reports[0].metrics["ssim"]
+    assert scores[1] != whole_trial.reports[1].metrics["ssim"]
 
 
 @pytest.mark.parametrize("switch", ["relative_loss", "augment_light", "weigh_near_focus"])
-def test_a_switch_of_the_training_reaches_it(
-    switch: str, make_task: MakeTask, tmp_path: Path
-) -> None:
-    hyperparameters = {
-        "family": "unet",
-        "depth": 1,
-        "unet_filters": 4,
-        "growth": 1,
-        "convolutions": 1,
-        "kernel": 3,
-        "activation": "relu",
-        "normalisation": "none",
-        "skip": "none",
-        "residual": True,
-        "upsampling": "resize",
-        "dropout": 0.0,
-        "image_size": 32,
-        "crop_size": 16,
-        "loss": "l1",
-    }
+def test_a_switch_of_the_training_reaches_it(switch: str, make_task: MakeTask) -> None:
+    """One batch of a compiled network gives another loss with the switch."""
     losses = {}
     for value in (None, False, True):
-        changed = hyperparameters if value is None else hyperparameters | {switch: value}
-        losses[value] = next(
-            run_trial(make_task(hyperparameters=changed, folder=str(tmp_path / str(value))))
-        ).metrics["loss"]
+        changed = UNET if value is None else UNET | {switch: value}
+        task = make_task(hyperparameters=changed)
+        store = Store(Path(task.store))
+        keras.utils.set_random_seed(0)
+        model = compile_model(task, store)
+        losses[value] = float(model.test_on_batch(*epoch_batches(task, store, epoch=0)[0]))
     assert losses[None] == losses[False] != losses[True]
 
 
@@ -240,56 +204,32 @@ def test_steps_are_timed_without_leaving_anything(make_task: MakeTask) -> None:
     task = make_task()
     timed = time_steps(task)
     store = Store(Path(task.store))
-    assert timed["steps_per_epoch"] == -(
-        -len(task.train_fields) * len(store.defocused_indices) // task.batch_size
-    )
+    images = len(task.train_fields) * len(store.defocused_indices)
+    assert timed["steps_per_epoch"] == -(-images // task.batch_size)
     assert timed["seconds_per_step"] > 0
     assert not Path(task.folder).exists()
 
 
 def test_half_precision_trains_a_network_that_restores_in_float32(
-    make_task: MakeTask, tmp_path: Path
+    whole_trial: Trained, make_task: MakeTask
 ) -> None:
-    tasks = [
-        make_task(precision=precision, folder=str(tmp_path / precision), epochs=2)
-        for precision in ("float32", "mixed_bfloat16")
-    ]
-    half, full = (
-        compile_model(tasks[1], Store(Path(tasks[1].store))),
-        compile_model(tasks[0], Store(Path(tasks[0].store))),
-    )
+    task = make_task(precision="mixed_bfloat16", epochs=3, objective="penalized_ssim")
+    store = Store(Path(task.store))
+    half, full = compile_model(task, store), compile_model(whole_trial.task, store)
     assert {layer.compute_dtype for layer in half.layers[1:-1]} == {"bfloat16"}
     assert {str(weight.dtype) for weight in half.weights} == {"float32"}
     assert half.layers[-1].compute_dtype == full.layers[1].compute_dtype == "float32"
-    reports = [list(run_trial(task)) for task in tasks]
-    assert (
-        reports[0][0].metrics["loss"] != reports[1][0].metrics["loss"]
-    )  # it did compute otherwise
-    assert reports[0][-1].metrics["ssim"] == pytest.approx(reports[1][-1].metrics["ssim"], abs=0.02)
-    model, images = (
-        load_model(Path(tasks[1].folder)),
-        np.random.default_rng(0).random((2, *full.input_shape[1:])).astype(np.float32),
-    )
+    reports = list(run_trial(task))
+    expected = [report.metrics for report in whole_trial.reports]
+    assert reports[0].metrics["loss"] != expected[0]["loss"]  # it did compute otherwise
+    assert reports[-1].metrics["ssim"] == pytest.approx(expected[-1]["ssim"], abs=0.02)
+    model = load_model(Path(task.folder))
+    images = np.random.default_rng(0).random((2, *full.input_shape[1:])).astype(np.float32)
     half.set_weights(model.get_weights())
-    restored = restorer(half, tasks[1].hyperparameters, inference="whole")(images[..., 0])
-    np.testing.assert_array_equal(
+    restored = make_restore(half, task.hyperparameters, inference="whole")(images[..., 0])
+    np.testing.assert_array_equal(  # float32, not rounded to eight bits
         restored, model.predict_on_batch(images)[..., 0]
-    )  # float32, not rounded to eight bits
-
-
-def test_a_trial_that_is_stopped_leaves_its_last_weights(make_task: MakeTask) -> None:
-    task = make_task(epochs=3)
-    trial = run_trial(task)
-    next(trial), next(trial)
-    trial.close()
-    with (
-        np.load(Path(task.folder) / STOPPED) as stopped,
-        np.load(Path(task.folder) / "checkpoint.npz") as before,
-    ):
-        assert not np.array_equal(
-            stopped["arr_0"], before["arr_1"]
-        )  # the second epoch's, where the checkpoint is the first's
-        assert int(before["arr_0"][0]) == 1
+    )
 
 
 def test_where_an_epoch_is_a_sample_the_papers_rate_counts_passes_and_the_cosine_the_steps(
@@ -299,29 +239,9 @@ def test_where_an_epoch_is_a_sample_the_papers_rate_counts_passes_and_the_cosine
     store = Store(Path(task.store))
     images = len(task.train_fields) * len(store.defocused_indices)
     assert images > 6
-    assert len(epoch_batches(task, store, epoch=0)) == 2
+    assert [len(epoch_batches(task, store, epoch=epoch)) for epoch in range(5)] == [2] * 5
     assert compile_model(task, store).optimizer._learning_rate.steps_per_epoch == -(-images // 3)
-    cosine = make_task(
-        images_per_epoch=6,
-        batch_size=3,
-        epochs=5,
-        hyperparameters=task.hyperparameters | {"schedule": "cosine"},
-    )
+    hyperparameters = task.hyperparameters | {"schedule": "cosine"}
+    cosine = make_task(images_per_epoch=6, batch_size=3, epochs=5, hyperparameters=hyperparameters)
     schedule = compile_model(cosine, store).optimizer._learning_rate
     assert schedule.decay_steps + schedule.warmup_steps == 2 * 5
-    assert len(list(run_trial(task))) == 5
-
-
-def test_mean_weights_are_judged_once_they_are_old_enough(
-    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hyperparameters = make_task().hyperparameters
-    scores = {}
-    for name, ema, steps in (("own", False, 0), ("young", True, 10_000), ("old", True, 0)):
-        monkeypatch.setattr("study.trial.training.EMA_STEPS", steps)
-        task = make_task(
-            hyperparameters=hyperparameters | {"ema": ema}, folder=str(tmp_path / name)
-        )
-        scores[name] = [report.metrics["ssim"] for report in run_trial(task)]
-    assert scores["young"] == scores["own"]
-    assert scores["old"] != scores["own"]
