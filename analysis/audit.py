@@ -1,8 +1,8 @@
-"""Rules that find what does not fit together in a paper's tables of metrics.
+"""Rules that find inconsistencies in a paper's tables of metrics.
 
 The rules know nothing of one paper: they take tables of rows, each with a model, a level and
 metrics, and the averages that are printed for them. What they find is worded as a difference, not
-as a fault.
+as an error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import mean, median
 
 HALF_UNIT = 0.0005  # the columns are printed to three places
-BENT = 10  # times the column's usual distance from the line between neighbours
+OUTLIER_FACTOR = 10  # times the column's usual distance from the mean of the neighbours
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Something that does not fit.
+class Inconsistency:
+    """Cells of a table, or a number of the text, that are not consistent.
 
     Parameters
     ----------
     rule : the rule that found it.
-    table, model : where; the model is empty where it concerns all.
+    table, model : where; the model is empty where it concerns all models.
     level : z-plane or blur F; None where it concerns no single row.
     text : in words.
     """
@@ -62,7 +62,7 @@ class Finding:
         return f"{place}{model}{level}: {self.text}"
 
 
-def audit_table(table: Sequence[Row], averages: Sequence[Row]) -> list[Finding]:
+def audit_table(table: Sequence[Row], averages: Sequence[Row]) -> list[Inconsistency]:
     """Apply every rule to the rows of a table by level, and to the averages that are printed for
     it.
     """
@@ -75,7 +75,9 @@ def audit_table(table: Sequence[Row], averages: Sequence[Row]) -> list[Finding]:
     ]
 
 
-def averages_against_means(averages: Sequence[Row], table: Sequence[Row]) -> Iterator[Finding]:
+def averages_against_means(
+    averages: Sequence[Row], table: Sequence[Row]
+) -> Iterator[Inconsistency]:
     """Find printed averages that are not the mean of the printed rows, whatever the rounding."""
     for average in averages:
         rows = [row for row in table if row.autoencoder == average.autoencoder]
@@ -84,7 +86,7 @@ def averages_against_means(averages: Sequence[Row], table: Sequence[Row]) -> Ite
                 continue
             printed, computed = getattr(average, metric), mean(getattr(row, metric) for row in rows)
             if abs(printed - computed) > 2 * HALF_UNIT:
-                yield Finding(
+                yield Inconsistency(
                     "average against mean of rows",
                     average.table,
                     average.autoencoder,
@@ -94,7 +96,9 @@ def averages_against_means(averages: Sequence[Row], table: Sequence[Row]) -> Ite
                 )
 
 
-def averages_that_are_a_row(averages: Sequence[Row], table: Sequence[Row]) -> Iterator[Finding]:
+def averages_that_are_a_row(
+    averages: Sequence[Row], table: Sequence[Row]
+) -> Iterator[Inconsistency]:
     """Find an average that equals one row to the digit in a metric that varies much between
     rows.
     """
@@ -102,7 +106,7 @@ def averages_that_are_a_row(averages: Sequence[Row], table: Sequence[Row]) -> It
         rows = [row for row in table if row.autoencoder == average.autoencoder]
         for row in rows:
             if row.psnr == average.psnr:
-                yield Finding(
+                yield Inconsistency(
                     "average equals a row",
                     average.table,
                     average.autoencoder,
@@ -112,7 +116,7 @@ def averages_that_are_a_row(averages: Sequence[Row], table: Sequence[Row]) -> It
                 )
 
 
-def repeated_cells(table: Sequence[Row]) -> Iterator[Finding]:
+def repeated_cells(table: Sequence[Row]) -> Iterator[Inconsistency]:
     """Find cells that two models share at one level, where the models otherwise lie apart."""
     levels = sorted({row.level for row in table if row.level is not None})
     models = sorted({row.autoencoder for row in table})
@@ -126,7 +130,7 @@ def repeated_cells(table: Sequence[Row]) -> Iterator[Finding]:
             ]
             for level, gap in zip(levels, gaps, strict=True):
                 if gap == 0 and median(gaps) > 20 * HALF_UNIT:
-                    yield Finding(
+                    yield Inconsistency(
                         "cell repeated in another model",
                         table[0].table,
                         f"{first} and {second}",
@@ -136,9 +140,9 @@ def repeated_cells(table: Sequence[Row]) -> Iterator[Finding]:
                     )
 
 
-def outliers(table: Sequence[Row]) -> Iterator[Finding]:
-    """Find cells that leave the line between their neighbours far more than others of their column
-    do.
+def outliers(table: Sequence[Row]) -> Iterator[Inconsistency]:
+    """Find cells that are much farther from the mean of their neighbours than others of their
+    column.
 
     A cell counts where its distance from the mean of its neighbours is more than 10 times the
     column's median distance and more than that of either neighbour (whose own distances it
@@ -150,16 +154,18 @@ def outliers(table: Sequence[Row]) -> Iterator[Finding]:
         )
         for metric in ("psnr", "ssim"):
             values = [getattr(row, metric) for row in rows]
-            bends = [
+            distances = [
                 abs(values[i] - (values[i - 1] + values[i + 1]) / 2)
                 for i in range(1, len(values) - 1)
             ]
-            usual = max(median(bends), HALF_UNIT) if bends else 0.0
-            padded = [0.0, *bends, 0.0]
-            for index, bend in enumerate(bends, start=1):
-                if bend > BENT * usual and bend > max(padded[index - 1], padded[index + 1]):
+            usual = max(median(distances), HALF_UNIT) if distances else 0.0
+            padded = [0.0, *distances, 0.0]
+            for index, distance in enumerate(distances, start=1):
+                if distance > OUTLIER_FACTOR * usual and distance > max(
+                    padded[index - 1], padded[index + 1]
+                ):
                     expected = (values[index - 1] + values[index + 1]) / 2
-                    yield Finding(
+                    yield Inconsistency(
                         "outlier against its neighbours",
                         table[0].table,
                         model,
@@ -169,7 +175,7 @@ def outliers(table: Sequence[Row]) -> Iterator[Finding]:
                     )
 
 
-def error_columns(table: Sequence[Row]) -> Iterator[Finding]:
+def error_columns(table: Sequence[Row]) -> Iterator[Inconsistency]:
     """Find an "RMSE" that is not the root of the "MSE" beside it, and say what it is proportional
     to.
     """
@@ -185,7 +191,7 @@ def error_columns(table: Sequence[Row]) -> Iterator[Finding]:
         ratios = [row.rmse / 10 ** (-row.psnr / 20) for row in rows]
         typical = median(ratios)
         constant = sum(abs(ratio / typical - 1) < 0.1 for ratio in ratios)
-        yield Finding(
+        yield Inconsistency(
             "column that no formula explains",
             table[0].table,
             model,
@@ -198,7 +204,7 @@ def error_columns(table: Sequence[Row]) -> Iterator[Finding]:
 
 def stated_number_of_images(
     stated: int, *, planes: int, images_a_plane: int, share: float
-) -> Finding | None:
+) -> Inconsistency | None:
     """Find a stated number of test images that the stated split does not give, and the number of
     planes that would.
     """
@@ -206,7 +212,7 @@ def stated_number_of_images(
     if abs(stated - expected) < planes:
         return None
     fitting = stated / (images_a_plane * share)
-    return Finding(
+    return Inconsistency(
         "stated number of images",
         "",
         "",

@@ -1,5 +1,5 @@
-"""How a study came out, for its record: who won, by how much, the report, and which networks are
-worth keeping.
+"""The outcome of a study for its record: which configuration won, by how much, the report, and
+which networks are worth keeping.
 """
 
 from __future__ import annotations
@@ -7,8 +7,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from analysis.compare import best_run, differences, ranking
+from analysis.best_run import best_run
+from analysis.differences import differences
 from analysis.load import Study, anything_finished, load_study
+from analysis.outcome_table import ranking
 from analysis.report import write_report
 from analysis.search_report import front_text
 from study.record.outcome import CHAMPION, KeptModel, Outcome
@@ -18,16 +20,15 @@ def conclude(folder: Path, run: int | None = None) -> Outcome:
     """Write the report of a study that has ended, and return its outcome; an empty one if nothing
     has finished.
 
-    A study that was resumed has ended more than once: `run` says with what it had learned
-    when.
+    A study that was resumed has ended more than once: `run` says which end is meant.
 
     Parameters
     ----------
     folder : Path
         The study's folder.
     run : int, optional
-        0 for what it was begun as, then the number of its `resumed` event; all that the ledger
-        holds if not given.
+        0 for its first run, then the number of its `resumed` event; all that the ledger holds if
+        not given.
     """
     study = load_study(folder, run=run)
     if not anything_finished(study):
@@ -39,14 +40,14 @@ def conclude(folder: Path, run: int | None = None) -> Outcome:
     if len(won):
         tags["winner"] = str(won.iloc[0]["label"])
         metrics = {f"winner_{name}": float(won.iloc[0][name]) for name in ("ssim", "psnr")}
-    for found in differences(study):
-        if found.candidate == tags.get("winner"):
-            tags |= {"verdict": found.verdict, "baseline": found.baseline}
+    for one in differences(study):
+        if one.candidate == tags.get("winner"):
+            tags |= {"verdict": one.text, "baseline": one.baseline}
             metrics |= {
-                "difference": found.mean,
-                "difference_low": found.low,
-                "difference_high": found.high,
-                "p": found.p,
+                "difference": one.mean,
+                "difference_low": one.low,
+                "difference_high": one.high,
+                "p": one.p,
             }
     artifacts = [write_report(study)]
     if text := front_text(study):

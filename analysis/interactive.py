@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from markupsafe import Markup
 from plotly.subplots import make_subplots
 
 from analysis.figures import (
@@ -45,7 +46,9 @@ TICKS = [
 ]  # of what is missing to an SSIM of 1
 
 
-def curves(table: pd.DataFrame, *, name: str, metric: str, level_axis: str, in_focus: int) -> str:
+def curves(
+    table: pd.DataFrame, *, name: str, metric: str, level_axis: str, in_focus: int
+) -> Markup:
     """Draw what `analysis.figures.level_curves` draws; values are shown under the pointer, lines
     are switched in the legend.
     """
@@ -89,7 +92,7 @@ def curves(table: pd.DataFrame, *, name: str, metric: str, level_axis: str, in_f
 
 def restorations(
     examples: Sequence[tuple[str, dict[str, np.ndarray]]], *, name: str, level_title: str
-) -> str:
+) -> Markup:
     """Draw one field as it was seen, restored by each network, and in focus, with a slider over the
     levels.
     """
@@ -139,7 +142,7 @@ def _image(image: np.ndarray) -> go.Image:
     )
 
 
-def search(study: Study, *, name: str) -> str:
+def search(study: Study, *, name: str) -> Markup:
     """Draw the rung score of every trial of a search by epoch, with its hyperparameters under the
     pointer.
     """
@@ -181,7 +184,7 @@ def search(study: Study, *, name: str) -> str:
     return as_html(figure, name)
 
 
-def front(points: pd.DataFrame, *, cost: str, objective: str) -> str:
+def front(points: pd.DataFrame, *, cost: str, objective: str) -> Markup:
     """Draw quality against a cost, as `analysis.figures.front_figure` does, with each trial's name
     under the pointer.
     """
@@ -241,11 +244,11 @@ def front(points: pd.DataFrame, *, cost: str, objective: str) -> str:
     return as_html(figure, f"front-{cost}")
 
 
-def as_html(figure: go.Figure, name: str, *, height: int | None = None) -> str:
+def as_html(figure: go.Figure, name: str, *, height: int | None = None) -> Markup:
     """Return a figure as a part of a page that holds the drawing program."""
     if height is not None:
         figure.update_layout(height=height, template="plotly_white")
-    return str(
+    return Markup(
         figure.to_html(
             full_html=False,
             include_plotlyjs=False,

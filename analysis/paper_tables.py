@@ -3,7 +3,7 @@
 Raureanu, "Transfer Learning For Cell Image Reconstruction", 2021: Tables 1 and 2 (averages on
 BBBC006 and BBBC005), 3 and 4 (by z-plane), 5 (by blur level). Its column "RMSE" is not the root of
 its "MSE"; it behaves as scikit-image's normalised RMSE, and is compared with that. ``python -m
-analysis.paper_tables`` prints what in the tables does not fit together.
+analysis.paper_tables`` prints the inconsistencies in the tables.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import csv
 import sys
 from dataclasses import replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from analysis.audit import Finding, Row, audit_table, stated_number_of_images
+from analysis.audit import Inconsistency, Row, audit_table, stated_number_of_images
 
 TABLES_FILE = Path(__file__).with_name("paper_tables.csv")
 AVERAGES = {"bbbc006": "1", "bbbc005": "2"}
@@ -96,26 +96,23 @@ def printed_level(kind: str, level: int) -> int:
     return BLURS.index(level) + 1 if kind == "bbbc005" else level
 
 
-def audit() -> list[Finding]:
-    """Return what in the paper's tables does not fit together; levels are counted as the paper
-    does.
-    """
-    found: list[Finding] = []
+def audit() -> list[Inconsistency]:
+    """Return the inconsistencies in the paper's tables; levels are counted as the paper does."""
+    inconsistencies: list[Inconsistency] = []
     for kind, table in BY_LEVEL.items():
         rows = [row for row in tables() if row.table == table and row.level is not None]
         as_printed = [replace(row, level=printed_level(kind, row.level or 0)) for row in rows]
-        found += audit_table(as_printed, list(averages(kind).values()))
+        inconsistencies += audit_table(as_printed, list(averages(kind).values()))
     stated = stated_number_of_images(4608, planes=33, images_a_plane=768, share=0.2)
-    return found + ([stated] if stated else [])
+    return inconsistencies + ([stated] if stated else [])
 
 
 def main() -> int:
     """Print the audit."""
-    for before, finding in pairwise([None, *audit()]):
-        if finding is not None:
-            if before is None or before.rule != finding.rule:
-                print(f"\n{finding.rule}")
-            print(f"  {finding}")
+    for rule, inconsistencies in groupby(audit(), key=lambda one: one.rule):
+        print(f"\n{rule}")
+        for inconsistency in inconsistencies:
+            print(f"  {inconsistency}")
     return 0
 
 

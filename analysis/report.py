@@ -10,24 +10,37 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import html
-from analysis.compare import (
+from analysis.differences import against_each, differences
+from analysis.load import Study, anything_finished, load_study
+from analysis.outcome_table import (
     COSTS,
-    against_each,
     by_level,
     collapsed,
-    differences,
     final_images,
     final_phase,
+    final_split,
     front,
     ranking,
     upper_bounds,
-    what_differs,
     winner,
 )
-from analysis.load import Study, anything_finished, load_study
-from analysis.paper_report import average_text, curve_figures, paper_sections, result_tables
+from analysis.page import (
+    Block,
+    Bullets,
+    Fold,
+    Heading,
+    Navigation,
+    Paragraph,
+    Table,
+    outcome_source,
+    render_page,
+    source,
+)
+from analysis.paper_deviations import deviations
+from analysis.paper_figures import curve_figures
+from analysis.paper_report import paper_sections, result_tables
 from analysis.search_report import front_text, search_sections, validation_test_gap_text
+from analysis.table_texts import average_text, column_texts, hyperparameter_text
 from study.errors import StudyError
 from study.files import new_file
 
@@ -36,6 +49,7 @@ METRICS_NOTE = (
     " definition). PSNR: data range 1. NRMSE: root mean squared error over the root mean square of"
     " the in-focus image."
 )
+WINNER = " (winner of the search)"
 SECTIONS = {
     "outcome": "Outcome",
     "levels": "By level",
@@ -64,12 +78,13 @@ def write_report(study: Study) -> Path:
     if not anything_finished(study):
         raise StudyError(f"no trial of {study.folder} has finished: there is nothing to report yet")
     _write_tables(study)
-    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in SECTIONS.items())
-    parts = [*_head(study), f"<nav>{links}</nav>", *_outcome(study), *_levels(study)]
-    parts += [*paper_sections(study), *search_sections(study), *_origin(study)]
+    blocks: list[Block] = [*_notices(study), Navigation(SECTIONS)]
+    for section in (_outcome, _levels, paper_sections, search_sections, _origin):
+        blocks += section(study)
     path = study.folder / "report.html"
     with new_file(path) as partial:
-        partial.write_text(html.page(f"Study {study.header['name']}", parts), encoding="utf-8")
+        page = render_page(f"Study {study.header['name']}", blocks)
+        partial.write_text(page, encoding="utf-8")
     return path
 
 
@@ -78,29 +93,8 @@ def outcome_text(study: Study) -> str:
     say.
     """
     table = ranking(study)
-    levels = study.header["images"]["shown_levels"]
-    ssim, psnr = by_level(study, "ssim"), by_level(study, "psnr")
-    rows = []
-    for _, row in table.iterrows():
-        label = row["label"]
-        rows.append(
-            {
-                "": f"{label}{' (winner of the search)' if row['role'] == 'winner' else ''}",
-                "SSIM": f"{row['ssim']:.4f}",
-                "PSNR dB": f"{row['psnr']:.2f}",
-                **{
-                    _level_name(
-                        study, level
-                    ): f"{ssim.loc[label, level]:.3f} / {psnr.loc[label, level]:.2f}"
-                    for level in levels
-                },
-                **{
-                    title: "" if pd.isna(row.get(cost)) else text.format(row[cost])
-                    for cost, (title, text) in COSTS.items()
-                },
-            }
-        )
-    lines = [_setting(study), pd.DataFrame(rows).to_string(index=False), *(_difference_text(study))]
+    lines = [_setting(study), _terminal_rows(study, table).to_string(index=False)]
+    lines += _difference_texts(study)
     for _, row in table[table["role"].isin(["winner", "candidate"])].iterrows():
         lines.append(f"{row['label']}: {_hyperparameters(study, row['trial'])}")
     lines += [text for text in (front_text(study), validation_test_gap_text(study)) if text]
@@ -110,9 +104,29 @@ def outcome_text(study: Study) -> str:
             "Scaled down: the baselines are smaller than the paper's. No claim may rest on these"
             " numbers."
         )
-    if not any(row["role"] == "winner" for _, row in table.iterrows()):
-        lines += ["", average_text(study), *(f"- {sentence}" for sentence in what_differs(study))]
+    if not (table["role"] == "winner").any():
+        lines += ["", average_text(study), *(f"- {sentence}" for sentence in deviations(study))]
     return "\n".join(lines)
+
+
+def _terminal_rows(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the outcome's table for a terminal, with some levels of each configuration."""
+    ssim, psnr = by_level(study, "ssim"), by_level(study, "psnr")
+    rows = []
+    for _, row in table.iterrows():
+        label = row["label"]
+        cells = {
+            "": f"{label}{WINNER if row['role'] == 'winner' else ''}",
+            "SSIM": f"{row['ssim']:.4f}",
+            "PSNR dB": f"{row['psnr']:.2f}",
+        }
+        for level in study.header["images"]["shown_levels"]:
+            scores = f"{ssim.loc[label, level]:.3f} / {psnr.loc[label, level]:.2f}"
+            cells[_level_name(study, level)] = scores
+        for cost, (title, text) in COSTS.items():
+            cells[title] = "" if pd.isna(row.get(cost)) else text.format(row[cost])
+        rows.append(cells)
+    return pd.DataFrame(rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -150,113 +164,114 @@ def _cautions(study: Study) -> list[str]:
 
 
 def _setting(study: Study) -> str:
-    phase, images = final_phase(study), study.header["images"]
-    side = "test" if phase == "confirm" else "validation"
-    scored = final_images(study)
-    scored = scored[scored["phase"] == phase]
+    images, scored = study.header["images"], final_images(study)
+    scored = scored[scored["phase"] == final_phase(study)]
     size = study.header["config"]["evaluation"]["resolution"]
     return (
-        f"{images['title']}: means over {scored['field'].nunique()} {side} fields of"
+        f"{images['title']}: means over {scored['field'].nunique()} {final_split(study)} fields of"
         f" {scored['well'].nunique()} {images['well_title']}s and all defocused levels, at the"
         f" evaluation resolution of {size} px (SSIM / PSNR)"
     )
 
 
-def _head(study: Study) -> Iterator[str]:
+def _notices(study: Study) -> Iterator[Block]:
     if study.header["config"]["scaled_down"]:
-        yield html.paragraph(
+        yield Paragraph(
             "Scaled down to try the program: images and baselines are smaller than the paper’s. No"
             " claim may rest on these numbers.",
             "warning",
         )
     for problem in study.problems if study.problems is not None else ["the study has not ended"]:
-        yield html.paragraph(f"Not complete: {problem}", "warning")
-    yield from map(html.paragraph, _cautions(study))
+        yield Paragraph(f"Not complete: {problem}", "warning")
+    yield from map(Paragraph, _cautions(study))
 
 
-def _outcome(study: Study) -> Iterator[str]:
+def _outcome(study: Study) -> Iterator[Block]:
     table = ranking(study)
-    shown = pd.DataFrame(
+    yield Heading("Outcome", "outcome")
+    yield Paragraph(f"{_setting(study)}.")
+    yield Table(_outcome_rows(table), row_styles=list(table["role"]))
+    yield outcome_source(study)
+    configurations = table[table["role"] != "reference"]
+    hyperparameters = pd.DataFrame(
         {
-            "configuration": (
-                table["label"] + table["role"].map({"winner": " (winner of the search)"}).fillna("")
-            ),
-            "SSIM": table["ssim"].map("{:.4f}".format),
-            "PSNR (dB)": table["psnr"].map("{:.2f}".format),
-            "NRMSE": table["nrmse"].map("{:.4f}".format),
-            "seeds": table["seeds"].map(lambda seeds: str(seeds) if seeds else ""),
-            **{title: _optional(table, cost, text) for cost, (title, text) in COSTS.items()},
+            "configuration": configurations["label"],
+            "hyperparameters": [_hyperparameters(study, one) for one in configurations["trial"]],
         }
     )
-    points = pd.DataFrame(
-        {
-            "configuration": table["label"],
-            "hyperparameters": [_hyperparameters(study, trial) for trial in table["trial"]],
-        }
-    )
-    yield html.heading("Outcome", "outcome") + html.paragraph(f"{_setting(study)}.")
-    yield html.table(shown, classes=list(table["role"])) + html.source(study)
-    yield html.fold("Hyperparameters", html.table(points[points["hyperparameters"] != ""]))
-    yield from map(html.paragraph, _difference_text(study))
+    yield Fold("Hyperparameters", [Table(hyperparameters)])
+    yield from map(Paragraph, _difference_texts(study))
     if text := front_text(study):
-        yield html.paragraph(text)
-    perfect = upper_bounds(study)
-    if len(perfect):
-        yield html.paragraph(
-            "The upper bound of each image size: what a perfect restoration of that size scores on"
-            " the evaluation resolution."
-        )
-        yield html.table(
-            pd.DataFrame(
-                {
-                    "": perfect["label"],
-                    "SSIM": perfect["ssim"].map("{:.4f}".format),
-                    "PSNR (dB)": perfect["psnr"].map("{:.1f}".format),
-                }
-            )
-        )
-        yield html.source_rows(study, ", ".join(map(str, perfect["row"])))
-    yield html.paragraph(
+        yield Paragraph(text)
+    yield from _upper_bounds(study)
+    yield Paragraph(
         f"{METRICS_NOTE} The winner is the searched trial that was best on validation; the test set"
         f" was opened {study.openings} time(s).",
         "note",
     )
 
 
-def _difference_text(study: Study) -> list[str]:
+def _outcome_rows(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "configuration": table["label"] + table["role"].map({"winner": WINNER}).fillna(""),
+            "SSIM": table["ssim"].map("{:.4f}".format),
+            "PSNR (dB)": table["psnr"].map("{:.2f}".format),
+            "NRMSE": table["nrmse"].map("{:.4f}".format),
+            "seeds": table["seeds"].map(lambda seeds: str(seeds) if seeds else ""),
+            **{title: column_texts(table, cost, text) for cost, (title, text) in COSTS.items()},
+        }
+    )
+
+
+def _upper_bounds(study: Study) -> Iterator[Block]:
+    bounds = upper_bounds(study)
+    if bounds.empty:
+        return
+    yield Paragraph(
+        "The upper bound at each image size: what a perfect restoration at that size scores at the"
+        " evaluation resolution."
+    )
+    yield Table(
+        pd.DataFrame(
+            {
+                "": bounds["label"],
+                "SSIM": bounds["ssim"].map("{:.4f}".format),
+                "PSNR (dB)": bounds["psnr"].map("{:.1f}".format),
+            }
+        )
+    )
+    yield source(study, ", ".join(map(str, bounds["row"])))
+
+
+def _difference_texts(study: Study) -> list[str]:
     sentences = []
-    for found in differences(study):
+    for one in differences(study):
         interval = (
             ""
-            if pd.isna(found.low)
-            else f", 95 % interval {found.low:+.4f} to {found.high:+.4f}, p {found.p:.3g} (Holm)"
+            if pd.isna(one.low)
+            else f", 95 % interval {one.low:+.4f} to {one.high:+.4f}, p {one.p:.3g} (Holm)"
         )
         sentences.append(
-            f"{found.candidate} - {found.baseline}: SSIM {found.mean:+.4f}{interval}:"
-            f" {found.verdict}."
+            f"{one.candidate} - {one.baseline}: SSIM {one.mean:+.4f}{interval}: {one.text}."
         )
     return sentences
 
 
-def _levels(study: Study) -> Iterator[str]:
-    yield html.heading(f"By {study.header['images']['level_title']}", "levels")
+def _levels(study: Study) -> Iterator[Block]:
+    yield Heading(f"By {study.header['images']['level_title']}", "levels")
     yield from curve_figures(study)
     yield from _winner_by_level(study)
     for metric, text in (("ssim", "{:.3f}"), ("psnr", "{:.2f}")):
-        shown = (
-            by_level(study, metric)
-            .map(lambda value, t=text: "" if pd.isna(value) else t.format(value))
-            .reset_index()
-        )
-        yield html.fold(
-            f"{metric.upper()} at every level",
-            html.table(shown.rename(columns={"label": metric.upper()})),
-        )
+        table = by_level(study, metric)
+        rows = pd.DataFrame({level: column_texts(table, level, text) for level in table.columns})
+        rows.insert(0, metric.upper(), table.index)
+        yield Fold(f"{metric.upper()} at every level", [Table(rows)])
 
 
-def _winner_by_level(study: Study) -> Iterator[str]:
-    """Yield the winner's difference from every other at every level, marked where its interval
-    leaves out 0.
+def _winner_by_level(study: Study) -> Iterator[Block]:
+    """Yield the winner's difference from every other at every level, with a sign where its
+    interval leaves out 0.
     """
     best = winner(study)
     if best is None:
@@ -264,71 +279,69 @@ def _winner_by_level(study: Study) -> Iterator[str]:
     label = str(study.trials[study.trials["trial"] == best]["label"].iloc[0])
     if label not in set(final_images(study)["label"]):
         return
-    title = study.header["images"]["level_title"]
-    yield f"<h3>{label} less every other, by {title}</h3>" + html.paragraph(
-        "Paired by well or scene; + and − where the 95 % interval leaves out 0 (not corrected for"
-        " the number of levels). On the images that both were scored on.",
+    yield Heading(f"{label} less every other, by {study.header['images']['level_title']}")
+    yield Paragraph(
+        "Paired by well or scene, on the images that both were scored on. + and − where the 95 %"
+        " interval leaves out 0 (not corrected for the number of levels), o where it does not.",
         "note",
     )
     for metric, digits in (("ssim", 3), ("psnr", 2)):
         table = against_each(study, label, metric=metric)
         rows = []
-        for other in table["other"].unique():
+        for other, cells in table.groupby("other", sort=False):
             row = {metric.upper(): other}
-            for _, cell in table[table["other"] == other].iterrows():
-                mark = (
-                    ""
-                    if pd.isna(cell["low"])
-                    else "+"
-                    if cell["low"] > 0
-                    else "−"
-                    if cell["high"] < 0
-                    else "o"
-                )
-                row[
-                    "mean" if pd.isna(cell["level"]) else _level_name(study, int(cell["level"]))
-                ] = f"{cell['mean']:+.{digits}f} {mark}"
+            for _, cell in cells.iterrows():
+                level = cell["level"]
+                title = "mean" if pd.isna(level) else _level_name(study, int(level))
+                row[title] = f"{cell['mean']:+.{digits}f} {_sign(cell)}"
             rows.append(row)
-        yield html.table(pd.DataFrame(rows))
-    yield html.source(study)
+        yield Table(pd.DataFrame(rows))
+    yield outcome_source(study)
 
 
-def _origin(study: Study) -> Iterator[str]:
+def _sign(cell: pd.Series) -> str:
+    if pd.isna(cell["low"]):
+        return ""
+    return "+" if cell["low"] > 0 else "−" if cell["high"] < 0 else "o"
+
+
+def _origin(study: Study) -> Iterator[Block]:
+    yield Heading("Where the numbers come from", "origin")
+    facts = [*_image_facts(study)]
+    if study.transfer is not None:
+        facts += _image_facts(study.transfer)
     environment = study.header["environment"]
     packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
-    yield html.heading("Where the numbers come from", "origin")
-    facts = []
-    for part in (study, study.transfer):
-        if part is not None:
-            store, images = part.header["store"], part.header["images"]
-            made = f"simulated: {images['simulated']}" if images["simulated"] else "as published"
-            facts.append(
-                f"Images: {images['title']}, {store['source']} ({made}); store fingerprint"
-                f" {store['fingerprint']}."
-            )
-            sides = ", ".join(
-                f"{side} {count} fields of {images['wells'][side]} {images['well_title']}s"
-                for side, count in images["fields"].items()
-                if count
-            )
-            facts.append(f"Fields of {images['title']}: {sides}.")
-    facts.append(
+    facts += [
         f"Ledger: {study.folder / 'ledger.jsonl'}, study {study.header['uid']}. Its rows are"
-        " counted from 1."
-    )
-    facts.append(
+        " counted from 1.",
         f"Program: {environment['git']}; Python {environment['python']}; {packages}; backend"
-        f" {environment['backend']}."
-    )
-    facts.append(f"Command: {' '.join(environment['command'])}")
+        f" {environment['backend']}.",
+        f"Command: {' '.join(environment['command'])}",
+    ]
     for later in study.header.get("resumed", []):
         facts.append(f"Resumed by: {' '.join(later['command'])} (program: {later['git']})")
     if study.header["repeats"]:
         facts.append(
             f"{study.header['repeats']} epochs or scores came out with other numbers when a trial"
-            " was taken up again: the first stand, the others are in the ledger as `repeat`."
+            " was resumed: the first stand, the others are in the ledger as `repeat`."
         )
-    yield html.bullets(facts)
+    yield Bullets(facts)
+
+
+def _image_facts(study: Study) -> list[str]:
+    store, images = study.header["store"], study.header["images"]
+    origin = f"simulated: {images['simulated']}" if images["simulated"] else "as published"
+    sides = ", ".join(
+        f"{side} {count} fields of {images['wells'][side]} {images['well_title']}s"
+        for side, count in images["fields"].items()
+        if count
+    )
+    return [
+        f"Images: {images['title']}, {store['source']} ({origin}); store fingerprint"
+        f" {store['fingerprint']}.",
+        f"Fields of {images['title']}: {sides}.",
+    ]
 
 
 def _write_tables(study: Study) -> None:
@@ -352,17 +365,7 @@ def _level_name(study: Study, level: int) -> str:
 
 def _hyperparameters(study: Study, trial: int) -> str:
     runs = study.trials[study.trials["trial"] == trial]
-    return _point_text(runs["hyperparameters"].iloc[0]) if len(runs) else ""
-
-
-def _point_text(hyperparameters: dict[str, object]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in hyperparameters.items())
-
-
-def _optional(table: pd.DataFrame, column: str, text: str) -> pd.Series:
-    if column not in table:
-        return pd.Series("", index=table.index)
-    return table[column].map(lambda value: "" if pd.isna(value) else text.format(value))
+    return hyperparameter_text(runs["hyperparameters"].iloc[0]) if len(runs) else ""
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""The part of a report that tells of the search: who was stopped when, what mattered, what quality
-costs.
+"""The part of a report about the search: which trials were stopped when, hyperparameter
+importance, what quality costs.
 """
 
 from __future__ import annotations
@@ -7,51 +7,47 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 
+import numpy as np
 import optuna
 import pandas as pd
 from scipy import stats
 
-from analysis import html, interactive
-from analysis.compare import final_phase, front
+from analysis import interactive
 from analysis.figures import front_figure, objective_name, search_curves
 from analysis.load import Study
+from analysis.outcome_table import final_phase, front
+from analysis.page import Block, Fold, Heading, Paragraph, Picture, Table, picture, source
+from analysis.table_texts import column_texts, hyperparameter_text
 
-MIN_TRIALS = 8  # fewer do not tell what mattered
+MIN_TRIALS = 8  # with fewer, no importance is estimated
 
 
-def search_sections(study: Study) -> Iterator[str]:
-    """Yield the sections, as HTML; nothing if nothing was searched."""
+def search_sections(study: Study) -> Iterator[Block]:
+    """Yield the sections; nothing if nothing was searched."""
     trials = study.trials[study.trials["phase"] == "search"]
     figure = search_curves(study)
     if trials.empty or figure is None:
         return
-    yield html.heading("Search", "search")
+    objective = study.header["config"]["search"]["objectives"][0]
     caption = (
         "What is missing to an SSIM of 1 after each epoch (up is better), on a sample of validation"
         " images that is the same for all. A line that ends early was stopped."
     )
-    if (objective := study.header["config"]["search"]["objectives"][0]) != "ssim":
+    if objective != "ssim":
         caption += (
-            f" What was searched for, and decided who was stopped, is: {objective_name(objective)}."
+            " What was searched for, and decided which trials were stopped, is:"
+            f" {objective_name(objective)}."
         )
-    yield html.figure(
-        study,
-        figure,
-        "search",
-        caption,
-        interactive=interactive.search(study, name="search-curves"),
-    )
-    if text := rung_text(study):
-        yield html.paragraph(text)
-    if text := validation_test_gap_text(study):
-        yield html.paragraph(text)
+    yield Heading("Search", "search")
+    moving = interactive.search(study, name="search-curves")
+    yield picture(study, figure, "search", caption, interactive=moving)
+    for text in (rung_text(study), validation_test_gap_text(study)):
+        if text:
+            yield Paragraph(text)
     yield from _front(study)
     yield from _hyperparameter_importance(study)
-    yield html.fold(
-        "Every trial",
-        html.table(_trial_rows(trials, study.header["config"]["search"]["objectives"][0])),
-    )
-    yield html.source_rows(
+    yield Fold("Every trial", [Table(_trial_rows(trials, objective))])
+    yield source(
         study,
         f"{trials['row'].min()} to {_last_row(study)}: the trials of the search, their epochs,"
         " scores and ends",
@@ -68,36 +64,30 @@ def rung_agreement(study: Study) -> tuple[float, int, float]:
         full one (nan under 3 trials), the number of those trials, and the rung score's share of the
         seconds of an epoch.
     """
-    epochs = (
-        study.epochs[(study.epochs["phase"] == "search")]
-        if "objective" in study.epochs
-        else study.epochs.iloc[:0]
-    )
-    done = study.trials[
-        (study.trials["phase"] == "search") & (study.trials["status"] == "finished")
-    ]
+    trials, epochs = study.trials, study.epochs
+    if "objective" not in epochs:
+        return np.nan, 0, np.nan
+    epochs = epochs[epochs["phase"] == "search"]
+    done = trials[(trials["phase"] == "search") & (trials["status"] == "finished")]
     if epochs.empty or done.empty:
-        return float("nan"), 0, float("nan")
+        return np.nan, 0, np.nan
     last = epochs.sort_values("epoch").groupby("trial").last()["objective"]
-    share = float(
-        epochs["rung_seconds"].sum() / (epochs["seconds"].sum() + epochs["rung_seconds"].sum())
-    )
     full = done.set_index("trial")["objective"]
-    agreed = (
-        float(stats.spearmanr(last.loc[full.index], full).statistic)
-        if len(full) > 2
-        else float("nan")
+    rung_seconds, seconds = epochs["rung_seconds"].sum(), epochs["seconds"].sum()
+    correlation = (
+        float(stats.spearmanr(last.loc[full.index], full).statistic) if len(full) > 2 else np.nan
     )
-    return agreed, len(full), share
+    return correlation, len(full), float(rung_seconds / (seconds + rung_seconds))
 
 
 def rung_text(study: Study) -> str:
-    """Say how good and how dear the rung score is."""
-    agreed, count, share = rung_agreement(study)
+    """Say how well the rung score ranks trials, and what it costs."""
+    correlation, count, share = rung_agreement(study)
     if pd.isna(share):
         return ""
     rank = (
-        f"Spearman's rank correlation with the full score {agreed:.3f} over {count} finished trials"
+        f"Spearman's rank correlation with the full score {correlation:.3f} over {count} finished"
+        " trials"
         if count > 2
         else "too few trials to compare it"
     )
@@ -142,71 +132,76 @@ def front_text(study: Study) -> str:
     )
 
 
-def _front(study: Study) -> Iterator[str]:
+def _front(study: Study) -> Iterator[Block]:
     objective, *costs = study.header["config"]["search"]["objectives"]
     for cost in costs or ["parameters"]:
         points = front(study, costs=[cost])
         if len(points) < 3:
             continue
         best = points[points["on_front"]].sort_values(cost)
-        caption = (
+        yield picture(
+            study,
+            front_figure(points, cost=cost, objective=objective),
+            f"front-{cost}",
             f"Quality against {cost.replace('_', ' ')}: trials that ran to their end, on"
             f" validation. On the front: {', '.join(best['label'])}. No other trial is both better"
-            " and cheaper."
-        )
-        still = front_figure(points, cost=cost, objective=objective)
-        yield html.figure(
-            study,
-            still,
-            f"front-{cost}",
-            caption,
+            " and cheaper.",
             interactive=interactive.front(points, cost=cost, objective=objective),
         )
 
 
-def _hyperparameter_importance(study: Study) -> Iterator[str]:
+def _hyperparameter_importance(study: Study) -> Iterator[Block]:
     """Yield importance, slices and parallel coordinates, from every trial's score at the epoch that
     all have reached.
     """
-    found = common_rung(study)
-    if found is None:
+    common = common_rung(study)
+    if common is None:
         return
-    rung, epoch = found
-    family = max(
-        {trial.params.get("family", "") for trial in rung.trials},
-        key=lambda one: sum(t.params.get("family") == one for t in rung.trials),
-    )
-    within = [trial for trial in rung.trials if trial.params.get("family") == family]
-    chosen = optuna.create_study(direction="maximize")
-    chosen.add_trials(within)
-    names = sorted(set.intersection(*(set(trial.params) for trial in within)) - {"family"})
-    names = [name for name in names if len({trial.params[name] for trial in within}) > 1]
-    if len(within) < MIN_TRIALS or len(names) < 2:
+    rung, epoch = common
+    family, trials = _largest_family(rung)
+    one_family = optuna.create_study(direction="maximize")
+    one_family.add_trials(trials)
+    names = sorted(set.intersection(*(set(trial.params) for trial in trials)) - {"family"})
+    names = [name for name in names if len({trial.params[name] for trial in trials}) > 1]
+    if len(trials) < MIN_TRIALS or len(names) < 2:
         return
+    fanova = optuna.importance.FanovaImportanceEvaluator(seed=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         importance = optuna.importance.get_param_importances(
-            chosen, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0), params=names
+            one_family, evaluator=fanova, params=names
         )
-        shown = list(importance)[:8]
+        most = list(importance)[:8]
+        draw = optuna.visualization
         figures = {
-            "importance": optuna.visualization.plot_param_importances(
-                chosen, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0), params=names
+            "importance": draw.plot_param_importances(
+                one_family,
+                evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
+                params=names,
             ),
-            "slices": optuna.visualization.plot_slice(chosen, params=shown),
-            "parallel": optuna.visualization.plot_parallel_coordinate(chosen, params=shown),
+            "slices": draw.plot_slice(one_family, params=most),
+            "parallel": draw.plot_parallel_coordinate(one_family, params=most),
         }
-    yield "<h3>What mattered</h3>"
-    yield html.paragraph(
-        f"From the {len(within)} trials of the family {family} that have reached epoch {epoch}, by"
+    yield Heading("Hyperparameter importance")
+    yield Paragraph(
+        f"From the {len(trials)} trials of the family {family} that have reached epoch {epoch}, by"
         f" their score there: {', '.join(f'{n} {v:.2f}' for n, v in importance.items())} (fANOVA:"
         " share of the score's variance).",
         "note",
     )
     for name, figure in figures.items():
         height = max(420, 120 + 22 * len(names)) if name == "importance" else 420
-        drawn = interactive.as_html(figure, f"mattered-{name}", height=height)
-        yield f'<div class="interactive">{drawn}</div>'
+        moving = interactive.as_html(figure, f"hyperparameter-{name}", height=height)
+        yield Picture(caption="", png="", interactive=moving)
+
+
+def _largest_family(rung: optuna.Study) -> tuple[str, list[optuna.trial.FrozenTrial]]:
+    """Return the family of networks that most trials have, and those trials."""
+    by_family: dict[str, list[optuna.trial.FrozenTrial]] = {}
+    for trial in rung.trials:
+        by_family.setdefault(trial.params.get("family", ""), []).append(trial)
+    family = max(by_family, key=lambda one: len(by_family[one]))
+    return family, by_family[family]
 
 
 def common_rung(study: Study) -> tuple[optuna.Study, int] | None:
@@ -226,12 +221,12 @@ def common_rung(study: Study) -> tuple[optuna.Study, int] | None:
         (study.epochs["phase"] == "search") & (study.epochs["epoch"] == epoch)
     ].set_index("trial")["objective"]
     rung = optuna.create_study(direction="maximize")
-    own = [
+    searched = [
         trial
         for trial in held.get_trials(deepcopy=False)
         if trial.user_attrs.get("label") != "earlier study"
     ]
-    for number, trial in enumerate(own):
+    for number, trial in enumerate(searched):
         if number in scores.index:
             rung.add_trial(
                 optuna.trial.create_trial(
@@ -258,33 +253,18 @@ def _last_row(study: Study) -> int:
 
 
 def _trial_rows(trials: pd.DataFrame, objective: str) -> pd.DataFrame:
-    def texts(column: str, text: str) -> pd.Series:
-        if column not in trials:
-            return pd.Series("", index=trials.index)
-        return trials[column].map(lambda value: "" if pd.isna(value) else text.format(value))
-
+    rows = {"trial": trials["label"], "status": trials["status"], "epochs": trials["epoch"]}
+    if objective != "ssim":
+        title = f"{objective_name(objective)} (validation)"
+        rows[title] = column_texts(trials, "objective", "{:.4f}")
     return pd.DataFrame(
         {
-            "trial": trials["label"],
-            "status": trials["status"],
-            "epochs": trials["epoch"],
-            **(
-                {}
-                if objective == "ssim"
-                else {f"{objective_name(objective)} (validation)": texts("objective", "{:.4f}")}
-            ),
-            "SSIM (validation)": texts("ssim", "{:.4f}"),
-            "parameters": texts("parameters", "{:,.0f}"),
-            "GFLOP": texts("gflop", "{:.2f}"),
-            "training (s)": texts("training_seconds", "{:.0f}"),
-            "hyperparameters": (
-                trials["hyperparameters"].map(
-                    lambda hyperparameters: ", ".join(
-                        f"{name.replace('_', ' ')} {value}"
-                        for name, value in hyperparameters.items()
-                    )
-                )
-            ),
+            **rows,
+            "SSIM (validation)": column_texts(trials, "ssim", "{:.4f}"),
+            "parameters": column_texts(trials, "parameters", "{:,.0f}"),
+            "GFLOP": column_texts(trials, "gflop", "{:.2f}"),
+            "training (s)": column_texts(trials, "training_seconds", "{:.0f}"),
+            "hyperparameters": trials["hyperparameters"].map(hyperparameter_text),
             "reason": trials["reason"],
         }
     )

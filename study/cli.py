@@ -246,7 +246,7 @@ def _sync(options: argparse.Namespace) -> int:
 def _restore(options: argparse.Namespace) -> int:
     import cv2
 
-    from analysis.compare import best_run
+    from analysis.best_run import best_run
     from analysis.load import load_study
     from study.files import new_file, read_image
 

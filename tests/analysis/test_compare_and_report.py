@@ -15,17 +15,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.compare import (
-    against_each,
-    by_level,
-    differences,
-    front,
-    ranking,
-    what_differs,
-    winner,
-)
 from analysis.conclusion import conclude
+from analysis.differences import against_each, differences
 from analysis.load import load_study
+from analysis.outcome_table import by_level, front, ranking, winner
+from analysis.paper_deviations import deviations
 from analysis.paper_tables import reference_curves
 from analysis.report import main, outcome_text, write_report
 from analysis.search_report import common_rung, rung_agreement
@@ -198,21 +192,21 @@ def test_the_difference_and_its_interval_by_hand(tmp_path: Path) -> None:
     assert found.p == pytest.approx(
         max(of_t, 2 / 2**10)
     )  # every well is better: only the two extreme sign patterns reach it
-    assert found.verdict == "better than the better baseline"
+    assert found.text == "better than the better baseline"
 
 
 def test_no_difference_is_said_to_be_none(tmp_path: Path) -> None:
     write_study(tmp_path / "none", wells=10, gain=0.0)
     [found] = differences(load_study(tmp_path / "none"))
     assert found.low < 0 < found.high
-    assert found.verdict == "inconclusive from the better baseline"
+    assert found.text == "inconclusive against the better baseline"
 
 
 def test_too_few_wells_give_no_verdict(tmp_path: Path) -> None:
     write_study(tmp_path / "few", wells=7, gain=0.05)
     [found] = differences(load_study(tmp_path / "few"))
     assert np.isnan(found.low)
-    assert found.verdict.startswith("no verdict: 7 wells")
+    assert found.text.startswith("no verdict: 7 wells")
 
 
 def test_sign_flips_against_scipy() -> None:
@@ -231,7 +225,7 @@ def test_holm_by_hand() -> None:
 def test_ranking_curves_and_the_paper(tmp_path: Path) -> None:
     write_study(tmp_path / "s", wells=9, gain=0.05, scaled_down=True)
     study = load_study(tmp_path / "s")
-    assert differences(study)[0].verdict.startswith("no verdict: scaled down")
+    assert differences(study)[0].text.startswith("no verdict: scaled down")
     assert winner(study) == 2
     assert list(ranking(study)["role"]) == ["winner", "baseline", "baseline", "reference"]
     assert list(ranking(study)["seeds"]) == [3, 3, 3, 0]
@@ -246,7 +240,7 @@ def test_ranking_curves_and_the_paper(tmp_path: Path) -> None:
     ]
     assert curves.loc["paper: whole image", 33] == 0.686
     assert np.isnan(curves.loc["paper: whole image", 16])
-    told = " ".join(what_differs(study))
+    told = " ".join(deviations(study))
     assert all(text in told for text in ("procedural nuclei", "No claim may rest", "area mean"))
     assert "epochs instead" not in told
 

@@ -10,14 +10,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.claims import answers, claims, leak, leak_text
+from analysis.claims import check_claims
 from analysis.figures import load_examples, panels
+from analysis.leak import measure_leak
 from analysis.load import Study, load_study
+from analysis.paper_deviations import not_comparable
 from analysis.paper_report import result_tables
 from analysis.paper_tables import reference_curves
+from analysis.questions import answers
 from analysis.report import write_report
+from analysis.reproduced_tables import average_table, in_focus_table, level_table
 from analysis.statistics import Estimate, estimate
-from analysis.tables import average_table, in_focus_table, level_table, not_comparable, verdict
+from analysis.verdicts import Judgement, Verdict, judge_cell
 from study.config import DatasetConfig, EvaluationConfig, StudyConfig
 from study.record.ledger import Ledger
 
@@ -268,16 +272,14 @@ def stitching(rng: np.random.Generator, excess: float) -> dict[str, Any]:
     ],
 )
 def test_a_verdict_knows_rounding_and_the_interval(low: float, high: float, expected: str) -> None:
-    ours = Estimate((low + high) / 2, low, high, 0.5, 10, 3)
-    assert verdict("ssim", ours, (0.8765, 0.8775), reason="") == expected  # printed as 0.877
+    ours, printed = Estimate((low + high) / 2, low, high, 0.5, 10, 3), (0.8765, 0.8775)  # as 0.877
+    assert judge_cell("ssim", ours, printed, reason="").verdict == expected
     turned = {"worse": "better", "better": "worse", "same": "same"}[expected]
-    assert verdict("nrmse", ours, (0.8765, 0.8775), reason="") == turned  # lower is better
-    assert (
-        verdict("ssim", ours, (0.8765, 0.8775), reason="simulated") == "not comparable: simulated"
-    )
-    assert verdict(
-        "ssim", Estimate(0.9, np.nan, np.nan, np.nan, 5, 1), (0.8765, 0.8775), reason=""
-    ).startswith("no verdict: 5 wells")
+    assert judge_cell("nrmse", ours, printed, reason="").verdict == turned  # lower is better
+    not_comparable = Judgement(Verdict.NOT_COMPARABLE, "simulated")
+    assert judge_cell("ssim", ours, printed, reason="simulated") == not_comparable
+    few = judge_cell("ssim", Estimate(0.9, np.nan, np.nan, np.nan, 5, 1), printed, reason="")
+    assert few == Judgement(Verdict.NONE, "5 wells, 8 are needed")
 
 
 def test_a_mean_and_its_interval_against_scipy() -> None:
@@ -315,11 +317,12 @@ def test_cells_beside_the_paper(tmp_path: Path) -> None:
     study = make_study(tmp_path / "real")
     table = average_table(study).set_index(["label", "metric"])
     cell = table.loc[("paper's whole image", "psnr")]
-    assert (cell["paper"], cell["verdict"]) == ("30.277", "same")
-    assert table.loc[("paper's split image", "psnr"), "verdict"] == "worse"  # 20 against 26.905 dB
-    assert table.loc[("paper's whole image", "mse"), "verdict"] == "worse"  # .5 against .001
+    assert (cell["paper"], cell["verdict"]) == ("30.277", Judgement(Verdict.SAME))
+    worse = Judgement(Verdict.WORSE)
+    assert table.loc[("paper's split image", "psnr"), "verdict"] == worse  # 20 against 26.905 dB
+    assert table.loc[("paper's whole image", "mse"), "verdict"] == worse  # .5 against .001
     assert table.loc[("paper's whole image", "ssim_range2"), "paper"] == "0.876"
-    assert table.loc[("unrestored input (test)", "ssim"), "verdict"] == ""
+    assert table.loc[("unrestored input (test)", "ssim"), "verdict"] is None
     assert table.loc[("unrestored input at 768 px (test)", "ssim"), "ours"] == pytest.approx(
         0.7 - 0.15 / 4, abs=0.01
     )
@@ -363,7 +366,7 @@ def test_a_number_is_judged_only_where_it_was_made_as_the_papers(
 ) -> None:
     study = make_study(tmp_path / "s", simulated=simulated, **header)
     assert not_comparable(study, family, average=True) == reason
-    judged = set(average_table(study)["verdict"]) - {""}
+    judged = {str(verdict) for verdict in average_table(study)["verdict"]}
     assert (f"not comparable: {reason}" in judged) == bool(reason)
 
 
@@ -394,17 +397,17 @@ def test_a_number_is_judged_only_where_it_was_made_as_the_papers(
 def test_claims_are_judged_by_their_intervals(
     changes: dict[str, Any], claim: int, agrees: str, tmp_path: Path
 ) -> None:
-    found = claims(make_study(tmp_path / "s", **changes))[claim]
-    assert found.agrees == agrees, found
+    found = check_claims(make_study(tmp_path / "s", **changes))[claim]
+    assert found.agreement == agrees, found
 
 
 def test_claims_name_their_numbers(tmp_path: Path) -> None:
-    found = claims(make_study(tmp_path / "s", transfer=True))
-    assert "+0.05" in found[0].found
+    found = check_claims(make_study(tmp_path / "s", transfer=True))
+    assert "+0.05" in found[0].measured
     assert "BBBC005" in found[1].claim
-    assert "10.0% lost" in found[3].found
-    assert "30.1% lost" in found[3].found
-    assert "+0.00800" in found[5].found  # (.01 - 0) - (.002 - 0)
+    assert "10.0% lost" in found[3].measured
+    assert "30.1% lost" in found[3].measured
+    assert "+0.00800" in found[5].measured  # (.01 - 0) - (.002 - 0)
 
 
 def test_the_research_questions_are_answered_beside_do_nothing(tmp_path: Path) -> None:
@@ -427,7 +430,7 @@ def test_a_transfer_that_is_not_finished_is_reported_as_far_as_it_is(tmp_path: P
         "paper's whole image",
         "unrestored input (test)",
     }
-    assert claims(study)[1].agrees == "not measured"
+    assert check_claims(study)[1].agreement == "not measured"
     assert write_report(study).is_file()
 
 
@@ -436,13 +439,13 @@ def test_the_leak_is_measured_on_the_images_that_both_hold_out(
     by: float, told: str, tmp_path: Path
 ) -> None:
     study = make_study(tmp_path / "s", leak_by=by)
-    found = leak(study)
+    found = measure_leak(study)
     assert found is not None
     held_out = [divmod(index, 5) for index in range(0, 50, 4)]
     assert found.images == sum(PLANES[level] != 16 for _, level in held_out)
     assert found.rows["ssim"][2].mean == pytest.approx(by, abs=0.002)
-    assert told in leak_text(found)
-    assert leak(make_study(tmp_path / "none")) is None
+    assert told in found.text
+    assert measure_leak(make_study(tmp_path / "none")) is None
 
 
 def test_the_report_holds_the_transfer_the_seams_and_the_leak(tmp_path: Path) -> None:
