@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from analysis.differences import differences
-from analysis.load import Study, anything_finished
-from analysis.outcome_table import ranking
+from analysis.load import Study
+from analysis.outcome_table import Standing, ranking
 from analysis.verdicts import Verdict
 from study.errors import StudyError
+from study.record.history import Run
+from study.record.identities import Phase, TrialId
 
 
-def best_run(study: Study, *, trial: int | None = None) -> dict[str, Any]:
+def best_run(study: Study, *, trial: TrialId | None = None) -> Run:
     """Return a run whose weights are kept: of the trial that is asked for, or of the configuration
     to use.
 
@@ -23,32 +23,27 @@ def best_run(study: Study, *, trial: int | None = None) -> dict[str, Any]:
     StudyError
         If no run of that trial has finished; those that have are named.
     """
-    done = (
-        study.trials[study.trials["status"] == "finished"]
-        if anything_finished(study)
-        else study.trials
-    )
-    if trial is None and len(done):
+    finished = [run for run in study.history.runs.values() if run.finished]
+    if trial is None and finished:
         trial = _best_trial(study)
-    runs = done[done["trial"] == trial] if len(done) else done
-    if runs.empty:
-        finished = (
-            f"{row['trial']} ({row['label']})"
-            for _, row in (done.drop_duplicates("trial") if len(done) else done).iterrows()
-        )
+    runs = [run for run in finished if run.trial == trial]
+    if not runs:
+        labels = {run.trial: f"{run.trial} ({run.label})" for run in finished}
         raise StudyError(
             f"no run of trial {trial} has finished in {study.folder}. Finished trials:"
-            f" {', '.join(finished) or 'none'}"
+            f" {', '.join(labels.values()) or 'none'}"
         )
-    return dict(
-        runs.sort_values(["phase", "replicate"]).iloc[0]
-    )  # "confirm" comes before "search": it saw more images
+    # a confirmed run saw more images
+    return min(runs, key=lambda run: (run.id.phase != Phase.CONFIRM, run.id))
 
 
-def _best_trial(study: Study) -> int:
+def _best_trial(study: Study) -> TrialId:
     outcome = ranking(study)
     worse = {one.candidate for one in differences(study) if one.judgement.verdict == Verdict.WORSE}
-    usable = outcome[outcome["role"].isin(["winner", "baseline"]) & ~outcome["label"].isin(worse)]
-    usable = usable if len(usable) else outcome[outcome["role"] != "reference"]
-    winners = usable[usable["role"] == "winner"]
-    return int((winners if len(winners) else usable)["trial"].iloc[0])
+    usable = outcome[
+        outcome["role"].isin([Standing.WINNER, Standing.BASELINE]) & ~outcome["label"].isin(worse)
+    ]
+    usable = usable if len(usable) else outcome[outcome["role"] != Standing.REFERENCE]
+    winners = usable[usable["role"] == Standing.WINNER]
+    best: TrialId = (winners if len(winners) else usable)["trial"].iloc[0]
+    return best

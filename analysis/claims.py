@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import Study
-from analysis.outcome_table import collapsed, final_images
-from analysis.paper_tables import averages
+from analysis.outcome_table import collapsed, final_images, final_split
+from analysis.paper_tables import averages, paper_facts
 from analysis.questions import fall_text, relative_loss
-from analysis.reproduced_tables import baseline_labels, unrestored_label
+from analysis.reproduced_tables import baseline_runs
 from analysis.sentences import Agreement, agreement, interval_text
 from analysis.statistics import Estimate, estimate
 from analysis.stitching import stitching_table
-from study.record.ledger import AT_SIZE
+from study.record.identities import Reference, ReferenceRole
 
 CLAIMED_LOSS = 0.15  # on synthetic blur: "only a decrease of 15%"
 FALL_FROM = 25  # the z-plane from which the paper sees its scores fall
@@ -46,14 +46,18 @@ def check_claims(study: Study) -> list[ClaimCheck]:
     checks = [_whole_against_split(study)]
     if study.transfer is not None:
         checks.append(_whole_against_split(study.transfer))
-    if study.kind == "bbbc006":
+    if (facts := paper_facts(study.kind)) is not None and facts.trained_on:
         checks.append(_fall_above_focus(study))
     return [*checks, _loss_on_synthetic_blur(study), _brightened_cells(study), _seams(study)]
 
 
+def _baseline_labels(study: Study) -> dict[str, str]:
+    return {family: run.label for family, run in baseline_runs(study).items()}
+
+
 def _unmeasured(study: Study, *families: str) -> str:
     """Say why a claim about some of the paper's networks cannot be judged; empty if it can."""
-    names = baseline_labels(study)
+    names = _baseline_labels(study)
     if missing := [family for family in families if family not in names]:
         return f"No {' and no '.join(missing)}-image network was scored."
     if failed := [names[family] for family in families if names[family] in collapsed(study)]:
@@ -67,29 +71,35 @@ def _unmeasured(study: Study, *families: str) -> str:
 def _whole_against_split(study: Study) -> ClaimCheck:
     claim = (
         "The whole-image network is a little better than the split-image network"
-        f" ({study.header['images']['title']})."
+        f" ({study.dataset.title})."
     )
-    names, printed = baseline_labels(study), averages(study.kind)
+    names, printed = _baseline_labels(study), averages(study.kind)
+    if not {"whole", "split"} <= set(names):
+        reason = _unmeasured(study, "whole", "split")
+        return ClaimCheck(claim, reason, Agreement.NOT_MEASURED)
+    ours, theirs = final_images(study, names["whole"]), final_images(study, names["split"])
     words = []
-    if set(names) >= {"whole", "split"}:
-        ours, theirs = final_images(study, names["whole"]), final_images(study, names["split"])
-        for metric, title, digits in (("ssim", "SSIM", 3), ("psnr", "PSNR in dB", 2)):
+    for metric, title, digits in (("ssim", "SSIM", 3), ("psnr", "PSNR in dB", 2)):
+        own, evaluation = (
+            interval_text(estimate(ours, theirs, metric=name), digits=digits)
+            for name in (f"own_{metric}", metric)
+        )
+        paper = ""
+        if printed:
             gap = getattr(printed["whole"], metric) - getattr(printed["split"], metric)
-            own, evaluation = (
-                estimate(ours, theirs, metric=name) for name in (f"own_{metric}", metric)
-            )
-            words.append(
-                f"{title}, each at its own size: {interval_text(own, digits=digits)}, printed"
-                f" {gap:+.{digits}f}; at the evaluation resolution:"
-                f" {interval_text(evaluation, digits=digits)}"
-            )
-    text = f"Whole less split. {'. '.join(words)}." if words else ""
+            paper = f", printed {gap:+.{digits}f}"
+        words.append(
+            f"{title}, each at its own size: {own}{paper}; at the evaluation resolution:"
+            f" {evaluation}"
+        )
+    text = f"Whole less split. {'. '.join(words)}."
     if reason := _unmeasured(study, "whole", "split"):
-        return ClaimCheck(claim, f"{reason} {text}".strip(), Agreement.NOT_MEASURED)
-    own = estimate(ours, theirs, metric="own_ssim")
-    agrees = agreement(own)
-    if agrees == Agreement.AGREES and own.low > 2 * (printed["whole"].ssim - printed["split"].ssim):
-        agrees = Agreement.DIFFERS_IN_SIZE
+        return ClaimCheck(claim, f"{reason} {text}", Agreement.NOT_MEASURED)
+    difference = estimate(ours, theirs, metric="own_ssim")
+    agrees = agreement(difference)
+    if printed and agrees == Agreement.AGREES:
+        gap = printed["whole"].ssim - printed["split"].ssim
+        agrees = Agreement.DIFFERS_IN_SIZE if difference.low > 2 * gap else agrees
     return ClaimCheck(claim, text, agrees)
 
 
@@ -109,7 +119,7 @@ def _fall_above_focus(study: Study) -> ClaimCheck:
         )
         return ClaimCheck(claim, text, Agreement.NOT_MEASURED)
     sentences, agrees = [], {}
-    for family, label in baseline_labels(study).items():
+    for family, label in _baseline_labels(study).items():
         ours = final_images(study, label)
         above, below = _step(ours, last, FALL_FROM), _step(ours, first, mirrored)
         falls, more = estimate(above), estimate(above, below)
@@ -119,7 +129,7 @@ def _fall_above_focus(study: Study) -> ClaimCheck:
             f" z {first}."
         )
         agrees[family] = _fall_agreement(falls, more)
-    if study.header["images"]["simulated"]:
+    if study.dataset.simulated:
         sentences.append(
             "These planes are simulated by the same Gaussian above and below focus: a difference of"
             " kind cannot show here."
@@ -153,10 +163,11 @@ def _loss_on_synthetic_blur(study: Study) -> ClaimCheck:
         "On synthetic cells the scores fall by only 15 % from the lightest to the heaviest blur."
     )
     other = study.transfer
-    if other is None or other.kind != "bbbc005" or study.kind != "bbbc006":
+    sides = [paper_facts(part.kind) for part in (study, other) if part is not None]
+    if other is None or [side and side.trained_on for side in sides] != [True, False]:
         text = "No networks that were trained on BBBC006 were scored on BBBC005 (transfer.root)."
         return ClaimCheck(claim, text, Agreement.NOT_MEASURED)
-    names = baseline_labels(other)
+    names = _baseline_labels(other)
     text = " ".join(fall_text(other, label) for label in names.values())
     if reason := _unmeasured(other, "whole"):
         return ClaimCheck(claim, f"{reason} {text}".strip(), Agreement.NOT_MEASURED)
@@ -173,15 +184,11 @@ def _loss_on_synthetic_blur(study: Study) -> ClaimCheck:
 def _brightened_cells(study: Study) -> ClaimCheck:
     claim = "The split-image network makes cells brighter than they were seen."
     words, agrees = [], Agreement.NOT_MEASURED
-    for family, label in baseline_labels(study).items():
-        ours = final_images(study, label)
-        size = int(
-            study.trials[study.trials["label"] == label]["hyperparameters"].iloc[0]["image_size"]
-        )
-        unrestored = unrestored_label(study)
-        if family == "split":
-            unrestored = unrestored.replace("unrestored input", f"{AT_SIZE} {size} px")
-        seen = final_images(study, unrestored)
+    for family, run in baseline_runs(study).items():
+        label, ours = run.label, final_images(study, run.label)
+        size = int(run.hyperparameters["image_size"]) if family == "split" else None
+        unrestored = Reference(ReferenceRole.UNRESTORED_INPUT, final_split(study), size=size)
+        seen = final_images(study, unrestored.label)
         bias = estimate(ours, metric="own_cells_bias")
         text = f"{label}: {interval_text(bias)} from the in-focus image"
         if len(seen):
@@ -202,7 +209,7 @@ def _seams(study: Study) -> ClaimCheck:
     claim = (
         "Stitching patches leaves a “bordering” effect in the split-image network’s restorations."
     )
-    names, rows = baseline_labels(study), stitching_table(study)
+    names, rows = _baseline_labels(study), stitching_table(study)
     rows = rows[rows["label"] == names.get("split")] if len(rows) else rows
     if rows.empty:
         text = "No network that is trained on patches was measured."

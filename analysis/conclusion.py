@@ -9,37 +9,36 @@ from pathlib import Path
 
 from analysis.best_run import best_run
 from analysis.differences import differences
-from analysis.load import Study, anything_finished, load_study
-from analysis.outcome_table import ranking
+from analysis.load import Study, tables_of
+from analysis.outcome_table import Standing, ranking
 from analysis.report import write_report
 from analysis.search_report import front_text
+from study.record.history import History, Run
+from study.record.identities import Phase, Role
 from study.record.outcome import CHAMPION, KeptModel, Outcome
 
 
-def conclude(folder: Path, run: int | None = None) -> Outcome:
+def conclude(folder: Path, history: History) -> Outcome:
     """Write the report of a study that has ended, and return its outcome; an empty one if nothing
     has finished.
-
-    A study that was resumed has ended more than once: `run` says which end is meant.
 
     Parameters
     ----------
     folder : Path
         The study's folder.
-    run : int, optional
-        0 for its first run, then the number of its `resumed` event; all that the ledger holds if
-        not given.
+    history : History
+        What its ledger says, or what it said when a run of the study ended: one that was resumed
+        has ended more than once.
     """
-    study = load_study(folder, run=run)
-    if not anything_finished(study):
+    study = tables_of(folder, history)
+    if not study.anything_finished:
         return Outcome()
-    table = ranking(study)
-    configurations = table[table["role"] != "reference"]
-    won = configurations[configurations["role"] == "winner"]
-    tags, metrics = {"champion": str(best_run(study)["label"])}, {}
-    if len(won):
-        tags["winner"] = str(won.iloc[0]["label"])
-        metrics = {f"winner_{name}": float(won.iloc[0][name]) for name in ("ssim", "psnr")}
+    table, winner = ranking(study), history.winner()
+    tags, metrics = {"champion": best_run(study).label}, {}
+    won = table[table["role"] == Standing.WINNER]
+    if winner is not None and len(won):
+        tags["winner"] = winner.label
+        metrics = {f"winner_{name}": float(won[name].iloc[0]) for name in ("ssim", "psnr")}
     for one in differences(study):
         if one.candidate == tags.get("winner"):
             tags |= {"verdict": one.text, "baseline": one.baseline}
@@ -56,43 +55,24 @@ def conclude(folder: Path, run: int | None = None) -> Outcome:
             study.folder / "tables" / "front.csv",
             *sorted((study.folder / "figures").glob("front-*.png")),
         ]
-    return Outcome(tags, metrics, artifacts, _models(study, tags.get("winner")))
+    return Outcome(tags, metrics, artifacts, _models(study))
 
 
-def _models(study: Study, winner: str | None) -> list[KeptModel]:
+def _models(study: Study) -> list[KeptModel]:
     """Return the champion (see `best_run`), the search's winner and the baselines, each by its
     first replicate, where its weights are still there; none of a search without a confirmation.
     """
-    confirmed = study.trials[
-        (study.trials["phase"] == "confirm") & (study.trials["status"] == "finished")
-    ]
-    if confirmed.empty:
+    first: dict[str, Run] = {}
+    for run in sorted(study.history.finished(Phase.CONFIRM), key=lambda run: run.id):
+        first.setdefault(run.label, run)
+    if not first:
         return []
-    best = best_run(study)
-    kept = [
-        KeptModel(
-            int(best["trial"]),
-            int(best["replicate"]),
-            CHAMPION,
-            str(best["label"]),
-            Path(best["folder"]),
-        )
-    ]
-    for label, runs in confirmed.sort_values(["trial", "replicate"]).groupby("label", sort=False):
-        first = runs.iloc[0]
-        if first["baseline"] or label == winner:
-            alias = (
-                "winner"
-                if label == winner
-                else re.sub(r"[^a-z]+", "-", str(label).lower()).strip("-")
-            )
-            kept.append(
-                KeptModel(
-                    int(first["trial"]),
-                    int(first["replicate"]),
-                    alias,
-                    str(label),
-                    Path(first["folder"]),
-                )
-            )
-    return [one for one in kept if (one.folder / "weights.npz").is_file()]
+    winner = study.history.winner()
+    kept = [(best_run(study), CHAMPION)]
+    for run in first.values():
+        if winner is not None and run.trial == winner.trial:
+            kept.append((run, "winner"))
+        elif run.role == Role.BASELINE:
+            kept.append((run, re.sub(r"[^a-z]+", "-", run.label.lower()).strip("-")))
+    models = [KeptModel(run.id, alias, run.label, study.run_folder(run)) for run, alias in kept]
+    return [model for model in models if (model.folder / "weights.npz").is_file()]

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import Study
-from analysis.outcome_table import final_images, final_phase, ranking
+from analysis.outcome_table import final_images, ranking
 from analysis.statistics import Estimate, estimate, holm
 from analysis.verdicts import Judgement, Verdict, judge_difference
+from study.record.identities import Phase, Role
 
 
 @dataclass(frozen=True)
@@ -43,28 +44,26 @@ def differences(study: Study) -> list[Difference]:
     """Compare every confirmed candidate with the better baseline, on the same images; see
     `estimate`.
     """
-    if final_phase(study) != "confirm":
+    if study.history.final_phase != Phase.CONFIRM:
         return []
     images = study.images[
-        (study.images["phase"] == "confirm") & (study.images["level"] != study.in_focus)
+        (study.images["phase"] == Phase.CONFIRM) & (study.images["level"] != study.in_focus)
     ]
-    baselines = study.trials[study.trials["baseline"]]["label"].unique()
     means = images.groupby("label")["ssim"].mean()
-    scored = [label for label in baselines if label in means]
+    baselines = images[images["role"] == Role.BASELINE]["label"].unique()
     candidates = [label for label in means.index if label not in set(baselines)]
-    if not scored or not candidates:
+    if not len(baselines) or not candidates:
         return []
-    baseline = str(means[scored].idxmax())
+    baseline = str(means[baselines].idxmax())
     rows = {label: images[images["label"] == label] for label in (baseline, *candidates)}
     gains = [estimate(rows[label], rows[baseline], test=True) for label in candidates]
     corrected = holm([gain.p for gain in gains])
-    scaled_down = bool(study.header["config"]["scaled_down"])
     return [
         Difference(
             **{**asdict(gain), "p": p},
             candidate=candidate,
             baseline=baseline,
-            judgement=judge_difference(gain, p, scaled_down=scaled_down),
+            judgement=judge_difference(gain, p, scaled_down=study.config.scaled_down),
         )
         for candidate, gain, p in zip(candidates, gains, corrected, strict=True)
     ]

@@ -18,8 +18,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from analysis.load import Study
+from analysis.outcome_table import Curve
 from study.files import new_file
-from study.record.ledger import NO_CURVES, level_means
+from study.record.events import TrialScored
+from study.record.history import History, Run
+from study.record.identities import Phase, Reference, ReferenceRole, Role
+from study.score import Score
 
 Example = tuple[str, dict[str, np.ndarray]]  # a label, and what `load_examples` returns
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442")
@@ -34,25 +38,18 @@ MISSING = "1 - SSIM"
 METRIC_AXES = {"ssim": "SSIM", "psnr": "PSNR (dB)", "nrmse": "NRMSE"}
 
 
-def level_curves(table: pd.DataFrame, *, metric: str, level_axis: str, in_focus: int) -> Figure:
-    """Draw a metric over the levels, a line for each row of `table` (index: label, columns:
-    levels).
+def level_curves(curves: Sequence[Curve], *, metric: str, level_axis: str, in_focus: int) -> Figure:
+    """Draw a metric over the levels, a line for each curve.
 
     The in-focus level is marked by a line and left out of the curves: unrestored input is perfect
     there. The paper's curves are dashed, unrestored input is dotted.
     """
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.subplots()
-    shown = table.drop(columns=[in_focus], errors="ignore")
-    for (label, row), style in zip(shown.iterrows(), line_styles(shown.index), strict=True):
-        values = row.dropna()
-        axes.plot(
-            [int(level) for level in values.index],
-            values.to_numpy(float),
-            label=str(label),
-            **style,
-        )
-    if in_focus in table.columns:
+    for curve, style in zip(curves, line_styles(curves), strict=True):
+        values = {level: value for level, value in curve.values.items() if level != in_focus}
+        axes.plot(list(values), list(values.values()), label=curve.label, **style)
+    if any(in_focus in curve.values for curve in curves):
         axes.axvline(in_focus, color=GREY, linewidth=0.8)
         axes.annotate(
             "in focus",
@@ -79,7 +76,7 @@ def front_figure(points: pd.DataFrame, *, cost: str, objective: str) -> Figure:
     points = points.assign(objective=1 - points["objective"]) if "ssim" in objective else points
     figure = Figure(figsize=(9, 4.0), layout="constrained")
     axes = figure.subplots()
-    searched = points[~points["baseline"]]
+    searched, baselines = (points[points["role"] == one] for one in (Role.SEARCHED, Role.BASELINE))
     axes.scatter(
         searched[cost], searched["objective"], color="#AAAAAA", s=22, label="searched trials"
     )
@@ -94,7 +91,7 @@ def front_figure(points: pd.DataFrame, *, cost: str, objective: str) -> Figure:
         markersize=4,
         label="front",
     )
-    for (_, row), colour in zip(points[points["baseline"]].iterrows(), COLOURS, strict=False):
+    for (_, row), colour in zip(baselines.iterrows(), COLOURS, strict=False):
         axes.scatter(
             [row[cost]],
             [row["objective"]],
@@ -114,27 +111,25 @@ def front_figure(points: pd.DataFrame, *, cost: str, objective: str) -> Figure:
     return figure
 
 
-def line_styles(labels: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Yield each label's line: networks in colours, deconvolutions thin and dashed, the paper's
+def line_styles(curves: Iterable[Curve]) -> Iterator[dict[str, Any]]:
+    """Yield each curve's line: networks in colours, deconvolutions thin and dashed, the paper's
     dashed and grey, unrestored input dotted.
     """
     colours, classical = itertools.cycle(COLOURS), itertools.cycle(reversed(COLOURS))
-    for label in map(str, labels):
-        if label.startswith("unrestored input"):
-            plain = label.startswith(
-                "unrestored input ("
-            )  # thinner: its best affine fit, and at another size
-            yield {
-                "color": GREY if "affine" in label else "black",
-                "linestyle": ":",
-                "linewidth": 2 if plain else 1.1,
-            }
-        elif label.startswith("paper: "):
-            yield {"color": GREY, "linestyle": "--" if "whole" in label else "-.", "linewidth": 1.4}
-        elif "true blur" in label:
-            yield {"color": next(classical), "linestyle": "--", "linewidth": 1.1}
-        else:
-            yield {"color": next(colours), "linewidth": 1.8, "marker": "o", "markersize": 3}
+    for curve in curves:
+        match curve.subject:
+            case Reference(role=ReferenceRole.UNRESTORED_INPUT, size=size):
+                width = 2 if size is None else 1.1
+                yield {"color": "black", "linestyle": ":", "linewidth": width}
+            case Reference(role=ReferenceRole.AFFINE_FIT):
+                yield {"color": GREY, "linestyle": ":", "linewidth": 1.1}
+            case Reference(role=ReferenceRole.PAPER, name=family):
+                dashes = "--" if family == "whole" else "-."
+                yield {"color": GREY, "linestyle": dashes, "linewidth": 1.4}
+            case Reference(role=ReferenceRole.DECONVOLUTION):
+                yield {"color": next(classical), "linestyle": "--", "linewidth": 1.1}
+            case _:
+                yield {"color": next(colours), "linewidth": 1.8, "marker": "o", "markersize": 3}
 
 
 def seam_profiles(profiles: dict[str, list[float]], *, border_px: int) -> Figure:
@@ -201,25 +196,38 @@ def _set_missing_axis(axes: Axes) -> None:
     )
 
 
+def rung_scores(history: History) -> list[tuple[Run, dict[int, float]]]:
+    """Return the runs of the search, baselines last, each with its SSIM after every epoch; empty if
+    nothing was searched, or no epoch was scored.
+    """
+    runs = sorted(history.of_phase(Phase.SEARCH), key=lambda run: run.role == Role.BASELINE)
+    curves = [
+        (run, {epoch: run.epochs[epoch].metrics.get("ssim") for epoch in sorted(run.epochs)})
+        for run in runs
+    ]
+    scored = [
+        (run, {epoch: ssim for epoch, ssim in curve.items() if ssim is not None})
+        for run, curve in curves
+    ]
+    return scored if any(curve for _, curve in scored) else []
+
+
 def search_curves(study: Study) -> Figure | None:
     """Draw the rung score of every searched trial and baseline by epoch; None if nothing was
     searched.
     """
-    epochs = study.epochs
-    if epochs.empty or "ssim" not in epochs or not (epochs["phase"] == "search").any():
+    curves = rung_scores(study.history)
+    if not curves:
         return None
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     axes = figure.subplots()
     colours = itertools.cycle(COLOURS)
-    trials = study.trials[study.trials["phase"] == "search"]
-    for _, trial in trials.sort_values("baseline").iterrows():
-        rows = epochs[
-            (epochs["phase"] == "search") & (epochs["trial"] == trial["trial"])
-        ].sort_values("epoch")
+    for run, curve in curves:
         style: dict[str, Any] = {"color": "#AAAAAA", "linewidth": 1.0}
-        if trial["baseline"]:
-            style = {"color": next(colours), "linewidth": 2, "label": trial["label"]}
-        axes.plot(rows["epoch"], 1 - rows["ssim"], marker="o", markersize=3, **style)
+        if run.role == Role.BASELINE:
+            style = {"color": next(colours), "linewidth": 2, "label": run.label}
+        missing = [1 - ssim for ssim in curve.values()]
+        axes.plot(list(curve), missing, marker="o", markersize=3, **style)
     axes.plot([], [], color="#AAAAAA", label="searched trials")
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"{MISSING} on validation (sample)")
@@ -325,50 +333,35 @@ def save_figure(figure: Figure, path: Path) -> Path:
     return path
 
 
-def draw_trial(
-    folder: Path,
-    score: dict[str, Any],
-    trial: dict[str, Any],
-    images: dict[str, Any],
-    references: Sequence[dict[str, Any]],
-) -> list[Path]:
-    """Draw one trial's SSIM by level beside the unrestored input and the paper's curves, and its
+def draw_trial(folder: Path, history: History, score: TrialScored) -> list[Path]:
+    """Draw one run's SSIM by level beside the unrestored input and the paper's curves, and its
     example restorations.
 
     Parameters
     ----------
     folder : Path
         The study's folder; figures go into its `figures`.
-    score : dict
-        A `score` event of its ledger.
-    trial : dict
-        Its `trial` event.
-    images : dict
-        What the ledger says of the images.
-    references : sequence of dict
-        The `reference` events to show beside it.
+    history : History
+        What its ledger says.
+    score : TrialScored
+        The run's score.
     """
-    rows = {trial["label"]: score}
-    rows |= {
-        event["reference"]: event
-        for event in references
-        if not event["reference"].startswith(NO_CURVES)
-    }
-    table = pd.DataFrame(
-        {
-            label: dict(zip(row["levels"], level_means(row, "evaluation", "ssim"), strict=True))
-            for label, row in rows.items()
-        }
-    ).T
-    name = f"{score['phase']}-{score['trial']:04d}-{score['replicate']}"
-    curve = level_curves(
-        table.sort_index(axis=1),
-        metric="ssim",
-        level_axis=images["level_axis"],
-        in_focus=images["in_focus_level"],
+    run, images = history.runs[score.run], history.study.images
+    subjects: list[tuple[str, Role | Reference, Score]] = [(run.label, run.role, score)]
+    for reference, event in history.references.items():
+        if reference.is_curve and reference.split in (score.eval_split, "paper"):
+            subjects.append((reference.label, reference, event))
+    curves = [
+        Curve(label, subject, dict(zip(held.levels, held.level_means("ssim"), strict=True)))
+        for label, subject, held in subjects
+    ]
+    figures, name = folder / "figures", run.id.file_name
+    figure = level_curves(
+        curves, metric="ssim", level_axis=images.level_axis, in_focus=images.in_focus_level
     )
-    drawn = [save_figure(curve, folder / "figures" / f"{name}-ssim-by-level.png")]
-    if (examples := load_examples(folder / "trials" / Path(trial["folder"]).name)) is not None:
-        grid = restorations([(trial["label"], examples)], level_title=images["level_title"])
-        drawn.append(save_figure(grid, folder / "figures" / f"{name}-restorations.png"))
+    drawn = [save_figure(figure, figures / f"{name}-ssim-by-level.png")]
+    examples = load_examples(folder / "trials" / Path(run.begun.folder).name)
+    if examples is not None:
+        grid = restorations([(run.label, examples)], level_title=images.level_title)
+        drawn.append(save_figure(grid, figures / f"{name}-restorations.png"))
     return drawn

@@ -23,8 +23,11 @@ from analysis.figures import (
     line_styles,
     objective_title,
     panels,
+    rung_scores,
 )
 from analysis.load import Study
+from analysis.outcome_table import Curve
+from study.record.identities import Role
 
 SIDE_PX = 256  # of an image in the report: larger ones are shown smaller
 DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
@@ -46,16 +49,15 @@ TICKS = [
 ]  # of what is missing to an SSIM of 1
 
 
-def curves(
-    table: pd.DataFrame, *, name: str, metric: str, level_axis: str, in_focus: int
+def level_curves(
+    curves: Sequence[Curve], *, name: str, metric: str, level_axis: str, in_focus: int
 ) -> Markup:
     """Draw what `analysis.figures.level_curves` draws; values are shown under the pointer, lines
     are switched in the legend.
     """
     figure = go.Figure()
-    shown = table.drop(columns=[in_focus], errors="ignore")
-    for (label, row), style in zip(shown.iterrows(), line_styles(shown.index), strict=True):
-        values = row.dropna()
+    for curve, style in zip(curves, line_styles(curves), strict=True):
+        values = {level: value for level, value in curve.values.items() if level != in_focus}
         line = {
             "color": style["color"],
             "dash": DASHES[style.get("linestyle", "-")],
@@ -64,14 +66,14 @@ def curves(
         mode = "lines+markers" if "marker" in style else "lines"
         figure.add_trace(
             go.Scatter(
-                x=[int(level) for level in values.index],
-                y=values.tolist(),
-                name=str(label),
+                x=list(values),
+                y=list(values.values()),
+                name=curve.label,
                 line=line,
                 mode=mode,
             )
         )
-    if in_focus in table.columns:
+    if any(in_focus in curve.values for curve in curves):
         figure.add_vline(
             x=in_focus,
             line_width=1,
@@ -147,27 +149,23 @@ def search(study: Study, *, name: str) -> Markup:
     pointer.
     """
     figure = go.Figure()
-    trials = study.trials[study.trials["phase"] == "search"].sort_values("baseline")
-    baselines = itertools.cycle(COLOURS)
-    for _, trial in trials.iterrows():
-        rows = study.epochs[
-            (study.epochs["phase"] == "search") & (study.epochs["trial"] == trial["trial"])
-        ].sort_values("epoch")
-        colour = next(baselines) if trial["baseline"] else "#AAAAAA"
-        about = "<br>".join(f"{key} {value}" for key, value in trial["hyperparameters"].items())
+    colours = itertools.cycle(COLOURS)
+    for run, curve in rung_scores(study.history):
+        baseline = run.role == Role.BASELINE
+        colour = next(colours) if baseline else "#AAAAAA"
+        about = "<br>".join(f"{key} {value}" for key, value in run.hyperparameters.items())
         figure.add_trace(
             go.Scatter(
-                x=rows["epoch"].tolist(),
-                y=(1 - rows["ssim"]).tolist(),
-                customdata=rows["ssim"].tolist(),
-                name=trial["label"],
+                x=list(curve),
+                y=[1 - ssim for ssim in curve.values()],
+                customdata=list(curve.values()),
+                name=run.label,
                 mode="lines+markers",
-                showlegend=bool(trial["baseline"]),
-                line={"color": colour, "width": 2 if trial["baseline"] else 1},
+                showlegend=baseline,
+                line={"color": colour, "width": 2 if baseline else 1},
                 marker={"size": 4},
                 hovertemplate=(
-                    f"{trial['label']}, epoch %{{x}}: SSIM"
-                    f" %{{customdata:.4f}}<br>{about}<extra></extra>"
+                    f"{run.label}, epoch %{{x}}: SSIM %{{customdata:.4f}}<br>{about}<extra></extra>"
                 ),
             )
         )
@@ -193,8 +191,8 @@ def front(points: pd.DataFrame, *, cost: str, objective: str) -> Markup:
     points, figure = points.assign(value=values), go.Figure()
     best, searched, baselines = (
         points[points["on_front"]].sort_values(cost),
-        points[~points["baseline"]],
-        points[points["baseline"]],
+        points[points["role"] == Role.SEARCHED],
+        points[points["role"] == Role.BASELINE],
     )
     for rows, name, style in (
         (

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.load import Study
-from analysis.outcome_table import final_images, final_phase
+from analysis.outcome_table import final_images
 from analysis.sentences import interval_text
 from analysis.statistics import Estimate, estimate
+from study.record.identities import Phase
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,10 @@ def measure_leak(study: Study) -> Leak | None:
     """Compare training within levels with training by well, on the images that both hold out; None
     if it was not asked for.
     """
-    if study.images.empty or final_phase(study) != "confirm":
+    if study.images.empty or study.history.final_phase != Phase.CONFIRM:
         return None
     within_levels = study.images[
-        (study.images["phase"] == "leak") & (study.images["level"] != study.in_focus)
+        (study.images["phase"] == Phase.LEAK) & (study.images["level"] != study.in_focus)
     ]
     if within_levels.empty:
         return None

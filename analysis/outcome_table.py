@@ -1,16 +1,18 @@
-"""The outcome of a study: its final phase, the winner, the table of configurations, curves by
-level, the Pareto front.
+"""The outcome of a study: the table of configurations, curves by level, the front with its
+costs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import pandas as pd
 
-from analysis.load import Study
-from study.record.ledger import AT_SIZE, NO_CURVES, UPPER_BOUND
+from analysis.load import REFERENCE, Study
+from study.record.identities import Phase, Reference, ReferenceRole, Role
 
 COSTS = {  # column -> its title, and how a number is written
     "parameters": ("parameters", "{:,.0f}"),
@@ -18,22 +20,43 @@ COSTS = {  # column -> its title, and how a number is written
     "latency_ms": ("ms an image", "{:.1f}"),
     "training_seconds": ("training (s)", "{:.0f}"),
 }
+COLLAPSED_DB = 0.01  # a network whose PSNR differs less between levels does not look at its input
 
 
-def final_phase(study: Study) -> str:
-    """Return the phase that the study's outcome rests on: confirm, or search if nothing was
-    confirmed.
+class Standing(StrEnum):
+    """What a row of the outcome is."""
+
+    WINNER = "winner"
+    CANDIDATE = "candidate"
+    BASELINE = "baseline"
+    REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric by level.
+
+    Parameters
+    ----------
+    label : the name that people read.
+    subject : the role of a configuration, or a reference.
+    values : level -> mean over fields and seeds.
     """
-    trials = study.trials
-    if trials.empty:
-        return "search"
-    confirmed = (trials["phase"] == "confirm") & (trials["status"] == "finished")
-    return "confirm" if confirmed.any() else "search"
+
+    label: str
+    subject: Role | Reference
+    values: dict[int, float]
 
 
 def final_split(study: Study) -> str:
     """Return the side of the split that the final phase is scored on: test, or validation."""
-    return "test" if final_phase(study) == "confirm" else "validation"
+    return "test" if study.history.final_phase == Phase.CONFIRM else "validation"
+
+
+def final_references(study: Study, *roles: ReferenceRole) -> list[Reference]:
+    """Return the references of these roles on the images that the outcome rests on."""
+    split = final_split(study)
+    return [one for one in study.references if one.split == split and one.role in roles]
 
 
 def final_images(study: Study, label: str | None = None, *, defocused: bool = True) -> pd.DataFrame:
@@ -49,28 +72,15 @@ def final_images(study: Study, label: str | None = None, *, defocused: bool = Tr
     defocused : bool
         Leave the in-focus level out.
     """
-    phase, images = final_phase(study), study.images
-    kept = (images["phase"] == phase) | (
-        (images["phase"] == "reference") & (images["eval_split"] == final_split(study))
+    images = study.images
+    kept = (images["phase"] == study.history.final_phase) | (
+        (images["phase"] == REFERENCE) & (images["eval_split"] == final_split(study))
     )
     if label is not None:
         kept &= images["label"] == label
     if defocused:
         kept &= images["level"] != study.in_focus
     return images[kept]
-
-
-def winner(study: Study) -> int | None:
-    """Return the searched trial that was best on validation, which the test set then judges; None
-    if there is none.
-    """
-    trials = study.trials
-    if "objective" not in trials:
-        return None
-    searched = trials[
-        (trials["phase"] == "search") & ~trials["baseline"] & (trials["status"] == "finished")
-    ].sort_values(["objective", "trial"], ascending=[False, True])
-    return None if searched.empty else int(searched["trial"].iloc[0])
 
 
 def ranking(study: Study) -> pd.DataFrame:
@@ -80,93 +90,102 @@ def ranking(study: Study) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        label, role (winner, candidate, baseline, reference), trial, seeds, ssim, psnr, nrmse, mse
-        (means over seeds, fields and defocused levels, at the evaluation resolution), and means of
-        what each run cost, see `COSTS`.
+        label, role (`Standing`), trial, seeds, ssim, psnr, nrmse, mse (means over seeds, fields and
+        defocused levels, at the evaluation resolution), and means of what each run cost, see
+        `COSTS`.
     """
-    phase, best = final_phase(study), winner(study)
-    done = study.trials[(study.trials["phase"] == phase) & (study.trials["status"] == "finished")]
-    metrics = ["ssim", "psnr", "nrmse", "mse"]
+    history, trials = study.history, study.trials
+    winner, metrics = history.winner(), ["ssim", "psnr", "nrmse", "mse"]
+    done = trials[(trials["phase"] == history.final_phase) & (trials["status"] == "finished")]
     rows: list[dict[str, Any]] = []
     for trial, runs in done.groupby("trial"):
-        role = (
-            "baseline" if runs["baseline"].iloc[0] else "winner" if trial == best else "candidate"
-        )
+        standing = Standing.CANDIDATE
+        if runs["role"].iloc[0] == Role.BASELINE:
+            standing = Standing.BASELINE
+        elif winner is not None and trial == winner.trial:
+            standing = Standing.WINNER
+        about = {"label": runs["label"].iloc[0], "role": standing, "trial": trial}
         means = runs[[*metrics, *(cost for cost in COSTS if cost in runs)]].mean()
-        label = runs["label"].iloc[0]
-        rows.append({"label": label, "role": role, "trial": trial, "seeds": len(runs), **means})
-    references = study.references[
-        (study.references["eval_split"] == final_split(study))
-        & ~study.references["label"].str.startswith(NO_CURVES)
-    ]
-    for _, reference in references.iterrows():
-        about = {"label": reference["label"], "role": "reference", "trial": -1, "seeds": 0}
-        rows.append({**about, **reference[metrics]})
+        rows.append({**about, "seeds": len(runs), **means})
+    for reference, event in study.references.items():
+        if reference.split == final_split(study) and reference.is_curve:
+            about = {"label": reference.label, "role": Standing.REFERENCE, "trial": None}
+            rows.append({**about, "seeds": 0, **{name: event.summary[name] for name in metrics}})
     table = pd.DataFrame(rows)
     return table.sort_values("ssim", ascending=False, ignore_index=True) if len(table) else table
 
 
-def front(study: Study, *, costs: Sequence[str]) -> pd.DataFrame:
+def front_table(study: Study, costs: Sequence[str]) -> pd.DataFrame:
     """Return the finished trials of the search with what they cost, the best first, and which of
-    them are on the Pareto front: no other is as good and as cheap in everything and better or
-    cheaper in something.
+    them are on the Pareto front; see `History.front`.
 
     Returns
     -------
     pandas.DataFrame
-        label, baseline, objective, the costs, on_front.
+        label, role, objective, the costs, on_front; empty where a cost is not known of all.
     """
-    trials, columns = study.trials, ["label", "baseline", "objective", *costs]
-    if not set(columns) <= set(trials):
-        return pd.DataFrame(columns=[*columns, "on_front"])
-    done = trials[(trials["phase"] == "search") & (trials["status"] == "finished")][columns].copy()
-    goals = done[["objective", *costs]].to_numpy(float) * [-1, *[1] * len(costs)]  # all to be small
-    done["on_front"] = [
-        not ((goals <= goal).all(axis=1) & (goals < goal).any(axis=1)).any() for goal in goals
+    runs = [run for run in study.history.finished(Phase.SEARCH) if run.score is not None]
+    columns = ["label", "role", "objective", *costs, "on_front"]
+    if not all(set(costs) <= set(run.cost) for run in runs):
+        return pd.DataFrame(columns=columns)
+    front = {run.id for run in study.history.front(costs)}
+    rows = [
+        [run.label, run.role, run.objective, *(run.cost[name] for name in costs), run.id in front]
+        for run in runs
     ]
-    return done.sort_values("objective", ascending=False, ignore_index=True)
+    table = pd.DataFrame(rows, columns=columns)
+    return table.sort_values("objective", ascending=False, ignore_index=True)
 
 
-def upper_bounds(study: Study) -> pd.DataFrame:
-    """Return what a perfect restoration at each image size scores at the evaluation resolution:
-    label, ssim, psnr, row of the ledger.
-    """
-    rows = study.references[
-        (study.references["eval_split"] == final_split(study))
-        & study.references["label"].str.startswith(UPPER_BOUND)
-    ]
-    return rows[["label", "ssim", "psnr", "row"]]
+def curves_by_level(study: Study, metric: str, *, own: bool = False) -> list[Curve]:
+    """Return a metric at every level, means over seeds: of the final phase's configurations and the
+    references on the same images, the best first, then of the paper's networks.
 
-
-def by_level(study: Study, metric: str, *, own: bool = False) -> pd.DataFrame:
-    """Return a metric at every level: a row for each label, a column for each level, means over
-    seeds.
-
-    The final phase's configurations, unrestored input on the same fields, and the paper's curves;
-    at the evaluation resolution, or each at its `own` size, as the paper's are.
+    Parameters
+    ----------
+    study : Study
+        The study.
+    metric : str
+        A column of `Study.images`.
+    own : bool
+        Each at its own size, as the paper's are; the unrestored input at other sizes is among them
+        then. At the evaluation resolution otherwise.
     """
     images = study.images
-    kept = images[
-        (images["phase"] == final_phase(study))
-        | (
-            (images["phase"] == "reference")
-            & images["eval_split"].isin([final_split(study), "paper"])
-        )
-    ]
-    kept = kept[~kept["label"].str.startswith(UPPER_BOUND if own else NO_CURVES)]
+    splits = (final_split(study), "paper")
+    subjects: dict[str, Role | Reference] = {
+        run.label: run.role for run in study.history.of_phase(study.history.final_phase)
+    }
+    for reference in study.references:
+        sized = own and reference.role == ReferenceRole.UNRESTORED_INPUT
+        if reference.split in splits and (reference.is_curve or sized):
+            subjects[reference.label] = reference
+    kept = images[images["phase"].isin([study.history.final_phase, REFERENCE])]
+    kept = kept[kept["label"].isin(list(subjects))]
     if own:
-        kept = kept.assign(
-            **{metric: kept[f"own_{metric}"].where(kept["eval_split"] != "paper", kept[metric])}
-        )
+        ours = kept["eval_split"] != "paper"
+        kept = kept.assign(**{metric: kept[f"own_{metric}"].where(ours, kept[metric])})
     table = kept.pivot_table(index="label", columns="level", values=metric, aggfunc="mean")
-    others = [label for label in table.index if label.startswith((AT_SIZE, "paper: "))]
-    order = [*ranking(study)["label"], *others]
-    return table.reindex([label for label in order if label in table.index])
+    ranked = list(ranking(study)["label"])
+    order = [*ranked, *(label for label in table.index if label not in ranked)]
+    return [
+        Curve(label, subjects[label], table.loc[label].dropna().to_dict())
+        for label in order
+        if label in table.index
+    ]
+
+
+def curve_table(curves: Sequence[Curve]) -> pd.DataFrame:
+    """Return curves as a table: a row for each label, a column for each level."""
+    table = pd.DataFrame.from_dict({curve.label: curve.values for curve in curves}, orient="index")
+    return table.sort_index(axis="columns")
 
 
 def collapsed(study: Study) -> list[str]:
-    """Return the labels whose PSNR is the same at every level, within a hundredth of a decibel."""
-    curves = by_level(study, "psnr")
-    curves = curves[~curves.index.str.startswith(("unrestored input", "paper: "))]
-    spread = curves.max(axis=1) - curves.min(axis=1)
-    return list(spread.index[spread < 0.01])
+    """Return the labels of networks whose PSNR is the same at every level."""
+    networks = [one for one in curves_by_level(study, "psnr") if isinstance(one.subject, Role)]
+    return [
+        curve.label
+        for curve in networks
+        if max(curve.values.values()) - min(curve.values.values()) < COLLAPSED_DB
+    ]

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis.figures import save_figure
-from analysis.load import Study
+from analysis.load import REFERENCE, Study
 from analysis.outcome_table import final_images
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -142,11 +142,11 @@ def outcome_source(study: Study, labels: Iterable[str] | None = None) -> Source:
         images = images[images["label"].isin(list(labels))]
     rows = []
     for _, run in images.drop_duplicates(["label", "replicate"]).iterrows():
-        seed = "" if run["phase"] == "reference" else f", seed {run['replicate']}"
+        seed = "" if run["phase"] == REFERENCE else f", seed {run['replicate']}"
         rows.append(f"{run['row']} ({run['label']}{seed})")
     return source(study, ", ".join(rows))
 
 
 def source(study: Study, rows: str) -> Source:
     """Name rows of the ledger, and the store."""
-    return Source(rows, study.header["store"]["fingerprint"][:16])
+    return Source(rows, study.store.fingerprint[:16])

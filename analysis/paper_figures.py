@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-
-import pandas as pd
 
 from analysis import interactive
 from analysis.figures import Example, level_curves, load_examples, restorations
 from analysis.load import Study
-from analysis.outcome_table import by_level, final_phase, ranking
+from analysis.outcome_table import Curve, curves_by_level
 from analysis.page import Block, Heading, outcome_source, picture, source
-from analysis.paper_tables import FIGURE
+from analysis.paper_tables import paper_facts
+from study.record.history import Run
+from study.record.identities import Reference, ReferenceRole, Role
 
 EXAMPLES, TRANSFER_EXAMPLES = "examples.npz", "transfer_examples.npz"
 
@@ -21,32 +20,36 @@ def curve_figures(study: Study, *, prefix: str = "") -> Iterator[Block]:
     """Yield the curves by level: all at the evaluation resolution, and the paper's figure made
     again, each model at its own size.
     """
-    images = study.header["images"]
-    axes = {"level_axis": images["level_axis"], "in_focus": images["in_focus_level"]}
+    facts, level_axis = paper_facts(study.kind), study.dataset.level_axis
     for own in (False, True):
         for metric in ("ssim", "psnr"):
-            table = by_level(study, metric, own=own)
+            curves = curves_by_level(study, metric, own=own)
             caption = (
                 f"{metric.upper()} by level, at the evaluation resolution, where models can be"
                 " compared with each other."
             )
             if own:
+                again = f"{facts.curve_figure} of the paper made again: " if facts else ""
                 caption = (
-                    f"{FIGURE[study.kind]} of the paper made again: {metric.upper()} by level, each"
-                    " at its own size, as the paper’s. “paper’s …”: the paper’s networks, trained"
-                    " here; grey, “paper: …”: the printed curves."
+                    f"{again}{metric.upper()} by level, each at its own size, as the paper’s."
+                    " “paper’s …”: the paper’s networks, trained here; grey, “paper: …”: the"
+                    " printed curves."
                 )
             else:
-                table = table[~table.index.str.startswith("paper: ")]
+                curves = [curve for curve in curves if not _is_printed(curve)]
             name = f"{prefix}{metric}-by-level{'-own-size' if own else ''}"
-            yield picture(
-                study,
-                level_curves(table, metric=metric, **axes),
-                name,
-                caption,
-                interactive=interactive.curves(table, name=name, metric=metric, **axes),
+            still = level_curves(
+                curves, metric=metric, level_axis=level_axis, in_focus=study.in_focus
             )
+            moving = interactive.level_curves(
+                curves, name=name, metric=metric, level_axis=level_axis, in_focus=study.in_focus
+            )
+            yield picture(study, still, name, caption, interactive=moving)
     yield outcome_source(study)
+
+
+def _is_printed(curve: Curve) -> bool:
+    return isinstance(curve.subject, Reference) and curve.subject.role == ReferenceRole.PAPER
 
 
 def restoration_figures(
@@ -58,7 +61,7 @@ def restoration_figures(
     examples = _examples(study, file)
     if not examples:
         return
-    title, first = study.header["images"]["level_title"], examples[0][1]
+    title, first = study.dataset.level_title, examples[0][1]
     name = "restorations" if file == EXAMPLES else "transfer-restorations"
     yield Heading("Restorations")
     yield picture(
@@ -85,27 +88,24 @@ def restoration_figures(
         )
         still = restorations(examples, level_title=title, levels=chosen)
         yield picture(study, still, f"figure-{number}", caption)
-    runs = _first_runs(study)
     rows = ", ".join(
-        f"{run['row']} ({run['label']}: {Path(run['folder']).name}/{file})"
-        for _, run in runs.iterrows()
+        f"{run.begun.row} ({run.label}: {study.run_folder(run).name}/{file})"
+        for run in _first_runs(study)
     )
     yield source(study, f"{rows} in the folder trials")
 
 
 def _examples(study: Study, file: str) -> list[Example]:
     """Return the examples that the outcome's networks left: baselines first, then the winner."""
-    table, runs, examples = ranking(study), _first_runs(study), []
-    for role in ("baseline", "winner"):
-        for trial in sorted(table[table["role"] == role]["trial"]):
-            for _, run in runs[runs["trial"] == trial].iterrows():
-                arrays = load_examples(Path(run["folder"]), file)
-                if arrays is not None:
-                    examples.append((str(run["label"]), arrays))
-    return examples
+    runs, winner = sorted(_first_runs(study), key=lambda run: run.id), study.history.winner()
+    chosen = [run for run in runs if run.role == Role.BASELINE and run.finished]
+    if winner is not None:
+        chosen += [run for run in runs if run.trial == winner.trial and run.finished]
+    examples = [(run.label, load_examples(study.run_folder(run), file)) for run in chosen]
+    return [(label, arrays) for label, arrays in examples if arrays is not None]
 
 
-def _first_runs(study: Study) -> pd.DataFrame:
+def _first_runs(study: Study) -> list[Run]:
     """Return the first run of each configuration of the final phase."""
-    trials = study.trials
-    return trials[(trials["phase"] == final_phase(study)) & (trials["replicate"] == 0)]
+    runs = study.history.of_phase(study.history.final_phase)
+    return [run for run in runs if run.id.replicate == 0]

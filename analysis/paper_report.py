@@ -27,13 +27,14 @@ from analysis.page import (
 )
 from analysis.paper_deviations import deviations, transfer_deviations
 from analysis.paper_figures import TRANSFER_EXAMPLES, curve_figures, restoration_figures
-from analysis.paper_tables import AVERAGES, BY_LEVEL, audit
+from analysis.paper_tables import audit, paper_facts
 from analysis.questions import answers
 from analysis.reproduced_tables import average_table, in_focus_table, level_table
 from analysis.sentences import interval_text
 from analysis.statistics import estimate
 from analysis.stitching import MODES, stitching_table
 from analysis.table_texts import SIGNS_NOTE, TITLES, average_rows, level_rows, with_interval
+from study.record.identities import Phase
 
 TABLES_NOTE = (
     "Each model at its own size, as the paper scores it; unrestored input at the size that is"
@@ -60,7 +61,8 @@ def paper_sections(study: Study) -> Iterator[Block]:
         "Inconsistencies in the paper’s own tables (python -m analysis.paper_tables)",
         [Bullets([str(one) for one in audit()])],
     )
-    figures = ("4", "5", "6") if study.kind == "bbbc006" else ("9",)
+    facts = paper_facts(study.kind)
+    figures = facts.example_figures if facts else ()
     yield from restoration_figures(study, figures=figures)
     yield from _in_focus(study)
     yield from _stitching(study)
@@ -87,9 +89,12 @@ def result_tables(study: Study) -> dict[str, pd.DataFrame]:
 
 
 def _cell_tables(study: Study) -> dict[str, pd.DataFrame]:
+    facts = paper_facts(study.kind)
+    averages = f"paper_table_{facts.averages_table}" if facts else "averages"
+    levels = f"paper_table_{facts.level_table}" if facts else "levels"
     return {
-        f"paper_table_{AVERAGES[study.kind]}": average_table(study),
-        f"paper_table_{BY_LEVEL[study.kind]}": level_table(study),
+        averages: average_table(study),
+        levels: level_table(study),
         "in_focus": in_focus_table(study),
     }
 
@@ -116,18 +121,19 @@ def _claims(study: Study) -> Iterator[Block]:
     yield outcome_source(study)
     if study.transfer is not None:
         yield outcome_source(study.transfer)
-    if study.stitching:
+    if study.history.stitchings:
         yield _stitching_source(study)
 
 
 def _tables(study: Study) -> Iterator[Block]:
-    yield Heading(f"Table {AVERAGES[study.kind]}: averages")
+    facts, title = paper_facts(study.kind), study.dataset.level_title
+    yield Heading(f"Table {facts.averages_table}: averages" if facts else "Averages")
     yield Paragraph(TABLES_NOTE, "note")
     rows = average_rows(study)
     styles = ["verdict" if content == "verdict" else "" for content in rows[""]]
     yield Table(rows, row_styles=styles, narrow=True)
     yield outcome_source(study)
-    yield Heading(f"Table {BY_LEVEL[study.kind]}: by {study.header['images']['level_title']}")
+    yield Heading(f"Table {facts.level_table}: by {title}" if facts else f"By {title}")
     yield Paragraph(
         "Ours, then the paper’s and how they compare. The intervals are in tables/*.csv."
         f" {SIGNS_NOTE}",
@@ -149,7 +155,7 @@ def _in_focus(study: Study) -> Iterator[Block]:
         metrics = ("ssim", "psnr", "nrmse")
         texts = {TITLES[metric]: with_interval(cells.loc[metric], metric) for metric in metrics}
         rows.append({"": label, **texts})
-    title = study.header["images"]["level_title"]
+    title = study.dataset.level_title
     yield Heading(f"Harm done to an image that is in focus already ({title} {study.in_focus})")
     yield Paragraph(
         "Restorations of the in-focus image itself, at the evaluation resolution, where the"
@@ -167,10 +173,11 @@ def _stitching(study: Study) -> Iterator[Block]:
     if table.empty:
         return
     yield Heading("The bordering effect of stitching")
-    levels = ", ".join(str(level) for level in study.stitching[0]["levels"])
+    events = study.history.stitchings
+    levels = ", ".join(str(level) for level in next(iter(events.values())).levels)
     yield Paragraph(
         "The same weights, patch by patch and on the whole image at once, at"
-        f" {study.header['images']['level_title']} {levels}: mean absolute error within"
+        f" {study.dataset.level_title} {levels}: mean absolute error within"
         f" {table['border_px'].iloc[0]} px of a seam between patches and elsewhere, at the"
         " network’s own size.",
         "note",
@@ -198,10 +205,11 @@ def _stitching(study: Study) -> Iterator[Block]:
 
 
 def _seam_figure(study: Study, label: str, runs: pd.DataFrame) -> Block:
-    events = [event for event in study.stitching if event["label"] == label]
-    half = events[0]["patch_size"] // 2
+    history = study.history
+    events = [one for run, one in history.stitchings.items() if history.runs[run].label == label]
+    half = events[0].patch_size // 2
     profiles = {
-        mode: np.mean([event["profile"][mode] for event in events], axis=0)[:half].tolist()
+        mode: np.mean([event.profile[mode] for event in events], axis=0)[:half].tolist()
         for mode in MODES
     }
     return picture(
@@ -213,10 +221,11 @@ def _seam_figure(study: Study, label: str, runs: pd.DataFrame) -> Block:
 
 
 def _stitching_source(study: Study) -> Source:
-    events = sorted(study.stitching, key=lambda event: (event["trial"], event["replicate"]))
+    history = study.history
     rows = (
-        f"{event['row']} (stitching of {event['label']}, seed {event['replicate']})"
-        for event in events
+        f"{history.stitchings[run].row} (stitching of {history.runs[run].label}, seed"
+        f" {run.replicate})"
+        for run in sorted(history.stitchings)
     )
     return source(study, ", ".join(rows))
 
@@ -237,7 +246,7 @@ def _leak(study: Study) -> Iterator[Block]:
     yield Heading("What the paper’s split leaks")
     yield Paragraph(leak.text)
     yield Table(pd.DataFrame(rows))
-    runs = study.images[study.images["phase"] == "leak"].groupby("replicate")["row"].first()
+    runs = study.images[study.images["phase"] == Phase.LEAK].groupby("replicate")["row"].first()
     yield source(
         study, ", ".join(f"{row} (within levels, seed {seed})" for seed, row in runs.items())
     )
@@ -245,11 +254,12 @@ def _leak(study: Study) -> Iterator[Block]:
 
 
 def _transfer(other: Study) -> Iterator[Block]:
-    yield Heading(f"The same networks on {other.header['images']['title']}", "transfer")
+    yield Heading(f"The same networks on {other.dataset.title}", "transfer")
     yield Paragraph(DEVIATIONS_TITLE)
     yield Bullets(transfer_deviations(other))
     yield from curve_figures(other, prefix="transfer-")
     yield from _tables(other)
-    figures = ("9",) if other.kind == "bbbc005" else ()
+    facts = paper_facts(other.kind)
+    figures = facts.example_figures if facts and not facts.trained_on else ()
     yield from restoration_figures(other, figures=figures, file=TRANSFER_EXAMPLES)
     yield from _in_focus(other)

@@ -10,36 +10,76 @@ from __future__ import annotations
 
 import csv
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from analysis.audit import Inconsistency, Row, audit_table, stated_number_of_images
+from study.record.events import ReferenceScored
+from study.record.identities import Reference, ReferenceRole
 
 TABLES_FILE = Path(__file__).with_name("paper_tables.csv")
-AVERAGES = {"bbbc006": "1", "bbbc005": "2"}
-BY_LEVEL = {"bbbc006": "3-4", "bbbc005": "5"}
-FIGURE = {"bbbc006": "Figure 2", "bbbc005": "Figure 3"}
-NAMES = {"whole": "paper: whole image", "split": "paper: split image"}
-BLURS = (
-    4,
-    7,
-    10,
-    14,
-    17,
-    20,
-    23,
-    26,
-    29,
-    32,
-    35,
-    39,
-    42,
-    45,
-    48,
-)  # BBBC005's F at the paper's levels 1 to 15
+FAMILIES = ("whole", "split")
+# BBBC005's F at the paper's levels 1 to 15
+BLURS = (4, 7, 10, 14, 17, 20, 23, 26, 29, 32, 35, 39, 42, 45, 48)
+
+
+@dataclass(frozen=True)
+class PaperFacts:
+    """What the paper has of a data set.
+
+    Parameters
+    ----------
+    levels : how many the data set has, the in-focus one among them.
+    trained_on : whether the paper's networks were trained on it, or only tested.
+    wells, fields : how many the paper used.
+    averages_table, level_table : its tables of averages, and by level.
+    curve_figure : its figure of scores by level.
+    example_figures : its figures of example images.
+    counts_levels : whether its tables count the defocused levels from 1 instead of naming them.
+    """
+
+    levels: int
+    trained_on: bool
+    wells: int
+    fields: int
+    averages_table: str
+    level_table: str
+    curve_figure: str
+    example_figures: tuple[str, ...]
+    counts_levels: bool
+
+
+FACTS = {
+    "bbbc006": PaperFacts(
+        levels=34,
+        trained_on=True,
+        wells=384,
+        fields=768,
+        averages_table="1",
+        level_table="3-4",
+        curve_figure="Figure 2",
+        example_figures=("4", "5", "6"),
+        counts_levels=False,
+    ),
+    "bbbc005": PaperFacts(
+        levels=16,
+        trained_on=False,
+        wells=600,
+        fields=600,
+        averages_table="2",
+        level_table="5",
+        curve_figure="Figure 3",
+        example_figures=("9",),
+        counts_levels=True,
+    ),
+}
+
+
+def paper_facts(kind: str) -> PaperFacts | None:
+    """Return what the paper has of a data set; None for one that it does not have."""
+    return FACTS.get(kind)
 
 
 @lru_cache(maxsize=1)
@@ -57,50 +97,56 @@ def tables() -> tuple[Row, ...]:
 
 
 def averages(kind: str) -> dict[str, Row]:
-    """Return the paper's averages on one data set: whole and split."""
-    return {row.autoencoder: row for row in tables() if row.table == AVERAGES[kind]}
+    """Return the paper's averages on one data set: whole and split; empty if it has none."""
+    facts = paper_facts(kind)
+    if facts is None:
+        return {}
+    return {row.autoencoder: row for row in tables() if row.table == facts.averages_table}
 
 
-def curve(kind: str, autoencoder: str) -> list[Row]:
-    """Return the paper's rows by level on one data set, ascending."""
-    return [
-        row for row in tables() if row.table == BY_LEVEL[kind] and row.autoencoder == autoencoder
-    ]
+def curve(kind: str, family: str) -> list[Row]:
+    """Return the paper's rows by level on one data set, ascending; empty if it has none."""
+    facts = paper_facts(kind)
+    if facts is None:
+        return []
+    return [row for row in tables() if (row.table, row.autoencoder) == (facts.level_table, family)]
 
 
-def reference_curves(kind: str) -> list[dict[str, Any]]:
-    """Return the paper's curves as `reference` events of a ledger."""
+def reference_curves(kind: str) -> list[ReferenceScored]:
+    """Return the paper's curves on one data set as events of a ledger."""
     references = []
-    for autoencoder, name in NAMES.items():
-        rows, average = curve(kind, autoencoder), averages(kind)[autoencoder]
+    for family, average in averages(kind).items():
+        rows = curve(kind, family)
         references.append(
-            {
-                "reference": name,
-                "eval_split": "paper",
-                "levels": [row.level for row in rows],
-                "evaluation": {
+            ReferenceScored(
+                reference=Reference(ReferenceRole.PAPER, "paper", name=family),
+                eval_split="paper",
+                levels=[row.level for row in rows if row.level is not None],
+                fields=[],
+                wells=[],
+                evaluation={
                     "ssim": [[row.ssim for row in rows]],
                     "psnr": [[row.psnr for row in rows]],
                     "nrmse": [[row.rmse for row in rows]],
                 },
-                "summary": {"ssim": average.ssim, "psnr": average.psnr, "nrmse": average.rmse},
-            }
+                own={},
+                summary={"ssim": average.ssim, "psnr": average.psnr, "nrmse": average.rmse},
+            )
         )
     return references
 
 
 def printed_level(kind: str, level: int) -> int:
-    """Return the number that a level has in the paper's tables: its blur levels are counted from
-    1.
-    """
-    return BLURS.index(level) + 1 if kind == "bbbc005" else level
+    """Return the number that a level has in the paper's tables, where it counts them from 1."""
+    facts = paper_facts(kind)
+    return BLURS.index(level) + 1 if facts is not None and facts.counts_levels else level
 
 
 def audit() -> list[Inconsistency]:
     """Return the inconsistencies in the paper's tables; levels are counted as the paper does."""
     inconsistencies: list[Inconsistency] = []
-    for kind, table in BY_LEVEL.items():
-        rows = [row for row in tables() if row.table == table and row.level is not None]
+    for kind in FACTS:
+        rows = [row for family in FAMILIES for row in curve(kind, family)]
         as_printed = [replace(row, level=printed_level(kind, row.level or 0)) for row in rows]
         inconsistencies += audit_table(as_printed, list(averages(kind).values()))
     stated = stated_number_of_images(4608, planes=33, images_a_plane=768, share=0.2)

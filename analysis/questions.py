@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import Study
-from analysis.outcome_table import collapsed, final_images, upper_bounds
-from analysis.reproduced_tables import networks, unrestored_label
+from analysis.outcome_table import collapsed, final_images, final_references, final_split
+from analysis.reproduced_tables import networks
 from analysis.sentences import interval_text, sign_text
 from analysis.statistics import Estimate, estimate
-from study.record.ledger import UPPER_BOUND
+from study.record.identities import Reference, ReferenceRole
 
 RQ1 = "RQ1: To what extent can an autoencoder reconstruct out-of-focus cell images?"
 RQ2 = (
@@ -29,8 +29,7 @@ def answers(study: Study) -> list[tuple[str, list[str]]]:
     other = study.transfer
     if other is None:
         return [(RQ1, first), (RQ2, [NO_TRANSFER])]
-    titles = [part.header["images"]["title"] for part in (study, other)]
-    second = [f"Trained on {titles[0]}, scored on {titles[1]}."]
+    second = [f"Trained on {other.trained_on.title}, scored on {other.dataset.title}."]
     for label in networks(other):
         second += [*_gain(other, label), fall_text(other, label)]
     return [(RQ1, first), (RQ2, second)]
@@ -60,7 +59,7 @@ def _gain(study: Study, label: str) -> list[str]:
 
 def _above_unrestored_input(study: Study, label: str) -> list[str]:
     ours = final_images(study, label)
-    theirs = final_images(study, unrestored_label(study))
+    theirs = _reference_images(study, ReferenceRole.UNRESTORED_INPUT)
     if theirs.empty:
         return []
     difference = estimate(ours, theirs)
@@ -84,7 +83,7 @@ def _above_unrestored_input(study: Study, label: str) -> list[str]:
 def _above_affine_fit(study: Study, label: str) -> list[str]:
     """Compare by PSNR, for the fit has the smallest squared error."""
     ours = final_images(study, label)
-    fitted = final_images(study, unrestored_label(study, affine=True))
+    fitted = _reference_images(study, ReferenceRole.AFFINE_FIT)
     if fitted.empty:
         return []
     difference = estimate(ours, fitted, metric="psnr")
@@ -97,12 +96,17 @@ def _above_affine_fit(study: Study, label: str) -> list[str]:
 
 def _upper_bound(study: Study, label: str) -> float | None:
     """Return the SSIM at the evaluation resolution of a perfect restoration at a network's size."""
-    hyperparameters = study.trials[study.trials["label"] == label]["hyperparameters"].iloc[0]
-    bounds = upper_bounds(study)
-    bounds = bounds[
-        bounds["label"].str.startswith(f"{UPPER_BOUND} {hyperparameters['image_size']} px")
-    ]
-    return float(bounds["ssim"].iloc[0]) if len(bounds) else None
+    runs = study.history.runs.values()
+    sizes = {run.hyperparameters["image_size"] for run in runs if run.label == label}
+    for reference in final_references(study, ReferenceRole.UPPER_BOUND):
+        if reference.size in sizes:
+            return study.references[reference].summary["ssim"]
+    return None
+
+
+def _reference_images(study: Study, role: ReferenceRole) -> pd.DataFrame:
+    """Return the images of what stands beside networks at the whole-image network's size."""
+    return final_images(study, Reference(role, final_split(study)).label)
 
 
 def fall_text(study: Study, label: str) -> str:
@@ -112,7 +116,7 @@ def fall_text(study: Study, label: str) -> str:
     values = [_mean(images[images["level"] == level]) for level in (first, last)]
     loss = relative_loss(study, label)
     interval = "" if np.isnan(loss.low) else f" (95 % interval {loss.low:.1%} to {loss.high:.1%})"
-    title = study.header["images"]["level_title"]
+    title = study.dataset.level_title
     return (
         f"{label}: SSIM {values[0]:.3f} at {title} {first} and {values[1]:.3f} at {last}:"
         f" {loss.mean:.1%} lost{interval}."

@@ -11,18 +11,18 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.differences import against_each, differences
-from analysis.load import Study, anything_finished, load_study
+from analysis.load import Study, load_study
 from analysis.outcome_table import (
     COSTS,
-    by_level,
+    Standing,
     collapsed,
+    curve_table,
+    curves_by_level,
     final_images,
-    final_phase,
+    final_references,
     final_split,
-    front,
+    front_table,
     ranking,
-    upper_bounds,
-    winner,
 )
 from analysis.page import (
     Block,
@@ -43,6 +43,8 @@ from analysis.search_report import front_text, search_sections, validation_test_
 from analysis.table_texts import average_text, column_texts, hyperparameter_text
 from study.errors import StudyError
 from study.files import new_file
+from study.record.identities import ReferenceRole, TrialId
+from study.record.ledger import FILE_NAME
 
 METRICS_NOTE = (
     "SSIM: 7 x 7 uniform window, sample covariance, data range 1 (scikit-image's default"
@@ -75,7 +77,7 @@ def write_report(study: Study) -> Path:
     StudyError
         If no trial of the study has finished.
     """
-    if not anything_finished(study):
+    if not study.anything_finished:
         raise StudyError(f"no trial of {study.folder} has finished: there is nothing to report yet")
     _write_tables(study)
     blocks: list[Block] = [*_notices(study), Navigation(SECTIONS)]
@@ -83,7 +85,7 @@ def write_report(study: Study) -> Path:
         blocks += section(study)
     path = study.folder / "report.html"
     with new_file(path) as partial:
-        page = render_page(f"Study {study.header['name']}", blocks)
+        page = render_page(f"Study {study.history.study.name}", blocks)
         partial.write_text(page, encoding="utf-8")
     return path
 
@@ -95,32 +97,32 @@ def outcome_text(study: Study) -> str:
     table = ranking(study)
     lines = [_setting(study), _terminal_rows(study, table).to_string(index=False)]
     lines += _difference_texts(study)
-    for _, row in table[table["role"].isin(["winner", "candidate"])].iterrows():
+    for _, row in table[table["role"].isin([Standing.WINNER, Standing.CANDIDATE])].iterrows():
         lines.append(f"{row['label']}: {_hyperparameters(study, row['trial'])}")
     lines += [text for text in (front_text(study), validation_test_gap_text(study)) if text]
     lines += _cautions(study)
-    if study.header["config"]["scaled_down"]:
+    if study.config.scaled_down:
         lines.append(
             "Scaled down: the baselines are smaller than the paper's. No claim may rest on these"
             " numbers."
         )
-    if not (table["role"] == "winner").any():
+    if not (table["role"] == Standing.WINNER).any():
         lines += ["", average_text(study), *(f"- {sentence}" for sentence in deviations(study))]
     return "\n".join(lines)
 
 
 def _terminal_rows(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Return the outcome's table for a terminal, with some levels of each configuration."""
-    ssim, psnr = by_level(study, "ssim"), by_level(study, "psnr")
+    ssim, psnr = (curve_table(curves_by_level(study, metric)) for metric in ("ssim", "psnr"))
     rows = []
     for _, row in table.iterrows():
         label = row["label"]
         cells = {
-            "": f"{label}{WINNER if row['role'] == 'winner' else ''}",
+            "": f"{label}{WINNER if row['role'] == Standing.WINNER else ''}",
             "SSIM": f"{row['ssim']:.4f}",
             "PSNR dB": f"{row['psnr']:.2f}",
         }
-        for level in study.header["images"]["shown_levels"]:
+        for level in study.dataset.shown_levels:
             scores = f"{ssim.loc[label, level]:.3f} / {psnr.loc[label, level]:.2f}"
             cells[_level_name(study, level)] = scores
         for cost, (title, text) in COSTS.items():
@@ -150,7 +152,7 @@ def _cautions(study: Study) -> list[str]:
     their input.
     """
     cautions = []
-    if (patches := study.header["config"]["training"]["patches_per_image"]) is not None:
+    if (patches := study.config.training.patches_per_image) is not None:
         cautions.append(
             f"Training sampled {patches} patch(es) of each image in an epoch where a patch is"
             " smaller than its image."
@@ -164,24 +166,24 @@ def _cautions(study: Study) -> list[str]:
 
 
 def _setting(study: Study) -> str:
-    images, scored = study.header["images"], final_images(study)
-    scored = scored[scored["phase"] == final_phase(study)]
-    size = study.header["config"]["evaluation"]["resolution"]
+    images, scored = study.dataset, final_images(study)
+    scored = scored[scored["phase"] == study.history.final_phase]
     return (
-        f"{images['title']}: means over {scored['field'].nunique()} {final_split(study)} fields of"
-        f" {scored['well'].nunique()} {images['well_title']}s and all defocused levels, at the"
-        f" evaluation resolution of {size} px (SSIM / PSNR)"
+        f"{images.title}: means over {scored['field'].nunique()} {final_split(study)} fields of"
+        f" {scored['well'].nunique()} {images.well_title}s and all defocused levels, at the"
+        f" evaluation resolution of {study.config.evaluation.resolution} px (SSIM / PSNR)"
     )
 
 
 def _notices(study: Study) -> Iterator[Block]:
-    if study.header["config"]["scaled_down"]:
+    if study.config.scaled_down:
         yield Paragraph(
             "Scaled down to try the program: images and baselines are smaller than the paper’s. No"
             " claim may rest on these numbers.",
             "warning",
         )
-    for problem in study.problems if study.problems is not None else ["the study has not ended"]:
+    history = study.history
+    for problem in history.ends[-1].problems if history.ended else ["the study has not ended"]:
         yield Paragraph(f"Not complete: {problem}", "warning")
     yield from map(Paragraph, _cautions(study))
 
@@ -192,7 +194,7 @@ def _outcome(study: Study) -> Iterator[Block]:
     yield Paragraph(f"{_setting(study)}.")
     yield Table(_outcome_rows(table), row_styles=list(table["role"]))
     yield outcome_source(study)
-    configurations = table[table["role"] != "reference"]
+    configurations = table[table["role"] != Standing.REFERENCE]
     hyperparameters = pd.DataFrame(
         {
             "configuration": configurations["label"],
@@ -206,7 +208,7 @@ def _outcome(study: Study) -> Iterator[Block]:
     yield from _upper_bounds(study)
     yield Paragraph(
         f"{METRICS_NOTE} The winner is the searched trial that was best on validation; the test set"
-        f" was opened {study.openings} time(s).",
+        f" was opened {len(study.history.openings)} time(s).",
         "note",
     )
 
@@ -214,7 +216,8 @@ def _outcome(study: Study) -> Iterator[Block]:
 def _outcome_rows(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "configuration": table["label"] + table["role"].map({"winner": WINNER}).fillna(""),
+            "configuration": table["label"]
+            + table["role"].map({Standing.WINNER: WINNER}).fillna(""),
             "SSIM": table["ssim"].map("{:.4f}".format),
             "PSNR (dB)": table["psnr"].map("{:.2f}".format),
             "NRMSE": table["nrmse"].map("{:.4f}".format),
@@ -225,9 +228,10 @@ def _outcome_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _upper_bounds(study: Study) -> Iterator[Block]:
-    bounds = upper_bounds(study)
-    if bounds.empty:
+    bounds = final_references(study, ReferenceRole.UPPER_BOUND)
+    if not bounds:
         return
+    scores = [study.references[bound] for bound in bounds]
     yield Paragraph(
         "The upper bound at each image size: what a perfect restoration at that size scores at the"
         " evaluation resolution."
@@ -235,13 +239,13 @@ def _upper_bounds(study: Study) -> Iterator[Block]:
     yield Table(
         pd.DataFrame(
             {
-                "": bounds["label"],
-                "SSIM": bounds["ssim"].map("{:.4f}".format),
-                "PSNR (dB)": bounds["psnr"].map("{:.1f}".format),
+                "": [bound.label for bound in bounds],
+                "SSIM": [f"{score.summary['ssim']:.4f}" for score in scores],
+                "PSNR (dB)": [f"{score.summary['psnr']:.1f}" for score in scores],
             }
         )
     )
-    yield source(study, ", ".join(map(str, bounds["row"])))
+    yield source(study, ", ".join(str(score.row) for score in scores))
 
 
 def _difference_texts(study: Study) -> list[str]:
@@ -259,11 +263,11 @@ def _difference_texts(study: Study) -> list[str]:
 
 
 def _levels(study: Study) -> Iterator[Block]:
-    yield Heading(f"By {study.header['images']['level_title']}", "levels")
+    yield Heading(f"By {study.dataset.level_title}", "levels")
     yield from curve_figures(study)
     yield from _winner_by_level(study)
     for metric, text in (("ssim", "{:.3f}"), ("psnr", "{:.2f}")):
-        table = by_level(study, metric)
+        table = curve_table(curves_by_level(study, metric))
         rows = pd.DataFrame({level: column_texts(table, level, text) for level in table.columns})
         rows.insert(0, metric.upper(), table.index)
         yield Fold(f"{metric.upper()} at every level", [Table(rows)])
@@ -273,13 +277,11 @@ def _winner_by_level(study: Study) -> Iterator[Block]:
     """Yield the winner's difference from every other at every level, with a sign where its
     interval leaves out 0.
     """
-    best = winner(study)
-    if best is None:
+    winner = study.history.winner()
+    if winner is None or winner.label not in set(final_images(study)["label"]):
         return
-    label = str(study.trials[study.trials["trial"] == best]["label"].iloc[0])
-    if label not in set(final_images(study)["label"]):
-        return
-    yield Heading(f"{label} less every other, by {study.header['images']['level_title']}")
+    label = winner.label
+    yield Heading(f"{label} less every other, by {study.dataset.level_title}")
     yield Paragraph(
         "Paired by well or scene, on the images that both were scored on. + and − where the 95 %"
         " interval leaves out 0 (not corrected for the number of levels), o where it does not.",
@@ -310,37 +312,38 @@ def _origin(study: Study) -> Iterator[Block]:
     facts = [*_image_facts(study)]
     if study.transfer is not None:
         facts += _image_facts(study.transfer)
-    environment = study.header["environment"]
-    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
+    history, environment = study.history, study.history.study.environment
+    packages = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
     facts += [
-        f"Ledger: {study.folder / 'ledger.jsonl'}, study {study.header['uid']}. Its rows are"
-        " counted from 1.",
-        f"Program: {environment['git']}; Python {environment['python']}; {packages}; backend"
-        f" {environment['backend']}.",
-        f"Command: {' '.join(environment['command'])}",
+        f"Ledger: {study.folder / FILE_NAME}, study {history.study.uid}. Its rows are counted"
+        " from 1.",
+        f"Program: {environment.git}; Python {environment.python}; {packages}; backend"
+        f" {environment.backend}.",
+        f"Command: {' '.join(environment.command)}",
     ]
-    for later in study.header.get("resumed", []):
-        facts.append(f"Resumed by: {' '.join(later['command'])} (program: {later['git']})")
-    if study.header["repeats"]:
+    for later in history.resumptions:
+        command, commit = " ".join(later.environment.command), later.environment.git
+        facts.append(f"Resumed by: {command} (program: {commit})")
+    if history.repeats:
         facts.append(
-            f"{study.header['repeats']} epochs or scores came out with other numbers when a trial"
-            " was resumed: the first stand, the others are in the ledger as `repeat`."
+            f"{len(history.repeats)} epochs or scores came out with other numbers when a trial was"
+            " resumed: the first stand, the others are in the ledger as `repeat`."
         )
     yield Bullets(facts)
 
 
 def _image_facts(study: Study) -> list[str]:
-    store, images = study.header["store"], study.header["images"]
-    origin = f"simulated: {images['simulated']}" if images["simulated"] else "as published"
+    store, images = study.store, study.dataset
+    origin = f"simulated: {images.simulated}" if images.simulated else "as published"
     sides = ", ".join(
-        f"{side} {count} fields of {images['wells'][side]} {images['well_title']}s"
-        for side, count in images["fields"].items()
+        f"{side} {count} fields of {images.wells[side]} {images.well_title}s"
+        for side, count in images.fields.items()
         if count
     )
     return [
-        f"Images: {images['title']}, {store['source']} ({origin}); store fingerprint"
-        f" {store['fingerprint']}.",
-        f"Fields of {images['title']}: {sides}.",
+        f"Images: {images.title}, {store.source} ({origin}); store fingerprint"
+        f" {store.fingerprint}.",
+        f"Fields of {images.title}: {sides}.",
     ]
 
 
@@ -352,20 +355,19 @@ def _write_tables(study: Study) -> None:
         "epochs": study.epochs,
         **result_tables(study),
     }
-    if costs := study.header["config"]["search"]["objectives"][1:]:
-        tables["front"] = front(study, costs=costs)
+    if costs := study.config.search.objectives[1:]:
+        tables["front"] = front_table(study, costs)
     for name, table in tables.items():
         with new_file(study.folder / "tables" / f"{name}.csv") as path:
             table.to_csv(path, index=False)
 
 
 def _level_name(study: Study, level: int) -> str:
-    return f"{'z' if study.kind == 'bbbc006' else 'F'} {level}"
+    return f"{study.dataset.level_symbol} {level}"
 
 
-def _hyperparameters(study: Study, trial: int) -> str:
-    runs = study.trials[study.trials["trial"] == trial]
-    return hyperparameter_text(runs["hyperparameters"].iloc[0]) if len(runs) else ""
+def _hyperparameters(study: Study, trial: TrialId) -> str:
+    return hyperparameter_text(next(study.history.runs_of(trial)).hyperparameters)
 
 
 if __name__ == "__main__":

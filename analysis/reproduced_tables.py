@@ -10,12 +10,13 @@ import pandas as pd
 
 from analysis.audit import HALF_UNIT, Row
 from analysis.load import Study
-from analysis.outcome_table import final_images, final_phase, final_split, winner
+from analysis.outcome_table import final_images, final_references
 from analysis.paper_deviations import not_comparable
 from analysis.paper_tables import averages, curve
 from analysis.statistics import estimate
 from analysis.verdicts import judge_cell
-from study.record.ledger import AT_SIZE, UPPER_BOUND
+from study.record.history import Run
+from study.record.identities import ReferenceRole, Role
 
 PRINTED = {
     "mse": "MSE",
@@ -26,54 +27,42 @@ PRINTED = {
 }  # ours -> the paper's column
 
 
-def baseline_labels(study: Study) -> dict[str, str]:
-    """Return family (whole, split) -> label of the baselines that the outcome rests on and that
-    were scored on its images.
+def baseline_runs(study: Study) -> dict[str, Run]:
+    """Return family (whole, split) -> a run of the baseline that the outcome rests on and that was
+    scored on its images.
     """
-    trials = study.trials.sort_values("trial", kind="stable")
-    scored = set(final_images(study)["label"])
-    runs = trials[
-        trials["baseline"]
-        & (trials["phase"] == final_phase(study))
-        & (trials["status"] == "finished")
-    ]
+    history, scored = study.history, set(final_images(study)["label"])
+    runs = sorted(history.finished(history.final_phase), key=lambda run: run.id)
     return {
-        hyperparameters["family"]: label
-        for hyperparameters, label in zip(runs["hyperparameters"], runs["label"], strict=True)
-        if label in scored
+        str(run.hyperparameters["family"]): run
+        for run in runs
+        if run.role == Role.BASELINE and run.label in scored
     }
-
-
-def unrestored_label(study: Study, *, affine: bool = False) -> str:
-    """Return the label of the unrestored input, or of its best affine fit, on the images that the
-    outcome rests on.
-    """
-    return f"unrestored input{', best affine fit' if affine else ''} ({final_split(study)})"
 
 
 def networks(study: Study) -> dict[str, str | None]:
     """Return label -> family of the paper's network that it is compared with; None for the
     winner.
     """
-    families = {label: family for family, label in baseline_labels(study).items()}
-    best, scored = winner(study), set(final_images(study)["label"])
-    if best is None:
-        return dict(families)
-    winners = study.trials[study.trials["trial"] == best]["label"]
-    return families | dict.fromkeys(label for label in winners if label in scored)
+    labels: dict[str, str | None] = {
+        run.label: family for family, run in baseline_runs(study).items()
+    }
+    winner = study.history.winner()
+    if winner is not None and winner.label in set(final_images(study)["label"]):
+        labels[winner.label] = None
+    return labels
 
 
 def compared_labels(study: Study) -> dict[str, str | None]:
     """Return `networks`, and the unrestored input: at the whole image's size, with its best affine
     fit, and at the split image's.
     """
-    scored = list(final_images(study)["label"].unique())
-    references = [
-        unrestored_label(study),
-        unrestored_label(study, affine=True),
-        *(label for label in scored if label.startswith(AT_SIZE)),
-    ]
-    return networks(study) | dict.fromkeys(label for label in references if label in scored)
+    roles = ReferenceRole.UNRESTORED_INPUT, ReferenceRole.AFFINE_FIT
+    references = sorted(
+        final_references(study, *roles),
+        key=lambda one: (one.size is not None, one.role == ReferenceRole.AFFINE_FIT),
+    )
+    return networks(study) | dict.fromkeys(one.label for one in references)
 
 
 @lru_cache(maxsize=8)
@@ -94,7 +83,7 @@ def average_table(study: Study) -> pd.DataFrame:
         rows += _cells(
             final_images(study, label),
             label=label,
-            printed=printed[family] if family else None,
+            printed=printed.get(family) if family else None,
             reason=reason,
         )
     return pd.DataFrame(rows)
@@ -113,7 +102,7 @@ def level_table(study: Study) -> pd.DataFrame:
     for label, family in compared_labels(study).items():
         images, reason = final_images(study, label), not_comparable(study, family) if family else ""
         for level in sorted(images["level"].unique()):
-            row = printed[family].get(int(level)) if family else None
+            row = printed.get(family, {}).get(int(level)) if family else None
             rows += [
                 {"level": int(level), **cell}
                 for cell in _cells(
@@ -130,7 +119,7 @@ def in_focus_table(study: Study) -> pd.DataFrame:
     images = final_images(study, defocused=False)
     images = images[images["level"] == study.in_focus]
     rows = []
-    bounds = [label for label in images["label"].unique() if label.startswith(UPPER_BOUND)]
+    bounds = [one.label for one in final_references(study, ReferenceRole.UPPER_BOUND)]
     for label in [*compared_labels(study), *bounds]:
         for metric in ("ssim", "psnr", "nrmse"):
             ours = estimate(images[images["label"] == label], metric=metric)

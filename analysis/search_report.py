@@ -5,7 +5,8 @@ importance, what quality costs.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from statistics import mean
 
 import numpy as np
 import optuna
@@ -15,20 +16,23 @@ from scipy import stats
 from analysis import interactive
 from analysis.figures import front_figure, objective_name, search_curves
 from analysis.load import Study
-from analysis.outcome_table import final_phase, front
+from analysis.outcome_table import front_table
 from analysis.page import Block, Fold, Heading, Paragraph, Picture, Table, picture, source
 from analysis.table_texts import column_texts, hyperparameter_text
+from study.record.history import Run
+from study.record.identities import Phase, TrialId
 
+RUNG_SCORE = "objective"  # the metric of an epoch that decides which trials are stopped
 MIN_TRIALS = 8  # with fewer, no importance is estimated
 
 
 def search_sections(study: Study) -> Iterator[Block]:
     """Yield the sections; nothing if nothing was searched."""
-    trials = study.trials[study.trials["phase"] == "search"]
     figure = search_curves(study)
-    if trials.empty or figure is None:
+    if figure is None:
         return
-    objective = study.header["config"]["search"]["objectives"][0]
+    trials = study.trials[study.trials["phase"] == Phase.SEARCH]
+    objective = study.config.search.objectives[0]
     caption = (
         "What is missing to an SSIM of 1 after each epoch (up is better), on a sample of validation"
         " images that is the same for all. A line that ends early was stopped."
@@ -47,11 +51,9 @@ def search_sections(study: Study) -> Iterator[Block]:
     yield from _front(study)
     yield from _hyperparameter_importance(study)
     yield Fold("Every trial", [Table(_trial_rows(trials, objective))])
-    yield source(
-        study,
-        f"{trials['row'].min()} to {_last_row(study)}: the trials of the search, their epochs,"
-        " scores and ends",
-    )
+    rows = _rows_of(study.history.of_phase(Phase.SEARCH))
+    text = f"{min(rows)} to {max(rows)}: the trials of the search, their epochs, scores and ends"
+    yield source(study, text)
 
 
 def rung_agreement(study: Study) -> tuple[float, int, float]:
@@ -64,19 +66,17 @@ def rung_agreement(study: Study) -> tuple[float, int, float]:
         full one (nan under 3 trials), the number of those trials, and the rung score's share of the
         seconds of an epoch.
     """
-    trials, epochs = study.trials, study.epochs
-    if "objective" not in epochs:
+    history, epochs = study.history, study.epochs
+    if RUNG_SCORE not in epochs:
         return np.nan, 0, np.nan
-    epochs = epochs[epochs["phase"] == "search"]
-    done = trials[(trials["phase"] == "search") & (trials["status"] == "finished")]
-    if epochs.empty or done.empty:
+    epochs = epochs[epochs["phase"] == Phase.SEARCH]
+    done = [run for run in history.finished(Phase.SEARCH) if run.score is not None]
+    if epochs.empty or not done:
         return np.nan, 0, np.nan
-    last = epochs.sort_values("epoch").groupby("trial").last()["objective"]
-    full = done.set_index("trial")["objective"]
+    last = [run.epochs[max(run.epochs)].metrics[RUNG_SCORE] for run in done]
+    full = [run.objective for run in done]
     rung_seconds, seconds = epochs["rung_seconds"].sum(), epochs["seconds"].sum()
-    correlation = (
-        float(stats.spearmanr(last.loc[full.index], full).statistic) if len(full) > 2 else np.nan
-    )
+    correlation = float(stats.spearmanr(last, full).statistic) if len(full) > 2 else np.nan
     return correlation, len(full), float(rung_seconds / (seconds + rung_seconds))
 
 
@@ -96,30 +96,31 @@ def rung_text(study: Study) -> str:
 
 def validation_test_gap_text(study: Study) -> str:
     """Say how much better the confirmed trials looked at their selection than on the test set."""
-    if final_phase(study) != "confirm":
+    history = study.history
+    if history.final_phase != Phase.CONFIRM:
         return ""
-    objective = study.header["config"]["search"]["objectives"][0]
-    chosen = study.trials[study.trials["status"] == "finished"]
-    search = {row["trial"]: row for _, row in chosen[chosen["phase"] == "search"].iterrows()}
-    confirmed = chosen[chosen["phase"] == "confirm"].groupby("trial")["objective"].mean()
+    selected = {run.trial: run for run in history.finished(Phase.SEARCH)}
+    on_test: dict[TrialId, list[float]] = {}
+    for run in sorted(history.finished(Phase.CONFIRM), key=lambda run: run.id):
+        on_test.setdefault(run.trial, []).append(run.objective)
     words = [
-        f"{search[trial]['label']} {search[trial]['objective']:.4f} and {score:.4f}"
-        for trial, score in confirmed.items()
-        if trial in search
+        f"{selected[trial].label} {selected[trial].objective:.4f} and {mean(scores):.4f}"
+        for trial, scores in on_test.items()
+        if trial in selected
     ]
-    title = objective_name(objective)
+    if not words:
+        return ""
+    title = objective_name(study.config.search.objectives[0])
     return (
         f"{title} on validation, where it was selected, and on test, where it was confirmed:"
         f" {'; '.join(words)}."
-        if words
-        else ""
     )
 
 
 def front_text(study: Study) -> str:
     """Name the trials on the Pareto front of all objectives; empty if there is one objective."""
-    objective, *costs = study.header["config"]["search"]["objectives"]
-    points = front(study, costs=costs)
+    objective, *costs = study.config.search.objectives
+    points = front_table(study, costs)
     best = points[points["on_front"]] if costs else points.iloc[:0]
     named = [
         f"{row['label']} ({', '.join(f'{name} {row[name]:.4g}' for name in ('objective', *costs))})"
@@ -133,9 +134,9 @@ def front_text(study: Study) -> str:
 
 
 def _front(study: Study) -> Iterator[Block]:
-    objective, *costs = study.header["config"]["search"]["objectives"]
+    objective, *costs = study.config.search.objectives
     for cost in costs or ["parameters"]:
-        points = front(study, costs=[cost])
+        points = front_table(study, [cost])
         if len(points) < 3:
             continue
         best = points[points["on_front"]].sort_values(cost)
@@ -209,47 +210,41 @@ def common_rung(study: Study) -> tuple[optuna.Study, int] | None:
     and that epoch.
     """
     path = study.folder / "optuna.db"
-    if not path.is_file() or "objective" not in study.epochs:
+    if not path.is_file():
         return None
+    epoch = min(study.config.search.grace_epochs, study.config.training.epochs)
+    scores = {
+        run.trial: run.epochs[epoch].metrics[RUNG_SCORE]
+        for run in study.history.of_phase(Phase.SEARCH)
+        if epoch in run.epochs and RUNG_SCORE in run.epochs[epoch].metrics
+    }
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     held = optuna.load_study(study_name=None, storage=f"sqlite:///{path}")
-    epoch = min(
-        int(study.header["config"]["search"]["grace_epochs"]),
-        int(study.header["config"]["training"]["epochs"]),
-    )
-    scores = study.epochs[
-        (study.epochs["phase"] == "search") & (study.epochs["epoch"] == epoch)
-    ].set_index("trial")["objective"]
-    rung = optuna.create_study(direction="maximize")
-    searched = [
+    asked = [
         trial
         for trial in held.get_trials(deepcopy=False)
         if trial.user_attrs.get("label") != "earlier study"
     ]
-    for number, trial in enumerate(searched):
-        if number in scores.index:
+    rung = optuna.create_study(direction="maximize")
+    for number, trial in enumerate(asked):
+        if (score := scores.get(TrialId(number))) is not None:
             rung.add_trial(
                 optuna.trial.create_trial(
-                    params=trial.params,
-                    distributions=trial.distributions,
-                    value=float(scores[number]),
+                    params=trial.params, distributions=trial.distributions, value=score
                 )
             )
     return (rung, epoch) if rung.trials else None
 
 
-def _last_row(study: Study) -> int:
-    """Return the last ledger row that belongs to the search."""
-    searched = (
-        study.images[study.images["phase"] == "search"]["row"]
-        if len(study.images)
-        else study.images
+def _rows_of(runs: Iterable[Run]) -> list[int]:
+    """Return the ledger's lines of some runs: their begin, epochs, score and end."""
+    events = (
+        event
+        for run in runs
+        for event in (run.begun, *run.epochs.values(), run.score, run.end)
+        if event is not None
     )
-    rows = [
-        study.trials[study.trials["phase"] == "search"]["row"].max(),
-        study.epochs[study.epochs["phase"] == "search"]["row"].max(),
-    ]
-    return int(max([*rows, *([searched.max()] if len(searched) else [])]))
+    return [event.row for event in events]
 
 
 def _trial_rows(trials: pd.DataFrame, objective: str) -> pd.DataFrame:

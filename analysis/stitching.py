@@ -17,11 +17,17 @@ def stitching_table(study: Study) -> pd.DataFrame:
     ``ssim_gain`` is stitched less whole.
     """
     rows = []
-    for event in study.stitching:
-        for index, well in enumerate(event["wells"]):
+    for run, event in study.history.stitchings.items():
+        parts = {
+            "border": event.border,
+            "inside": event.inside,
+            "ssim": event.ssim,
+            "psnr": event.psnr,
+        }
+        for index, well in enumerate(event.wells):
             values = {
-                f"{part}_{mode}": event[part][mode][index]
-                for part in ("border", "inside", "ssim", "psnr")
+                f"{part}_{mode}": by_mode[mode][index]
+                for part, by_mode in parts.items()
                 for mode in MODES
             }
             stitched, whole = (
@@ -29,11 +35,11 @@ def stitching_table(study: Study) -> pd.DataFrame:
             )
             rows.append(
                 {
-                    "label": event["label"],
-                    "replicate": event["replicate"],
+                    "label": study.history.runs[run].label,
+                    "replicate": run.replicate,
                     "well": well,
-                    "row": event["row"],
-                    "border_px": event["border_px"],
+                    "row": event.row,
+                    "border_px": event.border_px,
                     **values,
                     "excess": stitched - whole,
                     "ssim_gain": values["ssim_stitched"] - values["ssim_whole"],

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from analysis.load import Study
-from analysis.paper_tables import AVERAGES, printed_level
+from analysis.paper_tables import paper_facts, printed_level
 from analysis.reproduced_tables import PRINTED, average_table
 from analysis.verdicts import Judgement, Verdict
 
@@ -37,8 +37,10 @@ SIGNS_NOTE = (
 
 def average_text(study: Study) -> str:
     """Return the table of averages for a terminal."""
-    heading = f"Beside the paper's Table {AVERAGES[study.kind]} (each network at its own size):"
-    return f"{heading}\n{average_rows(study).to_string(index=False)}"
+    facts = paper_facts(study.kind)
+    beside = f"Beside the paper's Table {facts.averages_table}" if facts else "Averages"
+    rows = average_rows(study).to_string(index=False)
+    return f"{beside} (each network at its own size):\n{rows}"
 
 
 def average_rows(study: Study) -> pd.DataFrame:
@@ -62,7 +64,7 @@ def average_rows(study: Study) -> pd.DataFrame:
 
 def level_rows(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Return one model's table by level as texts: ours, the paper's, and how they compare."""
-    title, rows = study.header["images"]["level_title"], []
+    title, rows = study.dataset.level_title, []
     for level in sorted(table["level"].unique()):
         cells = table[table["level"] == level].set_index("metric")
         number = printed_level(study.kind, level)
