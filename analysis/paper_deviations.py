@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analysis.load import Study
-from analysis.paper_tables import paper_facts
+from analysis.paper_tables import defocused_levels, paper_facts, training_set
 
-# the paper's own
-EPOCHS, BATCH_SIZE, CHANNEL, RESIZE = 50, 16, "w1", "paper"
-TRAINED_ON, FIELDS = "BBBC006", 768
+EPOCHS, BATCH_SIZE, CHANNEL, RESIZE = 50, 16, "w1", "paper"  # the paper's
 
 
 def deviations(study: Study) -> list[str]:
@@ -33,19 +31,20 @@ def _of_images(study: Study) -> Iterator[str]:
     elif facts.trained_on:
         if (wells, fields) != (facts.wells, facts.fields):
             yield f"{fields} fields of {wells} wells instead of {facts.fields} of {facts.wells}."
-        if levels != facts.levels:
-            yield f"{levels} planes instead of {facts.levels}; the averages are over those."
+        if levels != (all_levels := len(defocused_levels(study.kind)) + 1):
+            yield f"{levels} planes instead of {all_levels}; the averages are over those."
     else:
+        blurs = len(defocused_levels(study.kind))
         yield (
             f"{fields} scenes at {levels} blur levels; the paper averages"
-            f" {facts.fields * (facts.levels - 1):,} images of {facts.levels - 1} levels."
+            f" {facts.fields * blurs:,} images of {blurs} levels."
         )
     if channel != CHANNEL:
         yield f"Channel {channel} instead of {CHANNEL}."
     if facts is not None and not facts.trained_on:
         yield (
-            f"The networks are trained on {images.title}; the paper trained on {TRAINED_ON} and"
-            f" only tested here (its Table {facts.averages_table})."
+            f"The networks are trained on {images.title}; the paper trained on"
+            f" {training_set()[0]} and only tested here (its Table {facts.averages_table})."
         )
 
 
@@ -108,18 +107,19 @@ def transfer_deviations(other: Study) -> list[str]:
             " of which a network was trained on."
         )
     else:
+        blurs = len(defocused_levels(other.kind))
         scored = (
             f"{images.fields['test']} scenes at {len(other.store.levels) - 1} blur levels; the"
-            f" paper averages {facts.fields * (facts.levels - 1):,} images of {facts.levels - 1}."
+            f" paper averages {facts.fields * blurs:,} images of {blurs}."
         )
     sentences = [scored]
     if images.simulated:
         sentences.append(f"The images are not the published files: {images.simulated}.")
     if trained_on.simulated:
         sentences.append(f"The networks were trained on simulated planes: {trained_on.simulated}.")
-    if trained_on.title != TRAINED_ON:
+    if trained_on.title != training_set()[0]:
         sentences.append(
-            f"The networks were trained on {trained_on.title}; the paper's on {TRAINED_ON}."
+            f"The networks were trained on {trained_on.title}; the paper's on {training_set()[0]}."
         )
     return sentences
 
@@ -141,11 +141,13 @@ def not_comparable(study: Study, family: str, *, average: bool = False) -> str:
         return f"the paper has no numbers of {study.dataset.title}"
     training, levels = config.training, len(study.store.levels)
     fields, split = sum(trained_on.fields.values()), family == "split"
+    paper_set, paper_fields = training_set()
+    all_levels = len(defocused_levels(study.kind)) + 1
     reasons = {
         "scaled down": config.scaled_down,
         "simulated": study.dataset.simulated or trained_on.simulated,
-        f"trained on {trained_on.title}, the paper on {TRAINED_ON}": trained_on.title != TRAINED_ON,
-        f"{fields} fields, the paper had {FIELDS}": fields != FIELDS,
+        f"trained on {trained_on.title}, the paper on {paper_set}": trained_on.title != paper_set,
+        f"{fields} fields, the paper had {paper_fields}": fields != paper_fields,
         f"{training.epochs} epochs": training.epochs != EPOCHS,
         "trained for equal seconds": config.confirm.seconds is not None,
         f"trained in {training.precision}": training.precision != "float32",
@@ -155,6 +157,6 @@ def not_comparable(study: Study, family: str, *, average: bool = False) -> str:
         "resized by area mean": config.dataset.resize != RESIZE,
         "patches were sampled": split and training.patches_per_image is not None,
         "not stitched": split and config.evaluation.inference == "whole",
-        f"{levels} of {facts.levels} levels": average and levels != facts.levels,
+        f"{levels} of {all_levels} levels": average and levels != all_levels,
     }
     return next((reason for reason, applies in reasons.items() if applies), "")

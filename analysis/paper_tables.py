@@ -10,87 +10,58 @@ from __future__ import annotations
 
 import csv
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
 from analysis.audit import Inconsistency, Row, audit_table, stated_number_of_images
+from study.data.layouts import all_layouts, layout_of
+from study.data.planes import PaperFacts
 from study.record.events import ReferenceScored
 from study.record.identities import Reference, ReferenceRole
 
 TABLES_FILE = Path(__file__).with_name("paper_tables.csv")
 FAMILIES = ("whole", "split")
-# BBBC005's F at the paper's levels 1 to 15
-BLURS = (4, 7, 10, 14, 17, 20, 23, 26, 29, 32, 35, 39, 42, 45, 48)
-
-
-@dataclass(frozen=True)
-class PaperFacts:
-    """What the paper has of a data set.
-
-    Parameters
-    ----------
-    levels : how many the data set has, the in-focus one among them.
-    trained_on : whether the paper's networks were trained on it, or only tested.
-    wells, fields : how many the paper used.
-    averages_table, level_table : its tables of averages, and by level.
-    curve_figure : its figure of scores by level.
-    example_figures : its figures of example images.
-    counts_levels : whether its tables count the defocused levels from 1 instead of naming them.
-    """
-
-    levels: int
-    trained_on: bool
-    wells: int
-    fields: int
-    averages_table: str
-    level_table: str
-    curve_figure: str
-    example_figures: tuple[str, ...]
-    counts_levels: bool
-
-
-FACTS = {
-    "bbbc006": PaperFacts(
-        levels=34,
-        trained_on=True,
-        wells=384,
-        fields=768,
-        averages_table="1",
-        level_table="3-4",
-        curve_figure="Figure 2",
-        example_figures=("4", "5", "6"),
-        counts_levels=False,
-    ),
-    "bbbc005": PaperFacts(
-        levels=16,
-        trained_on=False,
-        wells=600,
-        fields=600,
-        averages_table="2",
-        level_table="5",
-        curve_figure="Figure 3",
-        example_figures=("9",),
-        counts_levels=True,
-    ),
-}
 
 
 def paper_facts(kind: str) -> PaperFacts | None:
     """Return what the paper has of a data set; None for one that it does not have."""
-    return FACTS.get(kind)
+    layout = all_layouts().get(kind)
+    return None if layout is None else layout.paper
+
+
+def defocused_levels(kind: str) -> list[int]:
+    """Return a data set's levels without the in-focus one."""
+    layout = layout_of(kind)
+    return [level for level in layout.all_levels if level != layout.in_focus_level]
+
+
+def training_set() -> tuple[str, int]:
+    """Return the title of the data set that the paper's networks were trained on, and its number of
+    fields in the paper.
+    """
+    return next(
+        (layout.title, layout.paper.fields)
+        for layout in all_layouts().values()
+        if layout.paper is not None and layout.paper.trained_on
+    )
 
 
 @lru_cache(maxsize=1)
 def tables() -> tuple[Row, ...]:
-    """Return all rows of the paper's tables."""
+    """Return all rows of the paper's tables, with the levels of the data sets."""
+    counted = {
+        facts.level_table: defocused_levels(kind)
+        for kind in all_layouts()
+        if (facts := paper_facts(kind)) is not None and facts.counts_levels
+    }
     rows = []
     with TABLES_FILE.open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
             level = int(line["level"]) if line["level"] else None
-            if line["table"] == "5" and level is not None:
-                level = BLURS[level - 1]
+            if level is not None and line["table"] in counted:
+                level = counted[line["table"]][level - 1]
             values = float(line["rmse"]), float(line["psnr"]), float(line["ssim"])
             rows.append(Row(line["table"], line["autoencoder"], level, line["mse"], *values))
     return tuple(rows)
@@ -139,13 +110,20 @@ def reference_curves(kind: str) -> list[ReferenceScored]:
 def printed_level(kind: str, level: int) -> int:
     """Return the number that a level has in the paper's tables, where it counts them from 1."""
     facts = paper_facts(kind)
-    return BLURS.index(level) + 1 if facts is not None and facts.counts_levels else level
+    if facts is None or not facts.counts_levels:
+        return level
+    return defocused_levels(kind).index(level) + 1
 
 
 def audit() -> list[Inconsistency]:
     """Return the inconsistencies in the paper's tables; levels are counted as the paper does."""
     inconsistencies: list[Inconsistency] = []
-    for kind in FACTS:
+    printed = {
+        facts.averages_table: kind
+        for kind in all_layouts()
+        if (facts := paper_facts(kind)) is not None
+    }
+    for _, kind in sorted(printed.items()):
         rows = [row for family in FAMILIES for row in curve(kind, family)]
         as_printed = [replace(row, level=printed_level(kind, row.level or 0)) for row in rows]
         inconsistencies += audit_table(as_printed, list(averages(kind).values()))
