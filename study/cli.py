@@ -249,8 +249,10 @@ def _restore(options: argparse.Namespace) -> int:
     from analysis.best_run import best_run
     from analysis.load import load_study
     from study.files import new_file, read_image
+    from study.record.identities import TrialId
 
-    run = best_run(load_study(options.study), trial=options.trial)
+    study = load_study(options.study)
+    run = best_run(study, trial=TrialId.parse(options.trial) if options.trial else None)
     images, problems = {}, []
     for path in options.images:
         try:
@@ -266,10 +268,10 @@ def _restore(options: argparse.Namespace) -> int:
     raise_all(problems, heading="Some images cannot be restored")
     with quiet_import():
         from study.trial.restoring import load_restorer
-    restorer = load_restorer(Path(run["folder"]))
+    restorer = load_restorer(study.run_folder(run))
     print(
-        f"{run['label']} ({run['hyperparameters']}), at {restorer.resolution.size} px: finer detail"
-        " is lost"
+        f"{run.label} ({run.hyperparameters}), at {restorer.resolution.size} px: finer detail is"
+        " lost"
     )
     for path, image in images.items():
         restored = restorer.restore(image)

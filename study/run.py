@@ -10,16 +10,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-if (
-    not __package__
-):  # started by its path, perhaps uninstalled: this folder must not hide other packages' modules
+if not __package__:
+    # started by its path, perhaps uninstalled: this folder must not hide other packages' modules
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis.conclusion import conclude
 from analysis.figures import draw_trial
-from analysis.load import load_study
+from analysis.load import tables_of
 from analysis.paper_tables import reference_curves
 from analysis.report import outcome_text
 from study.command_line import parse_run
@@ -27,9 +27,20 @@ from study.config import StudyConfig
 from study.errors import StudyError
 from study.libraries import quiet_import
 
+if TYPE_CHECKING:
+    from study.tune.trainable import TrialCode
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse, run the study, print the outcome; return the exit status."""
+
+def main(arguments: Sequence[str] | None = None, *, code: TrialCode | None = None) -> int:
+    """Parse, run the study, print the outcome; return the exit status.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line; the program's own if not given.
+    code : TrialCode, optional
+        What trains, scores and asks networks in the workers; Keras if not given.
+    """
     started = time.monotonic()
 
     def log(line: str) -> None:
@@ -41,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config, resume = parse_run(sys.argv[1:] if arguments is None else arguments)
         log(f"study {config.name} in {config.folder}")
-        with (
-            quiet_import()
-        ):  # after the configuration: this takes seconds, a typing error is found at once
+        # after the configuration: this takes seconds, a typing error is told at once
+        with quiet_import():
+            from study.tune.trainable import KERAS
             from study.workflow.study import run_study
         result = run_study(
             config,
@@ -52,15 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             draw=draw_trial,
             conclude=conclude,
             resume=resume,
+            code=code or KERAS,
         )
-        study = load_study(result.folder)
-        outcome = result.outcome or conclude(result.folder)
+        study = tables_of(result.folder, result.history)
+        outcome = result.outcome or conclude(result.folder, result.history)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         where = (
-            f"; what was learned until then is in {config.folder}\nto go on: python study/run.py"
+            f"; what was learned until then is in {config.folder}\nto resume: python study/run.py"
             f" --resume {config.folder}"
             if config
             else ""
