@@ -1,4 +1,4 @@
-"""The paper's two configurations, as points of every space."""
+"""The paper's two configurations, which every space holds."""
 
 from __future__ import annotations
 

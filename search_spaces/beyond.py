@@ -1,5 +1,5 @@
-"""The paper's space, and a family that is free of the paper: skips, residual output, normalisation,
-how it is trained.
+"""The paper's space, and the family ``unet``: skips, residual output, normalisation, how it is
+trained.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from search_spaces.sizes import Sizes, deepest
 
 
 def beyond(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
-    """Declare the space; return the point that `hp` stands at.
+    """Declare the space; return the configuration that `hp` holds.
 
     Parameters
     ----------
@@ -25,8 +25,8 @@ def beyond(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
     Returns
     -------
     dict
-        For the families whole and split what `paper` returns. For the family free: ``depth``,
-        ``width`` (filters of the first layer), ``growth``, ``convolutions`` (of a block),
+        For the families whole and split what `paper` returns. For the family unet: ``depth``,
+        ``unet_filters`` (of the first layer), ``growth``, ``convolutions`` (of a block),
         ``kernel``, ``activation``, ``normalisation``, ``skip``, ``residual``, ``global_context``
         (what an image holds as a whole scales the decoder's channels), ``upsampling``, ``dropout``,
         ``image_size``, ``crop_size``; and of its training ``loss``, ``alpha`` (of MS-SSIM + L1),
@@ -46,9 +46,8 @@ def beyond(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
 def _network(hp: HyperParameters, sizes: Sizes) -> None:
     crops = list(sizes.crops or sizes.whole)
     hp.Int("depth", 1, min(4, deepest([*sizes.whole, *crops])))
-    hp.Choice(
-        "unet_filters", [8, 16, 32]
-    )  # a name of its own: a choice has the same values wherever it is made
+    # a name of its own: a choice has the same values wherever it is made
+    hp.Choice("unet_filters", [8, 16, 32])
     hp.Choice("growth", [1, 2])
     hp.Int("convolutions", 1, 2)
     hp.Choice("kernel", [3, 5])

@@ -37,8 +37,8 @@ class OptunaHyperParameters(HyperParameters):
 def complete(
     space: Callable[[Any], dict[str, Any]], hyperparameters: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return a point with the switches that its space did not have when it was recorded: they were
-    off, as by default.
+    """Return a configuration with the switches that its space did not have when it was recorded:
+    they were off, as by default.
     """
     hp = HyperParameters()
     hp.values = dict(hyperparameters)
@@ -51,7 +51,7 @@ def complete(
 
 
 def fits(space: Callable[[Any], dict[str, Any]], hyperparameters: Mapping[str, Any]) -> bool:
-    """Return whether a space as it is offered holds a complete point, with these hyperparameters
+    """Return whether a space, as it is offered, holds a configuration with these hyperparameters
     and no others.
     """
     try:

@@ -12,7 +12,7 @@ RESIDUAL_UNET = "residual U-Net"
 
 
 def comparators(sizes: Sizes) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return name in a configuration -> label and point of the space `beyond`.
+    """Return name in a study's configuration -> label and hyperparameters, of the space `beyond`.
 
     ``residual_unet`` is a residual U-Net (Ronneberger et al., 2015) of 164,035 parameters with the
     usual training: two convolutions a block, concatenating skips, L1, Adam with a cosine schedule.
@@ -48,7 +48,8 @@ def comparators(sizes: Sizes) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def initial_configurations(sizes: Sizes) -> dict[str, dict[str, Any]]:
-    """Return name in a configuration -> a point of the space `beyond` that a search can begin with.
+    """Return name in a study's configuration -> hyperparameters, of the space `beyond`, that a
+    search can begin with.
 
     ``unet`` is the residual U-Net with 16 filters instead of 18, which the space does not hold.
     ``robust`` is the same network trained so that it does less harm near the focus, for less gain

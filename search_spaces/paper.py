@@ -14,7 +14,7 @@ LOSSES = ["l1", "l2", "msssim_l1"]
 
 
 def paper(hp: HyperParameters, sizes: Sizes) -> dict[str, Any]:
-    """Declare the space; return the point that `hp` stands at.
+    """Declare the space; return the configuration that `hp` holds.
 
     Parameters
     ----------

@@ -14,10 +14,10 @@ class Sizes:
 
     Parameters
     ----------
-    whole : image sizes of the whole-image family, and of the free one.
+    whole : image sizes of the whole-image family, and of the family unet.
     split : image size of the split-image family.
     patches : its patch sizes.
-    crops : what the free family is trained on: crops of its images; the whole image where a crop is
+    crops : what the family unet is trained on: crops of its images; the whole image where a crop is
         as large.
     """
 

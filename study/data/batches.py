@@ -14,16 +14,12 @@ from study.data.store import FULL_SCALE, Resolution, Store
 
 LIT = 0.5  # the share of crops that background light is added to
 LIGHT = 0.2  # the most of it, of the range of the image in focus
-LIGHT_KNOTS = (
-    2,
-    5,
-)  # across the image: it varies so slowly that being out of focus hardly changes it
-# of an image's range: added to how far it is from the one in focus, so that none counts without an
-# end
+# across the image: light varies so slowly that being out of focus hardly changes it
+LIGHT_KNOTS = (2, 5)
+# of an image's range: added to the distance from the image in focus, so that no weight is infinite
 LEAST_DEFOCUS = 1e-3
-LEAST_SPAN = (
-    0.1  # of the range of the image in focus: a crop that holds less is not stretched to [0, 1]
-)
+# of the range of the image in focus: a crop that holds less is not stretched to [0, 1]
+LEAST_SPAN = 0.1
 
 
 class EpochBatches(keras.utils.PyDataset):
@@ -58,7 +54,7 @@ class EpochBatches(keras.utils.PyDataset):
     images_per_epoch : int, optional
         Defocused images in an epoch, drawn anew for each; all if not given.
     seed, epoch : int
-        Same seed and epoch, same batches: an epoch can be taken up again.
+        Same seed and epoch, same batches: an epoch can be repeated.
     """
 
     def __init__(
@@ -90,11 +86,8 @@ class EpochBatches(keras.utils.PyDataset):
         )
         symmetries = np.random.default_rng([seed, epoch, 1]).integers(0, 8, len(self._plan))
         self._symmetries = symmetries if augment else np.zeros_like(symmetries)
-        self._augment_light, self._seed, self._weigh = (
-            augment_light,
-            [seed, epoch, 2],
-            weigh_near_focus,
-        )
+        self._augment_light, self._weigh = augment_light, weigh_near_focus
+        self._seed = [seed, epoch, 2]
 
     def __len__(self) -> int:
         return -(-len(self._plan) // self._batch_size)
@@ -124,11 +117,9 @@ class EpochBatches(keras.utils.PyDataset):
                 )
             pair[:, position] = [turn(image, symmetry) for image in crop]
         batch = pair[0, ..., None], pair[1, ..., None]
-        return (
-            (*batch, np.array([self._weight(field, level) for field, level in rows[:, :2]]))
-            if self._weigh
-            else batch
-        )
+        if not self._weigh:
+            return batch
+        return (*batch, np.array([self._weight(field, level) for field, level in rows[:, :2]]))
 
     def _weight(self, field: int, level: int) -> np.float32:
         defocused, sharp = (

@@ -37,5 +37,5 @@ def stitch_patches(patches: np.ndarray, image_size: int) -> np.ndarray:
     side = image_size // patch_size
     if side * patch_size != image_size or len(patches) % (side * side):
         raise ValueError(f"patches {patches.shape} do not make images of size {image_size}")
-    grid = patches.reshape(-1, side, side, patch_size, patch_size).swapaxes(2, 3)
-    return grid.reshape(-1, image_size, image_size)
+    tiles = patches.reshape(-1, side, side, patch_size, patch_size).swapaxes(2, 3)
+    return tiles.reshape(-1, image_size, image_size)

@@ -17,5 +17,5 @@ def write_provenance(folder: Path, made: str) -> None:
 
 def read_provenance(folder: Path) -> str | None:
     """Return how a raw folder's images were made, or None if they were not made here."""
-    mark = folder / FILE_NAME
-    return str(json.loads(mark.read_text(encoding="utf-8"))["made"]) if mark.is_file() else None
+    path = folder / FILE_NAME
+    return str(json.loads(path.read_text(encoding="utf-8"))["made"]) if path.is_file() else None

@@ -1,6 +1,4 @@
-"""Who trains, who chooses, who judges: fields divided by well or scene, so that none is on two
-sides.
-"""
+"""Training, validation and test: fields divided by well or scene, so that none is on two sides."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Hyperparameters -> network: the paper's two families at any depth and number of filters, and the
-free one.
+family ``unet``.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ PAPERS_GROWTH = {"whole": 2, "split": 1}  # filters double at each halving, or s
 def build(
     hyperparameters: Hyperparameters, *, size: int | None = None, precision: str = "float32"
 ) -> keras.Model:
-    """Build the network that a point of a search space describes.
+    """Build the network that the hyperparameters of a search space describe.
 
     Parameters
     ----------
     hyperparameters : mapping
-        ``family`` (whole, split or free), ``depth`` (how often the image is halved), ``filters``
+        ``family`` (whole, split or unet), ``depth`` (how often the image is halved), ``filters``
         (of the first layer), ``growth`` (of the filters at each halving), ``image_size`` and, for
-        split, ``patch_size``; for free see `search_spaces.beyond`.
+        split, ``patch_size``; for unet see `search_spaces.beyond`.
     size : int, optional
         Side of the input; what the network is trained on if not given. The weights do not depend on
         it.

@@ -20,11 +20,8 @@ SIGMAS_PX = (0.5, 1.0, 2.0, 4.0, 8.0)
 TRUNCATE = 3.5  # a Gaussian ends at so many sigmas, as in scikit-image's structural_similarity
 C1, C2 = 0.01**2, 0.03**2  # for a data range of 1
 ALPHA = 0.84
-FLOORS = {
-    "l1": 3e-3,
-    "l2": 1e-5,
-    "msssim_l1": 3e-3,
-}  # below it, or 50 dB, an image counts less and less in a relative loss
+# below it, or 50 dB, an image counts less and less in a relative loss
+FLOORS = {"l1": 3e-3, "l2": 1e-5, "msssim_l1": 3e-3}
 
 Loss = Callable[[Any, Any], Any]
 

@@ -10,8 +10,8 @@ from keras import ops
 
 
 def schedule_of(hyperparameters: Mapping[str, Any], *, steps_per_pass: int, steps: int) -> Any:
-    """Return the rate that a point of a search space names by ``schedule`` and ``learning_rate``;
-    the paper's if it names none.
+    """Return the rate that a configuration names by ``schedule`` and ``learning_rate``; the paper's
+    if it names none.
 
     ``cosine`` falls from the rate to 0 over all epochs (Loshchilov and Hutter, 2017), after a
     warm-up of a twentieth of them.

@@ -1,4 +1,4 @@
-"""The free family: what the paper's two networks do not have, each part switched by a
+"""The family ``unet``: what the paper's two networks do not have, each part switched by a
 hyperparameter.
 """
 

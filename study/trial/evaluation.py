@@ -293,7 +293,7 @@ def _sample(fields: Sequence[int], levels: Sequence[int], *, images: int, seed: 
 def defocused_mse(
     store: Store, evaluation: Resolution, images: Iterable[tuple[int, int]]
 ) -> np.ndarray:
-    """Return the squared error of doing nothing to some images, pairs of field and level as
+    """Return the squared error of some images left unrestored, pairs of field and level as
     indices, at the evaluation resolution, shape (N,).
     """
     errors = []

@@ -22,8 +22,8 @@ def quality(
         with the lowest mean; `penalized_`, less the `harm` that is done, beside which differences
         between good networks are small.
     metrics : mapping
-        ``ssim``, ``psnr``, ``mse`` of each image and ``defocused_mse``, that of doing nothing,
-        shape (N,); nan is left out.
+        ``ssim``, ``psnr``, ``mse`` of each image and ``defocused_mse``, that of the unrestored
+        input, shape (N,); nan is left out.
     levels : numpy.ndarray, shape (N,)
         The level of each image.
     weights : mapping, optional
@@ -53,8 +53,8 @@ def harm(mse: np.ndarray, defocused_mse: np.ndarray, levels: np.ndarray) -> floa
     Parameters
     ----------
     mse, defocused_mse : numpy.ndarray, shape (N,)
-        Of each image restored, and left alone; a level to which nothing can be done, its error
-        being 0, is left out.
+        Of each image restored, and unrestored; a level that cannot be improved, its error being 0,
+        is left out.
     levels : numpy.ndarray, shape (N,)
         The level of each image.
     """

@@ -84,8 +84,8 @@ def batches(store: Store, **changes: object) -> EpochBatches:
     return EpochBatches(store, Resolution(64, "antialiased"), **(values | changes))  # type: ignore[arg-type]
 
 
-def gather(found: EpochBatches) -> tuple[np.ndarray, np.ndarray]:
-    parts = [found[index] for index in range(len(found))]
+def gather(epoch: EpochBatches) -> tuple[np.ndarray, np.ndarray]:
+    parts = [epoch[index] for index in range(len(epoch))]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
@@ -267,7 +267,7 @@ def test_relit_crops_lie_anywhere_and_come_back_by_seed_and_epoch(
     _, unlit = gather(batches(store, **options))
     resolution, places = Resolution(64, "antialiased"), set()
     for crop in unlit[..., 0]:
-        found = [
+        matches = [
             (row, column)
             for field in (0, 3, 4)
             for row, column in np.argwhere(
@@ -279,7 +279,7 @@ def test_relit_crops_lie_anywhere_and_come_back_by_seed_and_epoch(
                 > 0.99999
             )
         ]
-        places.update((int(row) % 16, int(column) % 16) for row, column in found[:1])
+        places.update((int(row) % 16, int(column) % 16) for row, column in matches[:1])
     assert (
         len(places) > 8
     )  # of 24 crops: where they begin in the patches that a crop without light would be
@@ -314,7 +314,7 @@ def test_light_is_added_in_the_intensities_of_both_images(
 def test_a_pair_counts_by_how_near_its_whole_image_is_to_the_focus(store: Store) -> None:
     options: dict[str, object] = {"patch_size": 16, "patches_per_image": 2}
     plain, weighed = batches(store, **options), batches(store, **options, weigh_near_focus=True)
-    resolution, found = Resolution(64, "antialiased"), []
+    resolution, counted = Resolution(64, "antialiased"), []
     for index in range(len(plain)):
         x, y, weights = weighed[index]
         for expected, same in zip(plain[index], (x, y), strict=True):
@@ -333,8 +333,8 @@ def test_a_pair_counts_by_how_near_its_whole_image_is_to_the_focus(store: Store)
                 resolution, field, store.in_focus_index
             )
             assert weight == pytest.approx(1 / (np.linalg.norm(difference) / 64 + 0.001), rel=1e-5)
-            found.append(float(weight))
-    assert max(found) > 1.5 * min(found)
+            counted.append(float(weight))
+    assert max(counted) > 1.5 * min(counted)
 
 
 def tiles(image: np.ndarray) -> list[np.ndarray]:

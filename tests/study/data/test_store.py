@@ -31,7 +31,7 @@ def test_without_a_folder_of_the_nodes_own_the_store_is_read_where_it_is(store: 
     assert open_store(str(store.folder)).folder == store.folder
 
 
-def test_a_folder_that_can_not_be_made_is_named(store: Store, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named(store: Store, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
         StudyError, match=r"cannot be copied to .*/file/near.*resources.node_folder"

@@ -38,7 +38,7 @@ def test_a_schedule_comes_back_from_its_configuration() -> None:
     assert PaperSchedule.from_config(schedule.get_config()).get_config() == schedule.get_config()
 
 
-def test_a_point_names_its_schedule() -> None:
+def test_a_configuration_names_its_schedule() -> None:
     assert isinstance(schedule_of({}, steps_per_pass=10, steps=40), PaperSchedule)
     cosine = schedule_of(
         {"schedule": "cosine", "learning_rate": 0.004}, steps_per_pass=10, steps=40

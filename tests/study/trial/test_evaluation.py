@@ -34,7 +34,7 @@ def scaled(image: np.ndarray) -> np.ndarray:
     return (image - image.min()) / np.ptp(image)
 
 
-def test_do_nothing_against_scikit_image_from_the_raw_files(
+def test_the_unrestored_input_against_scikit_image_from_the_raw_files(
     store: Store, raw_folder: object
 ) -> None:
     fields = [1, 6]
@@ -78,7 +78,7 @@ def perfect(store: Store, resolution: Resolution, field: int) -> object:
     )
 
 
-def test_a_perfect_restoration_is_perfect_on_its_own_grid_and_nearly_so_on_the_common_one(
+def test_a_perfect_restoration_is_perfect_at_its_size_and_nearly_so_at_the_evaluation_resolution(
     store: Store,
 ) -> None:
     for size in (16, 32, 64):
@@ -96,7 +96,7 @@ def test_a_perfect_restoration_is_perfect_on_its_own_grid_and_nearly_so_on_the_c
     assert np.max(score.own["ssim_range2"]) <= 1 + 1e-6
 
 
-def test_the_ceiling_is_the_score_of_a_perfect_restoration(store: Store) -> None:
+def test_the_upper_bound_is_the_score_of_a_perfect_restoration(store: Store) -> None:
     for size in (16, 64):
         resolution = Resolution(size, "antialiased")
         upper_bound = score_upper_bound(
@@ -129,7 +129,7 @@ def test_best_affine_fit_against_numpys_least_squares() -> None:
     np.testing.assert_allclose(fitted[2], target[2].mean(), atol=1e-6)
 
 
-def test_common_grid_goes_through_the_stored_intensities() -> None:
+def test_the_evaluation_resolution_is_reached_through_the_stored_intensities() -> None:
     raw = np.random.default_rng(0).uniform(100, 900, (1, 64, 64)).astype(np.float32)
     low, high = raw.min(), raw.max()
     coarse = cv2.resize(raw[0], (32, 32), interpolation=cv2.INTER_AREA)

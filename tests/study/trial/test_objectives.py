@@ -47,12 +47,10 @@ def test_objectives_by_hand(
 def test_harm_is_the_share_by_which_the_error_of_levels_grows(
     mse: list[float], expected: float
 ) -> None:
-    nothing = np.array(
-        [0.03, 0.01, 0.04, 0.0]
-    )  # the last image is as good as in focus: nothing can be done to it
+    unrestored = np.array([0.03, 0.01, 0.04, 0.0])  # the last image is as good as in focus
     given = METRICS | {
         "mse": np.array([*mse, 0.1]),
-        "defocused_mse": nothing,
+        "defocused_mse": unrestored,
         "ssim": np.array([0.9, 0.7, 0.5, 0.5]),
     }
     levels = np.array([4, 4, 7, 10])
