@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, PlainSerializer, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from study.config import StudyConfig
 from study.errors import StudyError
 from study.record.facts import Environment, ImageFacts, StoreFacts
 from study.record.identities import Phase, Reference, Role, RunId, TrialId, TrialStatus
+from study.record.older import FORMAT
 from study.score import Score
 
 Id = Annotated[
@@ -43,13 +45,14 @@ class Event:
     """
 
     kind: ClassVar[str]
+    keyed_by: ClassVar[tuple[str, ...]] = ()
     time: float = 0.0
     row: int = field(default=0, compare=False)
 
     @property
     def key(self) -> tuple[Hashable, ...]:
-        """What tells it from others of its kind."""
-        return ()
+        """The kind, and what tells it from others of its kind: its attributes `keyed_by`."""
+        return self.kind, *(getattr(self, name) for name in self.keyed_by)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,7 @@ class StudyBegun(Event):
     environment : Environment
         What the program ran on.
     format : int
-        Of the ledger.
+        Of the ledger, until a resumption says another.
     """
 
     kind: ClassVar[str] = "study"
@@ -82,22 +85,19 @@ class StudyBegun(Event):
     images: ImageFacts
     split: dict[str, list[str]]
     environment: Environment
-    format: int = 3
+    format: int = FORMAT
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyResumed(Event):
-    """A study was resumed or extended: the configuration from here on."""
+    """A study was resumed or extended: the configuration and the ledger's format from here on."""
 
     kind: ClassVar[str] = "resumed"
+    keyed_by: ClassVar[tuple[str, ...]] = ("run",)
     run: int
     config: StudyConfig
     environment: Environment
-
-    @property
-    def key(self) -> tuple[Hashable, ...]:
-        """The number of the run."""
-        return (self.run,)
+    format: int = FORMAT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,21 +105,18 @@ class StudyEnded(Event):
     """A study, or its run number `run`, came to its end; `problems` say why it is not complete."""
 
     kind: ClassVar[str] = "study_end"
+    keyed_by: ClassVar[tuple[str, ...]] = ("run",)
     run: int = 0
     status: Literal["finished", "failed"]
     problems: list[str] = field(default_factory=list)
     record_seconds: float = 0.0
-
-    @property
-    def key(self) -> tuple[Hashable, ...]:
-        """The number of the run."""
-        return (self.run,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunEvent(Event):
     """An event of one run of a configuration."""
 
+    keyed_by: ClassVar[tuple[str, ...]] = ("run",)
     phase: Phase
     trial: Id
     replicate: int
@@ -128,11 +125,6 @@ class RunEvent(Event):
     def run(self) -> RunId:
         """The run."""
         return RunId(self.phase, self.trial, self.replicate)
-
-    @property
-    def key(self) -> tuple[Hashable, ...]:
-        """The run."""
-        return (self.run,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +163,7 @@ class TrialPlaced(RunEvent):
     """Where a run is: node, process, device, GPUs and its share of their memory."""
 
     kind: ClassVar[str] = "placed"
+    keyed_by: ClassVar[tuple[str, ...]] = ("run", "node", "pid")
     node: str
     pid: int
     gpus: list[int | str] = field(default_factory=list)
@@ -180,26 +173,17 @@ class TrialPlaced(RunEvent):
     gpu: str = ""
     backend: str = ""
 
-    @property
-    def key(self) -> tuple[Hashable, ...]:
-        """The run, its node and its process."""
-        return self.run, self.node, self.pid
-
 
 @dataclass(frozen=True, kw_only=True)
 class EpochEnded(RunEvent):
     """An epoch's metrics, what the run has cost so far, and its objective (the rung score)."""
 
     kind: ClassVar[str] = "epoch"
+    keyed_by: ClassVar[tuple[str, ...]] = ("run", "epoch")
     epoch: int
     metrics: Metrics
     cost: Metrics
     objective: float
-
-    @property
-    def key(self) -> tuple[Hashable, ...]:
-        """The run and the epoch."""
-        return self.run, self.epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,15 +221,11 @@ class NumbersDiffered(RunEvent):
     """
 
     kind: ClassVar[str] = "repeat"
+    keyed_by: ClassVar[tuple[str, ...]] = ("run", "of", "epoch", "attempt")
     of: str
     epoch: int | None
     attempt: int
     instead: Metrics
-
-    @property
-    def key(self) -> tuple[Hashable, ...]:
-        """The run, the kind, the epoch and the attempt."""
-        return self.run, self.of, self.epoch, self.attempt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,12 +233,8 @@ class ReferenceScored(Score, Event):
     """A score of what stands beside the networks."""
 
     kind: ClassVar[str] = "reference"
+    keyed_by: ClassVar[tuple[str, ...]] = ("reference",)
     reference: Reference
-
-    @property
-    def key(self) -> tuple[Hashable, ...]:
-        """The reference."""
-        return (self.reference,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,14 +301,10 @@ class StepTimed(Event):
     """What a training step of a configuration takes, and how many an epoch has."""
 
     kind: ClassVar[str] = "timing"
+    keyed_by: ClassVar[tuple[str, ...]] = ("trial",)
     trial: Id
     seconds_per_step: float
     steps_per_epoch: int
-
-    @property
-    def key(self) -> tuple[Hashable, ...]:
-        """The configuration."""
-        return (self.trial,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,14 +313,10 @@ class TestOpened(Event):
 
     __test__: ClassVar[bool] = False  # pytest: no test
     kind: ClassVar[str] = "test_opened"
+    keyed_by: ClassVar[tuple[str, ...]] = ("opening",)
     opening: int
     phase: Phase
     candidates: list[Id]
-
-    @property
-    def key(self) -> tuple[Hashable, ...]:
-        """The number of the opening."""
-        return (self.opening,)
 
 
 KINDS: dict[str, type[Event]] = {
@@ -376,7 +344,7 @@ KINDS: dict[str, type[Event]] = {
 
 def to_values(event: Event) -> dict[str, Any]:
     """Return an event as plain values for JSON; numbers that JSON cannot write are strings."""
-    values = _adapter(event.kind).dump_python(event)
+    values = _adapter(event.kind).dump_python(event, warnings=False)  # `from_values` checks types
     del values["row"]
     return {"event": event.kind, **_writable(values)}
 
@@ -395,7 +363,7 @@ def from_values(values: dict[str, Any], *, row: int = 0) -> Event:
     try:
         event: Event = _adapter(kind).validate_python({**values, "row": row})
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        wrong = "; ".join(map(_say, error.errors(include_url=False)))
         raise StudyError(f"the event {kind!r} does not hold what it should: {wrong}") from None
     return event
 
@@ -403,6 +371,12 @@ def from_values(values: dict[str, Any], *, row: int = 0) -> Event:
 @functools.cache
 def _adapter(kind: str) -> TypeAdapter[Any]:
     return TypeAdapter(KINDS[kind])
+
+
+def _say(error: ErrorDetails) -> str:
+    where = ".".join(map(str, error["loc"]))
+    given = "" if error["type"] == "missing" else f", got {error['input']!r:.60}"
+    return f"{where}: {error['msg']}{given}"
 
 
 def _writable(value: Any) -> Any:

@@ -4,7 +4,7 @@ problems are derived.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,6 +17,7 @@ from study.record.events import (
     Metrics,
     NumbersDiffered,
     ReferenceScored,
+    RunEvent,
     StepTimed,
     StitchingMeasured,
     StudyBegun,
@@ -115,8 +116,6 @@ class History:
 
     Attributes
     ----------
-    events : list of Event
-        All of them.
     runs : dict
         `RunId` -> `Run`, in the order in which they began.
     references, transfer_references : dict
@@ -132,7 +131,7 @@ class History:
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
-        self.events: list[Event] = []
+        self._events: dict[tuple[Hashable, ...], Event] = {}
         self.runs: dict[RunId, Run] = {}
         self.references: dict[Reference, ReferenceScored] = {}
         self.transfer_references: dict[Reference, ReferenceScored] = {}
@@ -144,51 +143,87 @@ class History:
         self.resumptions: list[StudyResumed] = []
         self.ends: list[StudyEnded] = []
         self.repeats: list[NumbersDiffered] = []
-        self._study: StudyBegun | None = None
         for event in events:
             self.add(event)
 
     def add(self, event: Event) -> None:
-        """Enter an event; the first of a kind with a key stands."""
-        self.events.append(event)
+        """Enter an event, unless one with its key is there: the first stands.
+
+        Raises
+        ------
+        StudyError
+            If it is of a run that has not begun.
+        """
+        run = self.run_of(event)
+        if self._events.setdefault(event.key, event) is not event:
+            return
+        if isinstance(event, TrialBegun):
+            self.runs[event.run] = Run(event)
+        elif run is not None:
+            self._add_to_run(event, run)
+        else:
+            self._add_of_study(event)
+
+    def run_of(self, event: Event) -> Run | None:
+        """Return the run that an event is of; None if it is of none, or begins one.
+
+        Raises
+        ------
+        StudyError
+            If that run has not begun.
+        """
+        if not isinstance(event, RunEvent) or isinstance(event, TrialBegun):
+            return None
+        run = self.runs.get(event.run)
+        if run is None:
+            raise StudyError(
+                f"the event {event.kind!r} in line {event.row} is of the run {event.run}, of which"
+                " no line before it says that it began. Restore the ledger from a copy"
+            )
+        return run
+
+    def _add_to_run(self, event: Event, run: Run) -> None:
         match event:
-            case StudyBegun():
-                self._study = self._study or event
-            case TrialBegun():
-                self.runs.setdefault(event.run, Run(event))
             case TrialPlaced():
-                self.runs[event.run].placed.append(event)
+                run.placed.append(event)
             case EpochEnded():
-                self.runs[event.run].epochs.setdefault(event.epoch, event)
+                run.epochs[event.epoch] = event
             case TrialScored():
-                self.runs[event.run].score = self.runs[event.run].score or event
+                run.score = event
             case TrialEnded():
-                self.runs[event.run].end = self.runs[event.run].end or event
-            case TransferReferenceScored():  # before the kind that it is derived from
-                self.transfer_references.setdefault(event.reference, event)
-            case ReferenceScored():
-                self.references.setdefault(event.reference, event)
-            case _:
-                self._add_of_study(event)
+                run.end = event
+            case TransferScored():
+                self.transfers[run.id] = event
+            case StitchingMeasured():
+                self.stitchings[run.id] = event
+            case NumbersDiffered():
+                self.repeats.append(event)
 
     def _add_of_study(self, event: Event) -> None:
         match event:
+            case TransferReferenceScored():  # before the kind that it is derived from
+                self.transfer_references[event.reference] = event
+            case ReferenceScored():
+                self.references[event.reference] = event
             case TransferSet():
-                self.transfer_set = self.transfer_set or event
-            case TransferScored():
-                self.transfers.setdefault(event.run, event)
-            case StitchingMeasured():
-                self.stitchings.setdefault(event.run, event)
+                self.transfer_set = event
             case StepTimed():
-                self.timings.setdefault(event.trial, event)
+                self.timings[event.trial] = event
             case TestOpened():
                 self.openings.append(event)
             case StudyResumed():
                 self.resumptions.append(event)
             case StudyEnded():
                 self.ends.append(event)
-            case NumbersDiffered():
-                self.repeats.append(event)
+
+    @property
+    def events(self) -> list[Event]:
+        """All of them, in their order."""
+        return list(self._events.values())
+
+    def known(self, event: Event) -> Event | None:
+        """Return the event with another's key; None if there is none."""
+        return self._events.get(event.key)
 
     @property
     def study(self) -> StudyBegun:
@@ -199,14 +234,15 @@ class History:
         StudyError
             If there is none.
         """
-        if self._study is None:
+        begun = self._events.get((StudyBegun.kind,))
+        if not isinstance(begun, StudyBegun):
             raise StudyError("the ledger holds no study: its first event is missing")
-        return self._study
+        return begun
 
     @property
     def has_begun(self) -> bool:
         """Whether the first event is there."""
-        return self._study is not None
+        return (StudyBegun.kind,) in self._events
 
     @property
     def config(self) -> StudyConfig:

@@ -4,9 +4,12 @@ rows that stand beside networks.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import total_ordering
+from functools import lru_cache, total_ordering
+
+_NAME = re.compile(r"[A-Za-z_][\w -]*")
 
 
 class Phase(StrEnum):
@@ -44,22 +47,35 @@ class TrialId:
         From 0, the baselines first; None for a configuration from outside the search.
     name : str
         Of such a configuration, as `confirm.comparators` calls it.
+
+    Raises
+    ------
+    ValueError
+        If it has both or neither, the number is none from 0, or the name cannot be a folder's.
     """
 
     number: int | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
-        if (self.number is None) == (not self.name):
-            raise ValueError(f"a trial has a number or a name; got {self.number!r}, {self.name!r}")
+        named = bool(_NAME.fullmatch(self.name)) and self.number is None
+        numbered = isinstance(self.number, int) and self.number >= 0 and not self.name
+        if not named and not numbered:
+            raise ValueError(
+                "a trial has either a number from 0 or a name of letters, digits, _, - and spaces"
+                f" that begins with a letter; got {self.number!r}, {self.name!r}"
+            )
 
     @classmethod
     def parse(cls, value: TrialId | int | str) -> TrialId:
-        """Return the identity that a number or a name stands for."""
-        if isinstance(value, TrialId):
-            return value
-        text = str(value)
-        return cls(number=int(text)) if text.isdecimal() else cls(name=text)
+        """Return the identity that a number or a name stands for.
+
+        Raises
+        ------
+        ValueError
+            If it can be neither.
+        """
+        return value if isinstance(value, TrialId) else _parse_trial(value)
 
     @property
     def value(self) -> int | str:
@@ -80,6 +96,13 @@ class TrialId:
     @property
     def _order(self) -> tuple[bool, int, str]:
         return self.number is None, self.number or 0, self.name
+
+
+@lru_cache(typed=True)
+def _parse_trial(value: int | str) -> TrialId:
+    if isinstance(value, str) and not value.isdecimal():
+        return TrialId(name=value)
+    return TrialId(number=int(value) if isinstance(value, str) else value)
 
 
 @dataclass(frozen=True, order=True)

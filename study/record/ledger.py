@@ -6,22 +6,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic_core import from_json
 
 from study.errors import StudyError
 from study.record.events import (
     EpochEnded,
     Event,
     NumbersDiffered,
+    StudyBegun,
+    StudyResumed,
     TrialScored,
     from_values,
     to_values,
@@ -32,6 +34,7 @@ from study.record.older import FORMAT, check_format, convert
 FILE_NAME = "ledger.jsonl"
 LOCK_NAME = ".ledger.lock"
 LEAST_FREE_BYTES = 100 * 2**20
+LOOKED_AT_S = 0.25  # `is_written` holds the lock for less
 # what differs from one time to another
 DURATIONS = (
     "time",
@@ -68,10 +71,10 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
-        self._lock = FileLock(folder / LOCK_NAME)
+        self._lock = FileLock(folder / LOCK_NAME, thread_local=False)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=LOOKED_AT_S, poll_interval=LOOKED_AT_S / 5)
             self._file = self.path.open("ab")
         except Timeout:
             raise StudyError(
@@ -85,12 +88,12 @@ class Ledger:
             ) from None
         try:
             _mend(self.path)
-            self.history = read_history(folder)
+            reader, data = LineReader(self.path), self.path.read_bytes()
+            self.history = _index([event for event, _ in reader.read(data)], self.path)
         except BaseException:
-            self._file.close()
-            self._lock.release()
+            self.close()
             raise
-        self._seen = {_identity(event): _digest(event) for event in self.history.events}
+        self._format, self._rows = reader.format, reader.rows
         self.seconds = 0.0
         self.broken = ""
 
@@ -99,21 +102,32 @@ class Ledger:
         hear of it.
 
         An epoch or a score that is there already with other numbers is kept as `NumbersDiffered`;
-        the first stands.
+        the first stands. An event that could not be read again is refused, not written.
         """
         started = time.perf_counter()
         event = self._as_repeat(event)
-        if (key := _identity(event)) not in self._seen:
-            event = dataclasses.replace(event, time=time.time(), row=len(self.history.events) + 1)
-            self._write(to_line(event))
-            self._seen[key] = _digest(event)
+        if self.history.known(event) is None:
+            self._check_format(event)
+            line = to_line(dataclasses.replace(event, time=time.time()))
+            event = from_values(from_json(line), row=self._rows + 1)
+            self.history.run_of(event)  # which may not have begun
+            self._write(line)
+            self._rows += 1
             self.history.add(event)
         self.seconds += time.perf_counter() - started
 
+    def close(self) -> None:
+        """Give the lock back; nothing can be appended any more."""
+        with contextlib.suppress(OSError):  # what could not be written is told where it was to be
+            self._file.close()
+        self._lock.release()
+
     def _as_repeat(self, event: Event) -> Event:
         """Return what is kept of an event whose key is there already with other numbers."""
-        known = self._seen.get(_identity(event))
-        if not isinstance(event, EpochEnded | TrialScored) or known in (None, _digest(event)):
+        known = self.history.known(event)
+        if known is None or not isinstance(event, EpochEnded | TrialScored):
+            return event
+        if _timeless(to_values(event)) == _timeless(to_values(known)):
             return event
         epoch = event.epoch if isinstance(event, EpochEnded) else None
         run = event.run
@@ -129,6 +143,18 @@ class Ledger:
             attempt=attempts,
             instead=event.metrics if isinstance(event, EpochEnded) else event.summary,
         )
+
+    def _check_format(self, event: Event) -> None:
+        """Let a resumption alone follow what an older version wrote: it says the format of what
+        comes behind it.
+        """
+        if isinstance(event, StudyResumed):
+            self._format = event.format
+        elif self._format != FORMAT:
+            raise StudyError(
+                f"{self.path} has format {self._format}, written by an older version of this"
+                " program: resume the study before anything is added to it"
+            )
 
     def _write(self, line: bytes) -> None:
         if self.broken:
@@ -149,10 +175,7 @@ class Ledger:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the lock back."""
-        with contextlib.suppress(OSError):  # what could not be written is told where it was to be
-            self._file.close()
-        self._lock.release()
+        self.close()
 
 
 def to_line(event: Event) -> bytes:
@@ -181,7 +204,14 @@ def read_events(folder: Path) -> list[Event]:
 
 def read_history(folder: Path) -> History:
     """Read a study's ledger; see `read_events`."""
-    return History(read_events(folder))
+    return _index(read_events(folder), folder / FILE_NAME)
+
+
+def _index(events: list[Event], path: Path) -> History:
+    try:
+        return History(events)
+    except StudyError as error:
+        raise StudyError(f"{path}: {error}") from None
 
 
 class LineReader:
@@ -194,47 +224,52 @@ class LineReader:
 
     Attributes
     ----------
-    offset : int
-        Bytes of the file that were read as whole lines.
+    format : int
+        Of the last line that was read.
+    rows, offset : int
+        Whole lines that were read, and their bytes.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._format, self._row = FORMAT, 0
-        self.offset = 0
+        self.format, self.rows, self.offset = FORMAT, 0, 0
 
     def read(self, data: bytes) -> Iterator[tuple[Event, int]]:
-        """Yield each whole line's event and the offset in the file behind it; `data` goes on where
-        the last call ended.
+        """Yield each whole line's event and the offset in the file behind it; `data` begins where
+        the lines of the last call ended.
         """
         for line in data.splitlines(keepends=True):
             if not line.endswith(b"\n"):
                 return
             self.offset += len(line)
-            self._row += 1
+            self.rows += 1
             yield self._event(line), self.offset
 
     def _event(self, line: bytes) -> Event:
         try:
-            values: dict[str, Any] = json.loads(line)
+            values = from_json(line)
+            if not isinstance(values, dict):
+                raise ValueError
         except ValueError:
             raise StudyError(
                 f"{self._path} has a corrupt line that ends at byte {self.offset}:"
                 f" {line[:60]!r}... Restore the file from a copy, or remove the line"
             ) from None
-        if values.get("event") == "study":
-            self._format = values.get("format", FORMAT)
-            check_format(self._format, self._path)
         try:
-            return from_values(convert(values, written=self._format), row=self._row)
+            self._note_format(values)
+            return from_values(convert(values, written=self.format), row=self.rows)
         except (StudyError, LookupError, TypeError, AttributeError) as error:
-            raise StudyError(f"{self._path}, line {self._row}: {error}") from None
+            told = error if isinstance(error, StudyError) else repr(error)
+            raise StudyError(f"{self._path}, line {self.rows}: {told}") from None
+
+    def _note_format(self, values: dict[str, Any]) -> None:
+        if values.get("event") in (StudyBegun.kind, StudyResumed.kind):
+            self.format = values.get("format", self.format)
+            check_format(self.format)
 
 
 def check_place(folder: Path) -> None:
-    """Raise a `StudyError` if a study's ledger cannot be kept in a folder, or the one that is there
-    cannot be read; leaves nothing behind.
-    """
+    """Raise a `StudyError` if a study's ledger cannot be kept in a folder; leave nothing there."""
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(existing).free
     if free < LEAST_FREE_BYTES:
@@ -251,23 +286,20 @@ def check_place(folder: Path) -> None:
 
 def is_written(folder: Path) -> bool:
     """Return whether a process holds a study's ledger open for writing."""
-    lock = FileLock(folder / LOCK_NAME)
+    lock = FileLock(folder / LOCK_NAME, thread_local=False)
+    if not Path(lock.lock_file).exists():
+        return False
     try:
         lock.acquire(timeout=0)
     except Timeout:
         return True
+    except OSError as error:
+        raise StudyError(
+            f"whether a process writes to the study in {folder} cannot be told:"
+            f" {error.strerror}: {lock.lock_file}. Make it writable"
+        ) from None
     lock.release()
     return False
-
-
-def _identity(event: Event) -> tuple[str, tuple[Hashable, ...]]:
-    return event.kind, event.key
-
-
-def _digest(event: Event) -> bytes:
-    """Tell events apart by all but their durations."""
-    values = json.dumps(_timeless(to_values(event)), sort_keys=True)
-    return hashlib.blake2b(values.encode(), digest_size=8).digest()
 
 
 def _timeless(value: Any) -> Any:

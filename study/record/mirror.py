@@ -92,25 +92,25 @@ class Mirror:
         return self._runs.outcome if self._runs else None
 
     def check(self) -> None:
-        """Raise a `StudyError` if the server does not answer, or the folder of a sqlite file can
-        not be made.
+        """Raise a `StudyError` if the server does not answer, the experiment is deleted there, or
+        the folder of a sqlite file cannot be made.
         """
+        if self._uri is None:
+            return
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         try:
             with self._alone_with_the_file():
-                if self._uri is not None:
-                    found = MlflowClient(tracking_uri=self._uri).get_experiment_by_name(
-                        self._experiment
-                    )
-                    if found is not None and found.lifecycle_stage == "deleted":
-                        raise StudyError(
-                            f"its experiment {self._experiment!r} is deleted: mlflow experiments"
-                            f" restore -x {found.experiment_id}"
-                        )
+                client = MlflowClient(tracking_uri=self._uri)
+                experiment = client.get_experiment_by_name(self._experiment)
+            if experiment is not None and experiment.lifecycle_stage == "deleted":
+                raise StudyError(
+                    f"its experiment {self._experiment!r} is deleted: mlflow experiments restore -x"
+                    f" {experiment.experiment_id}"
+                )
         except Exception as error:  # whatever the server's client raises: there is no common class
             told = (str(error) or type(error).__name__).splitlines()[0][:200]
             remedy = (
-                "Start it, correct record.mlflow, or go on without it: --without-mlflow; `refocus"
+                "Start it, correct record.mlflow, or run without it: --without-mlflow; `refocus"
                 " sync` brings the record there later"
             )
             if str(self._uri).startswith("http") and any(
@@ -245,9 +245,9 @@ class Mirror:
             self._memory.unlink(missing_ok=True)
             self._again = False
         client = MlflowClient(tracking_uri=self._uri)
-        found = client.get_experiment_by_name(self._experiment)
-        if found is not None:
-            self.experiment_id = found.experiment_id
+        experiment = client.get_experiment_by_name(self._experiment)
+        if experiment is not None:
+            self.experiment_id = experiment.experiment_id
         else:  # a file's artifacts lie beside it, not in whatever folder the program was started in
             place = None if self._file is None else (self._file.parent / "mlartifacts").as_uri()
             self.experiment_id = client.create_experiment(self._experiment, artifact_location=place)

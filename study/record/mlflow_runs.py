@@ -7,7 +7,6 @@ Every timestamp is the ledger's, so that sending an event again changes nothing.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,21 +31,29 @@ from study.record.events import (
 )
 from study.record.history import History
 from study.record.identities import Phase, Reference, ReferenceRole, Role, RunId, TrialStatus
+from study.record.mlflow_values import (
+    STUDY_KEY,
+    flatten,
+    gain_metrics,
+    metrics_of,
+    milliseconds,
+    reference_key,
+    run_key,
+    score_metrics,
+    transfer_key,
+)
 from study.record.outcome import Outcome
 from study.record.registry import KEY_TAG, register
-from study.score import Score
 
 DrawFigures = Callable[[Path, History, TrialScored], list[Path]]
 """Study's folder, what its ledger says, a run's score -> files of that run's figures."""
 Conclude = Callable[[Path, History], Outcome]
 """Study's folder and what its ledger said when a run of it ended -> its outcome then."""
 
-LEVEL_METRICS = ("ssim", "psnr", "nrmse", "mse")
 PROBLEM = "problem"
 OUTCOME_TAGS = ("champion", "winner", "baseline", "verdict", "front", PROBLEM)
-# MLflow's limits for the metrics and the parameters of one request
-BATCH, PARAMS = 1000, 100
-STUDY_KEY = "study"
+# MLflow's limits for the metrics and the parameters of one request, and what is kept of a text
+BATCH, PARAMS, PARAM_LENGTH = 1000, 100, 500
 _STATUS = {
     TrialStatus.FINISHED: RunStatus.FINISHED,
     TrialStatus.STOPPED: RunStatus.FINISHED,
@@ -85,6 +92,7 @@ class Runs:
         self._draw, self._conclude = draw, conclude
         self._history = History()
         self._ids: dict[str, str] = {}
+        self._params: dict[str, set[str]] = {}  # names of those that a run has on the server
         self._waiting: dict[str, list[Metric]] = {}
         self._last_ms = 0
         self.outcome: Outcome | None = None
@@ -94,6 +102,7 @@ class Runs:
         """Whether the server has every run that it should have by what was learned."""
         held = self._history
         keys = {STUDY_KEY, *map(run_key, held.runs), *map(reference_key, held.references)}
+        keys |= set(map(transfer_key, held.transfer_references))
         return held.has_begun and keys <= set(self._ids)
 
     @property
@@ -104,12 +113,11 @@ class Runs:
     def learn(self, event: Event) -> None:
         """Take note of an event that the server has already."""
         self._history.add(event)
-        self._last_ms = max(self._last_ms, _milliseconds(event))
+        self._last_ms = max(self._last_ms, milliseconds(event))
         if isinstance(event, StudyBegun):
-            self._ids = {
-                run.data.tags[KEY_TAG].partition("/")[2]: run.info.run_id
-                for run in self._runs_on_server()
-            }
+            for run in self._runs_on_server():
+                self._ids[run.data.tags[KEY_TAG].partition("/")[2]] = run.info.run_id
+                self._params[run.info.run_id] = set(run.data.params)
 
     def send(self, event: Event) -> None:
         """Bring an event to the server; metrics wait for `flush`."""
@@ -136,7 +144,7 @@ class Runs:
             case ReferenceScored():
                 self._send_reference(event)
             case TransferScored():
-                self._log_score(self._run_of(event.run), event, event, prefix="transfer")
+                self._log(self._run_of(event.run), score_metrics(event, prefix="transfer"))
 
     def flush(self) -> None:
         """Send the metrics that wait."""
@@ -163,14 +171,12 @@ class Runs:
         parent = self._ensure(STUDY_KEY, event.name, event, {"kind": "study"})
         packages = event.environment.packages
         params = {
-            **_flatten(event.config.to_dict()),
+            **flatten(event.config.to_dict()),
             "store.fingerprint": event.store.fingerprint,
             **{f"package.{name}": version for name, version in packages.items()},
             "git": event.environment.git,
         }
-        rows = [Param(name, str(value)[:500]) for name, value in params.items()]
-        for start in range(0, len(rows), PARAMS):
-            self._client.log_batch(parent, params=rows[start : start + PARAMS])
+        self._log_params(parent, params)
         self._log_dataset(parent)
 
     def _send_trial(self, event: TrialBegun) -> None:
@@ -197,9 +203,7 @@ class Runs:
             "epochs": event.epochs,
             "threads": event.threads,
         }
-        self._client.log_batch(
-            run, params=[Param(key, str(value)) for key, value in params.items()]
-        )
+        self._log_params(run, params)
         self._log_dataset(run)
 
     def _send_placed(self, event: TrialPlaced) -> None:
@@ -210,20 +214,17 @@ class Runs:
 
     def _send_epoch(self, event: EpochEnded) -> None:
         cost = {f"cost/{name}": value for name, value in event.cost.items()}
-        metrics = _metrics(event.metrics | cost, event, step=event.epoch)
+        metrics = metrics_of(event.metrics | cost, event, step=event.epoch)
         self._log(self._run_of(event.run), metrics)
 
     def _send_score(self, event: TrialScored) -> None:
         run = self._run_of(event.run)
-        self._log_score(run, event, event)
+        self._log(run, score_metrics(event))
         unrestored = self._history.references.get(
             Reference(ReferenceRole.UNRESTORED_INPUT, event.eval_split)
         )
         if unrestored is not None:
-            without = dict(zip(unrestored.levels, unrestored.level_means("ssim"), strict=True))
-            for level, value in zip(event.levels, event.level_means("ssim"), strict=True):
-                gain = {"level/ssim_gain": value - without[level]}
-                self._log(run, _metrics(gain, event, step=level))
+            self._log(run, gain_metrics(event, unrestored))
         if self._draw is None:
             return
         try:
@@ -240,7 +241,7 @@ class Runs:
         tags = [RunTag("end", str(event.status)), RunTag("reason", event.reason[:500])]
         self._client.log_batch(run, tags=tags)
         status = RunStatus.to_string(_STATUS[event.status])
-        self._client.set_terminated(run, status, _milliseconds(event))
+        self._client.set_terminated(run, status, milliseconds(event))
 
     def _send_reference(self, event: ReferenceScored) -> None:
         key, name = reference_key(event.reference), event.reference.label
@@ -250,15 +251,15 @@ class Runs:
     def _send_transfer_reference(self, event: TransferReferenceScored) -> None:
         other = self._history.transfer_set
         title = other.images.title if other else ""
-        key, name = f"transfer_{reference_key(event.reference)}", event.reference.label
+        key, name = transfer_key(event.reference), event.reference.label
         tags = {"kind": "reference", "eval_split": title}
         run = self._ensure(key, f"{name} ({title})", event, tags)
         self._end_reference(run, event, prefix="transfer")
 
     def _end_reference(self, run: str, event: ReferenceScored, *, prefix: str) -> None:
-        self._log_score(run, event, event, prefix=prefix)
+        self._log(run, score_metrics(event, prefix=prefix))
         self.flush()
-        self._client.set_terminated(run, "FINISHED", _milliseconds(event))
+        self._client.set_terminated(run, "FINISHED", milliseconds(event))
 
     def _send_resumed(self) -> None:
         for run in self._open_runs():
@@ -272,7 +273,7 @@ class Runs:
         if outcome is not None:
             tags |= {f"outcome.{name}": outcome.tags.get(name, "")[:500] for name in OUTCOME_TAGS}
             metrics = {f"outcome/{name}": value for name, value in outcome.metrics.items()}
-            self._log(parent, _metrics(metrics, event, step=event.run))
+            self._log(parent, metrics_of(metrics, event, step=event.run))
             for path in outcome.artifacts:
                 self._client.log_artifact(parent, str(path), "report")
             study = self._history.study
@@ -288,7 +289,7 @@ class Runs:
         self.flush()
         self._client.log_batch(parent, tags=[RunTag(name, text) for name, text in tags.items()])
         status = "FAILED" if event.status == "failed" else "FINISHED"
-        self._client.set_terminated(parent, status, _milliseconds(event))
+        self._client.set_terminated(parent, status, milliseconds(event))
 
     def _concluded(self) -> Outcome | None:
         """Return the outcome as of this end of the study, which may be resumed later; what cannot
@@ -330,9 +331,9 @@ class Runs:
             if key != STUDY_KEY:
                 every[MLFLOW_PARENT_RUN_ID] = self._ids[STUDY_KEY]
             run = self._client.create_run(
-                self._experiment_id, start_time=_milliseconds(event), tags=every
+                self._experiment_id, start_time=milliseconds(event), tags=every
             )
-            self._ids[key] = run.info.run_id
+            self._ids[key], self._params[run.info.run_id] = run.info.run_id, set()
         return self._ids[key]
 
     def _run_of(self, run: RunId) -> str:
@@ -351,53 +352,19 @@ class Runs:
         context = [InputTag(MLFLOW_DATASET_CONTEXT, "training")]
         self._client.log_inputs(run, [DatasetInput(described, context)])
 
-    def _log_score(self, run: str, score: Score, event: Event, *, prefix: str = "") -> None:
-        """Log each metric by level under one key, with step = level, so that the UI draws curves
-        over z.
+    def _log_params(self, run: str, values: Mapping[str, Any]) -> None:
+        """Log parameters; those that the run has stay, for MLflow refuses to change one: an older
+        version may have written the same study there.
         """
-        by_level, mean = (prefix, f"{prefix}_mean") if prefix else ("level", "mean")
-        metrics = []
-        for name in LEVEL_METRICS:
-            if name not in score.evaluation:
-                continue
-            for level, value in zip(score.levels, score.level_means(name), strict=True):
-                metrics += _metrics({f"{by_level}/{name}": value}, event, step=level)
-        summary = {f"{mean}/{name}": value for name, value in score.summary.items()}
-        self._log(run, metrics + _metrics(summary, event, step=0))
+        held = self._params[run]
+        new = [
+            Param(name, str(value)[:PARAM_LENGTH])
+            for name, value in values.items()
+            if name not in held
+        ]
+        for start in range(0, len(new), PARAMS):
+            self._client.log_batch(run, params=new[start : start + PARAMS])
+        held |= set(values)
 
     def _log(self, run: str, metrics: list[Metric]) -> None:
         self._waiting.setdefault(run, []).extend(metrics)
-
-
-def run_key(run: RunId) -> str:
-    """Return what tells a run from others of its study on a server."""
-    return f"{run.phase}/{run.trial}/{run.replicate}"
-
-
-def reference_key(reference: Reference) -> str:
-    """Return what tells a reference from others of its study on a server."""
-    return f"reference/{reference.label}"
-
-
-def _milliseconds(event: Event) -> int:
-    return int(event.time * 1000)
-
-
-def _metrics(values: Mapping[str, float], event: Event, *, step: int) -> list[Metric]:
-    """Return MLflow's metrics; what is not finite is left out, for MLflow would store 1.8e308 for
-    it.
-    """
-    stamp = _milliseconds(event)
-    return [
-        Metric(name, float(value), stamp, step)
-        for name, value in values.items()
-        if math.isfinite(value)
-    ]
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        nested = isinstance(value, dict)
-        flat |= _flatten(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return flat

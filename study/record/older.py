@@ -18,13 +18,13 @@ _AT_SIZE = re.compile(r"(do-nothing|perfect restoration) at (\d+) px")
 _SPLIT = re.compile(r"(.+) \((\w+)\)")
 
 
-def check_format(written: int, path: object) -> None:
+def check_format(written: int) -> None:
     """Raise a `StudyError` if a ledger's format is none that this version reads."""
     if written not in READ_FORMATS:
         age = "a newer" if written > FORMAT else "an older"
         raise StudyError(
-            f"{path} has format {written}, written by {age} version of this program, which reads"
-            f" the formats {', '.join(map(str, READ_FORMATS))}. Use that version for it"
+            f"the ledger has format {written}, written by {age} version of this program; this one"
+            f" reads the formats {' and '.join(map(str, READ_FORMATS))}. Use that version for it"
         )
 
 
