@@ -40,11 +40,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="refocus", description="Which autoencoder sharpens out-of-focus cell images best?"
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    # `main` takes them before
     for name, text in (
         ("run", "run a study: refocus run --config NAME|FILE [--key value ...]"),
         ("prepare", "check a raw folder and make its store, with the options of `run`"),
         ("plan", "measure what a study will take, with the options of `run`, and whether it fits"),
-    ):  # `main` takes them before
+    ):
         commands.add_parser(name, help=text, add_help=False)
     _add_study_command(
         commands, "report", "write a study's report.html again from its ledger", _report

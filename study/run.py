@@ -100,9 +100,8 @@ def main(arguments: Sequence[str] | None = None, *, code: TrialCode | None = Non
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Take a request to end, which is what `ray job stop` sends, as Ctrl-C is taken."""
-    signal.signal(
-        signal.SIGTERM, signal.SIG_IGN
-    )  # it comes to every process of a job, and may come again
+    # it comes to every process of a job, and may come again
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
         handler(number, frame)

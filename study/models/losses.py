@@ -47,15 +47,13 @@ def msssim_l1(target: Any, restored: Any, *, alpha: float = ALPHA) -> Any:
     """
     size = int(restored.shape[1])
     x, y = ops.squeeze(ops.cast(target, restored.dtype), axis=-1), ops.squeeze(restored, axis=-1)
-    level_x = ops.mean(
-        x, axis=(1, 2), keepdims=True
-    )  # variances do not change with it, and lose fewer digits without it
+    # variances do not change with it, and lose fewer digits without it
+    level_x = ops.mean(x, axis=(1, 2), keepdims=True)
     level_y = ops.stop_gradient(ops.mean(y, axis=(1, 2), keepdims=True))
     x, y = x - level_x, y - level_y
     filters = ops.convert_to_tensor(gaussian_matrices(size), dtype=restored.dtype)
-    mean_x, mean_xx = ops.unstack(
-        _filter(ops.stack([x, x * x]), filters)
-    )  # apart: it needs no gradient
+    # apart: it needs no gradient
+    mean_x, mean_xx = ops.unstack(_filter(ops.stack([x, x * x]), filters))
     mean_y, mean_yy, mean_xy = ops.unstack(_filter(ops.stack([y, y * y, x * y]), filters))
     contrast = (2 * (mean_xy - mean_x * mean_y) + C2) / (
         mean_xx - mean_x**2 + mean_yy - mean_y**2 + C2

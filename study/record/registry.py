@@ -82,9 +82,8 @@ def register(client: MlflowClient, *, study: str, key: str, run: str, kept: Kept
 def _save(kept: KeptModel, folder: Path) -> None:
     """Write the model's folder: code, weights and JSON."""
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch:
-        warnings.simplefilter(
-            "ignore"
-        )  # of MLflow's type hints, and of examples that a model does without
+        # of MLflow's type hints, and of examples that a model does without
+        warnings.simplefilter("ignore")
         import mlflow.pyfunc  # here: it takes seconds, and only the end of a study needs it
 
         trial = Path(scratch) / "trial"

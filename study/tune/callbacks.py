@@ -48,9 +48,8 @@ class Progress:
         self._log, self._phase, self._jobs, self._work = log, phase, jobs, work
         self._started = self._said = time.monotonic()
         self._epochs_done = self._done = 0
-        self._expected = {
-            job.run: work(job, 0)[1] for job in known
-        }  # of every trial that is known, from its beginning
+        # of every trial that is known, from its beginning
+        self._expected = {job.run: work(job, 0)[1] for job in known}
         self._searched: set[RunId] = set()
         self._begun: dict[RunId, float] = {}  # what it had done before: trials are resumed
         self._did: dict[RunId, float] = {}

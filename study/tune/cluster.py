@@ -49,23 +49,11 @@ def connect(log: Log) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger is the record
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(
-        logging.ERROR
-    )  # it looks for those loggers' files
-    logging.getLogger("ray.tune.tune").setLevel(
-        logging.ERROR
-    )  # it names a way to go on that is not ours
-    variables = {
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
-    }
-    variables["TF_FORCE_GPU_ALLOW_GROWTH"] = (
-        "true"  # or the first of several trials on a GPU takes all of its memory
-    )
-    if "KERAS_BACKEND" in os.environ:
-        variables["KERAS_BACKEND"] = os.environ["KERAS_BACKEND"]
-    for name in _variables_of_job():  # whoever submits a job decides; Ray refuses what is set twice
-        variables.pop(name, None)
+    # it looks for those loggers' files
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    # it names a way to go on that is not ours
+    logging.getLogger("ray.tune.tune").setLevel(logging.ERROR)
+    variables = _worker_variables()
     terminated = signal.getsignal(signal.SIGTERM)
     if address := os.environ.get("RAY_ADDRESS"):
         variables.pop("PYTHONPATH", None)  # the job's working directory is on every worker's path
@@ -95,12 +83,10 @@ def connect(log: Log) -> None:
             logging_level="WARNING",
         )
     if threading.current_thread() is threading.main_thread():
-        signal.signal(
-            signal.SIGTERM, terminated
-        )  # Ray has put its own there, which does not end what waits for the cluster
-    os.environ["CUDA_VISIBLE_DEVICES"] = (
-        ""  # this process only counts operations: the GPUs are the workers'
-    )
+        # Ray has put its own there, which does not end what waits for the cluster
+        signal.signal(signal.SIGTERM, terminated)
+    # this process only counts operations: the GPUs are the workers'
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     resources = ray.cluster_resources()
     nodes = len(_alive())
     log(
@@ -292,6 +278,21 @@ def _look(folder: str, fingerprint: str, probe: str, node_folder: str | None) ->
 def _room(node: Mapping[str, float], needed: Mapping[str, float]) -> int:
     """Return how many trials a node holds at once."""
     return min(int(node.get(name, 0) / need + 1e-9) for name, need in needed.items())
+
+
+def _worker_variables() -> dict[str, str]:
+    """Return what stands in the environment of every worker."""
+    variables = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+    }
+    # or the first of several trials on a GPU takes all of its memory
+    variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+    if "KERAS_BACKEND" in os.environ:
+        variables["KERAS_BACKEND"] = os.environ["KERAS_BACKEND"]
+    for name in _variables_of_job():  # whoever submits a job decides; Ray refuses what is set twice
+        variables.pop(name, None)
+    return variables
 
 
 def _variables_of_job() -> set[str]:

@@ -17,9 +17,8 @@ def make_sampler(name: str, *, seed: int, startup_trials: int) -> optuna.sampler
     checked with the configuration.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", optuna.exceptions.ExperimentalWarning
-        )  # of `group` and `constant_liar`
+        # of `group` and `constant_liar`
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         if name == "grid":
