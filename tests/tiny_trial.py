@@ -17,19 +17,17 @@ from typing import Any
 import cv2
 import numpy as np
 
+from study.data.patches import split_patches, stitch_patches
 from study.data.store import Resolution, Store, open_store
 from study.errors import TrialFailed
 from study.files import new_file
-from study.trial.evaluation import (
-    Restore,
-    defocused_mse,
-    measure,
-    model_restorer,
-    rung_score,
-    score_model,
-)
+from study.score import Score
+from study.trial.device import gpu_total_mib, processor_name
+from study.trial.evaluation import Restore, defocused_mse, measure, rung_score, score_model
+from study.trial.examples import save_examples
+from study.trial.latency import latency_ms
 from study.trial.objectives import quality
-from study.trial.task import EpochReport, PostHocTask, Score, TrialTask
+from study.trial.task import EpochReport, PostHocTask, TrialTask
 
 MOST_BATCHES = 12  # of an epoch that are trained on, however many it holds
 STEPS = 4  # on each of them
@@ -95,17 +93,31 @@ class Filter:
         return float(np.square(error).mean())
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return restorations of "NYXC" images, in [0, 1] as a network's are."""
+        """Return restorations of images, shape (N, S, S), in [0, 1] as a network's are."""
         kernel, offset = self.kernel.astype(np.float32), np.float32(self.offset)
         restored = [
-            cv2.filter2D(image[..., 0], -1, kernel, borderType=cv2.BORDER_CONSTANT) + offset
+            cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_CONSTANT) + offset
             for image in images
         ]
-        return np.clip(np.stack(restored), 0, 1)[..., None]
+        return np.clip(np.stack(restored), 0, 1)
 
     def restorer(self, inference: str) -> Restore:
         """Return the function that restores images, shape (N, S, S)."""
-        return model_restorer(self.predict, patch_size=self.patch_size, inference=inference)
+
+        def restore(images: np.ndarray) -> np.ndarray:
+            if inference != "stitched":
+                return self.predict(images)
+            patches = self.predict(split_patches(images, self.patch_size))
+            return stitch_patches(patches, images.shape[1])
+
+        return restore
+
+
+def set_up_process(task: TrialTask) -> dict[str, Any]:
+    """Say where the process is; a filter needs no bound on its memory, and is told its share."""
+    total = gpu_total_mib()
+    share = None if total is None or task.gpu_share is None else int(total * task.gpu_share)
+    return {"gpu_limit_mib": share, "processor": processor_name(), "backend": "numpy"}
 
 
 def run_trial(task: TrialTask) -> Generator[EpochReport]:
@@ -142,9 +154,7 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
         score = None
         if epoch + 1 == task.epochs:
             score = _finish(fitted, task, store)
-            began = time.perf_counter()
-            restore(np.zeros((1, size, size), np.float32))
-            cost["latency_ms"] = 1000 * (time.perf_counter() - began)
+            cost["latency_ms"] = latency_ms(restore, size)
         try:
             yield EpochReport(epoch + 1, metrics, cost, score)
         except GeneratorExit:
@@ -169,15 +179,16 @@ def answer_question(task: PostHocTask) -> dict[str, Any]:
     if task.question == "stitching":
         return _measure_stitching(fitted, store, own, fields=task.fields, levels=task.levels)
     restore = fitted.restorer(task.inference)
-    _save_examples(folder / "transfer_examples.npz", restore, store, own, fields=task.fields)
-    return score_model(
+    save_examples(folder / "transfer_examples.npz", restore, store, own, fields=task.fields)
+    score = score_model(
         restore,
         store,
         resolution=own,
         evaluation=Resolution(task.evaluation_size, "antialiased"),
         fields=task.fields,
         eval_split=task.eval_split,
-    ).to_dict()
+    )
+    return dict(vars(score))
 
 
 def time_steps(task: TrialTask) -> dict[str, Any]:
@@ -194,7 +205,7 @@ def _training_images(task: TrialTask, store: Store) -> list[tuple[int, int]]:
     """Return what is trained on: pairs of field and level, as indices."""
     return [
         (field, level)
-        for field in task.train
+        for field in task.train_fields
         for level in store.defocused_indices
         if task.held_out is None or level not in task.held_out[field]
     ]
@@ -253,31 +264,8 @@ def _finish(fitted: Filter, task: TrialTask, store: Store) -> Score:
             "resize": task.resize,
         }
         path.write_text(json.dumps(described), encoding="utf-8")
-    _save_examples(
-        folder / "examples.npz", restore, store, task.resolution, fields=task.eval_fields
-    )
+    save_examples(folder / "examples.npz", restore, store, task.resolution, fields=task.eval_fields)
     return score
-
-
-def _save_examples(
-    path: Path, restore: Restore, store: Store, resolution: Resolution, *, fields: list[int]
-) -> None:
-    """Keep one field at three levels, for the figures."""
-    field = fields[len(fields) // 2]
-    levels = sorted({0, len(store.levels) - 1, store.in_focus_index})
-    images = store.as_float(resolution, field, np.array(levels))
-    arrays = {
-        "defocused": images,
-        "restored": restore(images),
-        "in_focus": store.as_float(resolution, field, store.in_focus_index),
-    }
-    with new_file(path) as partial:
-        np.savez(
-            partial,
-            **{name: np.rint(255 * array).astype(np.uint8) for name, array in arrays.items()},
-            levels=np.array([store.levels[level] for level in levels]),
-            field=np.array(store.fields[field]),
-        )
 
 
 def _measure_stitching(

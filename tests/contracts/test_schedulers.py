@@ -4,16 +4,19 @@ resume.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any, get_args, get_type_hints
 
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from study.config import SearchConfig, StudyConfig, TrainingConfig
-from study.tune.resume import PastTrial
+from study.record.history import Run
+from study.record.identities import Role, TrialId
 from study.tune.scheduler import make_scheduler
+from study.tune.tasks import Configuration
 from study.tune.trainable import Job
+from tests.contracts.test_searchers import make_job, past_run
 
 SCHEDULERS = get_args(get_type_hints(SearchConfig)["scheduler"])
 STOPPING = [name for name in SCHEDULERS if name != "none"]
@@ -22,23 +25,28 @@ REMEMBERING = [name for name in STOPPING if name != "median"]
 GOOD = (0.8, 0.9, 0.85)
 
 
+def job(number: int, *, baseline: bool = False) -> Job:
+    role = Role.BASELINE if baseline else Role.SEARCHED
+    return make_job(Configuration(TrialId(number), f"trial {number}", role, {}))
+
+
 class TuneTrial:
     """What a scheduler sees of a trial of Tune's."""
 
     def __init__(self, number: int, *, baseline: bool = False) -> None:
         self.trial_id = f"Tune's {id(self)}"
-        self.config = Job("search", number, 0, f"trial {number}", baseline, {}).to_config()
+        self.config = job(number, baseline=baseline).to_config()
 
 
 class Search:
     """A scheduler, driven as Tune drives one."""
 
-    def __init__(self, name: str, past: Mapping[int, PastTrial] | None = None) -> None:
+    def __init__(self, name: str, past: Iterable[Run] = ()) -> None:
         config = StudyConfig(
             search=SearchConfig(scheduler=name, grace_epochs=1, reduction_factor=2),
             training=TrainingConfig(epochs=9),
         )
-        self.scheduler = make_scheduler(config, past or {})
+        self.scheduler = make_scheduler(config, past)
 
     def get_live_trials(self) -> list[Any]:
         """As Tune's controller: who runs; the schedulers need not know."""
@@ -96,14 +104,11 @@ def test_baselines_are_none_of_those_that_trials_are_compared_with(name: str) ->
 
 @pytest.mark.parametrize("name", REMEMBERING)
 def test_a_resumed_search_decides_as_one_that_was_not_interrupted(name: str) -> None:
-    past = {
-        number: PastTrial(number, False, {}, {1: score, 2: score})
-        for number, score in enumerate(GOOD)
-    }
-    past[3] = PastTrial(3, True, {}, {1: 0.99, 2: 0.99})
+    past = [past_run(job(number), {1: s, 2: s}) for number, s in enumerate(GOOD)]
+    past.append(past_run(job(3, baseline=True), {1: 0.99, 2: 0.99}))
     straight, resumed, new = Search(name), Search(name, past), Search(name)
-    for trial in past.values():
-        straight.course(trial.number, *trial.curve.values(), baseline=trial.baseline)
+    for number, run in enumerate(past):
+        straight.course(number, *run.curve.values(), baseline=run.role == Role.BASELINE)
     for number, score in enumerate((0.1, 0.84, 0.86, 0.2, 0.95, 0.5), start=4):
         scores = [score] * 4
         assert resumed.course(number, *scores) == straight.course(number, *scores)
@@ -112,9 +117,7 @@ def test_a_resumed_search_decides_as_one_that_was_not_interrupted(name: str) -> 
 
 
 def test_a_trial_that_continues_after_a_resume_stands_in_a_rung_once() -> None:
-    past = {
-        number: PastTrial(number, False, {}, {1: s}) for number, s in enumerate((0.5, 0.6, 0.7))
-    }
+    past = [past_run(job(number), {1: s}) for number, s in enumerate((0.5, 0.6, 0.7))]
     search = Search("asha", past)
     assert search.course(2, 0.75, 0.8, first=2) == [TrialScheduler.CONTINUE] * 2
     # the median of the first rung is 0.6; it would be 0.65 if 0.8 stood there too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -14,8 +15,12 @@ from search_spaces.baselines import baselines
 from search_spaces.bridge import fits
 from search_spaces.sizes import Sizes
 from study.config import SearchConfig
-from study.tune.resume import PastTrial
+from study.record.events import EpochEnded, TrialEnded
+from study.record.history import Run
+from study.record.identities import Phase, Role, RunId, TrialStatus
+from study.trial.task import TrialTask
 from study.tune.searcher import OptunaSearcher
+from study.tune.tasks import Configuration
 from study.tune.trainable import Job
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
@@ -23,11 +28,50 @@ SIZES = Sizes(whole=[128], split=768, patches=[128, 64])
 PACKAGES = {"gp": "torch", "cmaes": "cmaes"}  # that a searcher needs besides
 SEARCHERS = get_args(get_type_hints(SearchConfig)["searcher"])
 TRIALS = 9  # besides the baselines: more than are drawn at random before a sampler begins to model
-ENDS = ("finished", "finished", "stopped", "failed", "finished", "stopped", "finished", "finished")
+FINISHED, STOPPED, FAILED = TrialStatus.FINISHED, TrialStatus.STOPPED, TrialStatus.FAILED
+ENDS = (FINISHED, FINISHED, STOPPED, FAILED, FINISHED, STOPPED, FINISHED, FINISHED)
 
 
 def space(hp: Any) -> dict[str, Any]:
     return SPACES["paper"](hp, SIZES)
+
+
+def make_job(configuration: Configuration) -> Job:
+    """A job whose task says nothing but the configuration."""
+    task = TrialTask(
+        hyperparameters=configuration.hyperparameters,
+        store="",
+        folder="",
+        train_fields=[],
+        eval_fields=[],
+        eval_split="validation",
+        resize="antialiased",
+        evaluation_size=32,
+        epochs=3,
+        batch_size=4,
+        patches_per_image=None,
+        inference="whole",
+        rung_images=1,
+        rung_seed=0,
+        seed=0,
+        threads=1,
+    )
+    run = RunId(Phase.SEARCH, configuration.trial, 0)
+    return Job(run, configuration.label, configuration.role, task)
+
+
+def past_run(
+    job: Job, curve: Mapping[int, float], status: TrialStatus | None = None, reason: str = ""
+) -> Run:
+    """A trial of an earlier run as a ledger has it: so far, and ended if there is a status."""
+    end = None
+    if status is not None:
+        end = TrialEnded(**job.key, status=status, reason=reason, epoch=max(curve, default=0))
+    epochs = {
+        epoch: EpochEnded(**job.key, epoch=epoch, metrics={}, cost={}, objective=value)
+        for epoch, value in curve.items()
+    }
+    return Run(job.begun, epochs=epochs, end=end)
 
 
 def make_searcher(
@@ -37,14 +81,7 @@ def make_searcher(
     values: dict[str, Any] = {
         "space": space,
         "baselines": baselines(SIZES),
-        "make_job": lambda number, label, hyperparameters: Job(
-            "search",
-            number,
-            0,
-            label or str(number),
-            bool(label),
-            {"hyperparameters": hyperparameters},
-        ),
+        "make_job": make_job,
         "folder": None,
         "sampler": sampler,
         "seed": seed,
@@ -79,21 +116,18 @@ def fail(searcher: OptunaSearcher, name: str, reason: str) -> None:
     searcher.on_trial_complete(name, result)
 
 
-def end(searcher: OptunaSearcher, job: Job, name: str, status: str) -> PastTrial:
+def end(searcher: OptunaSearcher, job: Job, name: str, status: TrialStatus) -> Run:
     """End a trial by a score that its hyperparameters decide; return it as a ledger has it."""
-    hyperparameters = job.task["hyperparameters"]
-    score = 0.5 + 0.01 * hyperparameters["depth"] + 0.001 * hyperparameters["filters"]
-    past = PastTrial(job.trial, job.baseline, hyperparameters, status=status)
-    if status == "finished":
+    values = job.task.hyperparameters
+    score = 0.5 + 0.01 * values["depth"] + 0.001 * values["filters"]
+    if status == FINISHED:
         finish(searcher, name, score)
-        past.curve = {1: score - 0.1 * 2, 2: score - 0.1 * 1, 3: score}
-    elif status == "stopped":
+        return past_run(job, {1: score - 0.1 * 2, 2: score - 0.1 * 1, 3: score}, status)
+    if status == STOPPED:
         stop(searcher, name, score)
-        past.curve = {1: score}
-    else:
-        fail(searcher, name, "diverged")
-        past.reason = "diverged"
-    return past
+        return past_run(job, {1: score}, status, "by the scheduler")
+    fail(searcher, name, "diverged")
+    return past_run(job, {}, status, "diverged")
 
 
 @pytest.fixture(params=SEARCHERS)
@@ -104,7 +138,7 @@ def sampler(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def run(searcher: OptunaSearcher, statuses: tuple[str, ...]) -> dict[int, PastTrial]:
+def run(searcher: OptunaSearcher, statuses: tuple[TrialStatus, ...]) -> dict[int, Run]:
     """Run so many trials one after another; return them as a ledger has them."""
     return {
         number: end(searcher, ask(searcher, str(number)), str(number), status)
@@ -133,9 +167,9 @@ def test_the_baselines_come_first_then_configurations_of_the_space_then_nothing(
 ) -> None:
     searcher = make_searcher(trials=TRIALS, sampler=sampler)
     jobs = [ask(searcher, str(number)) for number in range(TRIALS + 2)]
-    assert [job.trial for job in jobs] == list(range(TRIALS + 2))
-    assert [job.baseline for job in jobs] == [True, True, *[False] * TRIALS]
-    configurations = [job.task["hyperparameters"] for job in jobs]
+    assert [job.run.trial.number for job in jobs] == list(range(TRIALS + 2))
+    assert [job.role for job in jobs] == [*[Role.BASELINE] * 2, *[Role.SEARCHED] * TRIALS]
+    configurations = [job.task.hyperparameters for job in jobs]
     assert configurations[:2] == list(baselines(SIZES).values())
     assert all(fits(space, hyperparameters) for hyperparameters in configurations)
     assert searcher.suggest("more") == "FINISHED"
@@ -182,8 +216,8 @@ def test_what_still_runs_can_be_cancelled(sampler: str) -> None:
 def test_a_search_one_at_a_time_is_repeated_by_its_seed(sampler: str) -> None:
     def proposed(seed: int) -> list[dict[str, Any]]:
         searcher = make_searcher(trials=TRIALS, seed=seed, sampler=sampler)
-        past = run(searcher, (*ENDS, "finished"))
-        return [trial.hyperparameters for trial in past.values()]
+        past = run(searcher, (*ENDS, FINISHED))
+        return [run.hyperparameters for run in past.values()]
 
     first = proposed(0)
     assert proposed(0) == first
@@ -199,25 +233,21 @@ def test_a_resumed_search_knows_the_same_and_proposes_the_same(sampler: str) -> 
         jobs = [ask(searcher, str(number)) for searcher in (straight, resumed)]
         assert jobs[0] == jobs[1]
         for searcher, job in zip((straight, resumed), jobs, strict=True):
-            end(searcher, job, str(number), "finished")
+            end(searcher, job, str(number), FINISHED)
     assert straight.suggest("more") == resumed.suggest("more") == "FINISHED"
 
 
 def test_a_resumed_search_proposes_again_what_had_not_ended(sampler: str) -> None:
     first = make_searcher(trials=6, sampler=sampler)
     jobs = [ask(first, name) for name in "abcdef"]
-    past = {
-        job.trial: end(first, job, name, status)
-        for job, name, status in zip(
-            jobs, "abcd", ("finished", "finished", "stopped", "failed"), strict=False
-        )
-    }
+    ended = zip(jobs, "abcd", (FINISHED, FINISHED, STOPPED, FAILED), strict=False)
+    past = {number: end(first, *one) for number, one in enumerate(ended)}
     # the fifth was under way; the last one was proposed, and never begun
-    past[4] = PastTrial(4, False, jobs[4].task["hyperparameters"], {1: 0.4})
+    past[4] = past_run(jobs[4], {1: 0.4})
     again = make_searcher(trials=6, sampler=sampler, past=past)
     told = ["COMPLETE", "COMPLETE", "PRUNED", "FAIL", "RUNNING"]
     assert [trial.state.name for trial in again.study.trials] == told
     proposed = [ask(again, name) for name in "vwxy"]
-    assert [job.trial for job in proposed] == [4, 5, 6, 7]
+    assert [job.run.trial.number for job in proposed] == [4, 5, 6, 7]
     assert proposed[0] == jobs[4]
     assert again.suggest("z") == "FINISHED"

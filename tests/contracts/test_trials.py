@@ -181,7 +181,7 @@ def test_questions_are_answered_from_what_a_trial_left(
 def test_steps_are_timed_without_leaving_anything(code: Any, make_task: MakeTask) -> None:
     task = make_task()
     timed = code.time_steps(task)
-    images = len(task.train) * len(Store(Path(task.store)).defocused_indices)
+    images = len(task.train_fields) * len(Store(Path(task.store)).defocused_indices)
     assert timed["steps_per_epoch"] == -(-images // task.batch_size)
     assert timed["seconds_per_step"] > 0
     assert not Path(task.folder).exists()
