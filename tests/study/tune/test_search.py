@@ -1,4 +1,6 @@
-"""The searcher and the scheduler, driven by hand as Tune drives them."""
+"""What a search is given and leaves; `tests/contracts` holds what every searcher and scheduler
+does.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,6 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from ray.tune.schedulers import TrialScheduler
 
 from search_spaces import SPACES
 from search_spaces.baselines import baselines
@@ -26,166 +27,11 @@ from study.tune import proposals
 from study.tune.budget import affordable_epochs, expected_course
 from study.tune.resume import PastTrial, WarmStart, earlier_winner, past_trials, warm_trials
 from study.tune.samplers import make_sampler
-from study.tune.scheduler import make_scheduler
-from study.tune.searcher import OptunaSearcher
 from study.tune.trainable import Job
 from study.workflow.confirmation import choose_candidates, confirm_jobs, leak_jobs
 from study.workflow.preflight import check_sides
 from study.workflow.study import find_problems
-
-SIZES = Sizes(whole=[128], split=768, patches=[128, 64])
-
-
-def make_searcher(
-    folder: Path, *, trials: int = 4, seed: int = 0, sampler: str = "tpe", **changes: Any
-) -> OptunaSearcher:
-    folder.mkdir(exist_ok=True)
-    values: dict[str, Any] = {
-        "space": lambda hp: SPACES["paper"](hp, SIZES),
-        "baselines": baselines(SIZES),
-        "make_job": lambda number, label, hyperparameters: Job(
-            "search",
-            number,
-            0,
-            label or str(number),
-            bool(label),
-            {"hyperparameters": hyperparameters},
-        ),
-        "folder": folder,
-        "sampler": sampler,
-        "seed": seed,
-        "trials": trials,
-        "past": {},
-    }
-    return OptunaSearcher(**(values | changes))
-
-
-def finish(searcher: OptunaSearcher, name: str, score: float) -> None:
-    for epoch in (1, 2):  # Tune passes the last result only to `on_trial_complete`
-        searcher.on_trial_result(name, {"objective": score - 0.1 * (3 - epoch), "epoch": epoch})
-    searcher.on_trial_complete(
-        name, {"objective": score, "epoch": 3, "finished": True, "score/summary/ssim": score}
-    )
-
-
-@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
-def test_optuna_holds_what_happened(tmp_path: Path) -> None:
-    searcher = make_searcher(tmp_path / "study")
-    proposed = [Job.of(searcher.suggest(name)) for name in "abcdef"]  # type: ignore[arg-type]
-    assert [job.baseline for job in proposed] == [True, True, False, False, False, False]
-    assert [job.task["hyperparameters"] for job in proposed[:2]] == list(baselines(SIZES).values())
-    assert searcher.suggest("g") == "FINISHED"
-    finish(searcher, "a", 0.8)
-    finish(searcher, "b", 0.7)
-    searcher.on_trial_complete(
-        "c", {"objective": 0.4, "epoch": 1, "finished": False}
-    )  # stopped by the scheduler
-    searcher.on_trial_result("d", {"objective": -1.0, "epoch": 1, "failure": "diverged"})
-    searcher.on_trial_complete("d", {"objective": -1.0, "epoch": 1, "failure": "diverged"})
-    searcher.on_trial_complete(
-        "e", None, error=True
-    )  # Tune says that it failed, and its callback why
-    assert searcher.study.trials[4].state.name == "RUNNING"
-    searcher.explain("e", "OSError: no space is left")
-    finish(searcher, "f", 0.9)
-    trials = searcher.study.trials
-    assert [trial.state.name for trial in trials] == [
-        "COMPLETE",
-        "COMPLETE",
-        "PRUNED",
-        "FAIL",
-        "FAIL",
-        "COMPLETE",
-    ]
-    assert trials[0].intermediate_values == pytest.approx({1: 0.6, 2: 0.7, 3: 0.8})
-    assert trials[2].intermediate_values == {1: 0.4}
-    assert trials[3].user_attrs["reason"] == "diverged"
-    assert trials[4].user_attrs["reason"] == "OSError: no space is left"
-    assert searcher.study.best_value == 0.9
-    again = optuna.load_study(
-        study_name="study", storage=f"sqlite:///{tmp_path / 'study' / 'optuna.db'}"
-    )
-    assert [trial.state for trial in again.trials] == [trial.state for trial in trials]
-
-
-@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_search_one_at_a_time_comes_back_with_its_seed(tmp_path: Path, sampler: str) -> None:
-    def run(folder: str, seed: int) -> list[dict[str, Any]]:
-        searcher = make_searcher(tmp_path / folder, trials=8, seed=seed, sampler=sampler)
-        configurations = []
-        for number in range(10):
-            job = Job.of(searcher.suggest(str(number)))  # type: ignore[arg-type]
-            configurations.append(job.task["hyperparameters"])
-            finish(searcher, str(number), 0.5 + 0.01 * configurations[-1]["depth"])
-        return configurations
-
-    first = run("a", 0)
-    assert run("b", 0) == first
-    assert run("c", 1) != first
-
-
-ASHA = StudyConfig(
-    search=SearchConfig(grace_epochs=1, reduction_factor=2), training=TrainingConfig(epochs=9)
-)
-
-
-def test_a_scheduler_that_would_have_stopped_a_baseline_does_not() -> None:
-    scheduler = make_scheduler(ASHA, {})
-    decisions = {}
-    for number, (name, baseline, score) in enumerate(
-        (
-            ("best baseline", True, 0.99),
-            ("fine", False, 0.8),
-            ("good", False, 0.9),
-            ("poor", False, 0.1),
-            ("baseline", True, 0.1),
-        )
-    ):
-        trial: Any = SimpleNamespace(
-            trial_id=name, config=Job("search", number, 0, name, baseline, {}).to_config()
-        )
-        scheduler.on_trial_add(None, trial)
-        decisions[name] = scheduler.on_trial_result(None, trial, {"epoch": 1, "objective": score})
-    assert (
-        decisions["poor"] == TrialScheduler.STOP
-    )  # the same score as the baseline's: it would have been stopped
-    assert decisions["baseline"] == TrialScheduler.CONTINUE
-    assert (
-        decisions["fine"] == decisions["good"] == TrialScheduler.CONTINUE
-    )  # baselines do not stand in the rungs
-
-
-def test_a_resumed_scheduler_knows_the_rungs_of_the_earlier_run() -> None:
-    past = {
-        number: PastTrial(number, number == 0, {}, {1: value})
-        for number, value in enumerate((0.99, 0.8, 0.9))
-    }
-    trial: Any = SimpleNamespace(
-        trial_id="new", config=Job("search", 3, 0, "new", False, {}).to_config()
-    )
-    for earlier, decision in ((past, TrialScheduler.STOP), ({}, TrialScheduler.CONTINUE)):
-        scheduler = make_scheduler(ASHA, earlier)
-        scheduler.on_trial_add(None, trial)
-        assert scheduler.on_trial_result(None, trial, {"epoch": 1, "objective": 0.1}) == decision
-
-
-def test_a_trial_that_goes_on_after_a_resume_stands_in_a_rung_once() -> None:
-    past = {
-        number: PastTrial(number, False, {}, {1: value})
-        for number, value in enumerate((0.5, 0.6, 0.7))
-    }
-    scheduler = make_scheduler(ASHA, past)
-    trial: Any = SimpleNamespace(
-        trial_id="another id of Tune's", config=Job("search", 2, 0, "c", False, {}).to_config()
-    )
-    scheduler.on_trial_add(None, trial)
-    assert (
-        scheduler.on_trial_result(None, trial, {"epoch": 2, "objective": 0.75})
-        == TrialScheduler.CONTINUE
-    )
-    rungs = dict(scheduler._brackets[0]._rungs)
-    assert sorted(rungs[1].values()) == [0.5, 0.6, 0.7]
+from tests.contracts.test_searchers import SIZES, ask, finish, make_searcher
 
 
 def test_a_budget_in_operations_is_kept_by_epochs_and_counted_by_hand() -> None:
@@ -314,59 +160,9 @@ def test_the_winner_of_the_earlier_study_is_who_was_best_on_validation(tmp_path:
     assert earlier_winner(config) == ("winner of earlier", {"depth": 2})
 
 
-@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
-def test_a_resumed_search_tells_optuna_the_same_and_takes_up_what_had_not_ended(
-    tmp_path: Path,
-) -> None:
-    first = make_searcher(tmp_path / "study", trials=6)
-    jobs = [Job.of(first.suggest(name)) for name in "abcdef"]  # type: ignore[arg-type]
-    statuses = [
-        "finished",
-        "finished",
-        "stopped",
-        "failed",
-        "",
-        None,
-    ]  # the last one was proposed, and never begun
-    events: list[dict[str, Any]] = []
-    for job, status in zip(jobs, statuses, strict=True):
-        if status is not None:
-            events.append(
-                event(
-                    "trial",
-                    job.trial,
-                    baseline=job.baseline,
-                    hyperparameters=job.task["hyperparameters"],
-                )
-            )
-            events.append(event("epoch", job.trial, epoch=1, objective=0.1 * job.trial, cost={}))
-        if status:
-            events.append(
-                event(
-                    "trial_end",
-                    job.trial,
-                    status=status,
-                    reason="diverged" if status == "failed" else "",
-                )
-            )
-    again = make_searcher(tmp_path / "study", trials=6, past=past_trials(events))
-    states = [trial.state.name for trial in again.study.trials]
-    assert states == ["COMPLETE", "COMPLETE", "PRUNED", "FAIL", "RUNNING"]
-    assert [trial.params for trial in again.study.trials] == [
-        trial.params for trial in first.study.trials[:5]
-    ]
-    assert again.study.trials[2].intermediate_values == {1: pytest.approx(0.2)}
-    assert again.study.trials[3].user_attrs["reason"] == "diverged"
-    proposed = [Job.of(again.suggest(name)) for name in "vwxy"]  # type: ignore[arg-type]
-    assert [job.trial for job in proposed] == [4, 5, 6, 7]
-    assert proposed[0].task == jobs[4].task
-    assert again.suggest("z") == "FINISHED"
-
-
-@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
-def test_costs_are_told_beside_the_objective_and_again_after_a_resume(tmp_path: Path) -> None:
-    searcher = make_searcher(tmp_path / "study", costs=["parameters"])
-    job = Job.of(searcher.suggest("a"))  # type: ignore[arg-type]
+def test_costs_are_told_beside_the_objective_and_again_after_a_resume() -> None:
+    searcher = make_searcher(costs=["parameters"])
+    job = ask(searcher, "a")
     searcher.on_trial_result("a", {"objective": 0.5, "epoch": 1})
     searcher.on_trial_complete(
         "a", {"objective": 0.8, "epoch": 2, "finished": True, "cost/parameters": 74881.0}
@@ -377,28 +173,25 @@ def test_costs_are_told_beside_the_objective_and_again_after_a_resume(tmp_path: 
         event("epoch", 0, epoch=2, objective=0.8, cost={"parameters": 74881.0}),
         event("trial_end", 0, status="finished", reason=""),
     ]
-    again = make_searcher(tmp_path / "study", costs=["parameters"], past=past_trials(events))
+    again = make_searcher(costs=["parameters"], past=past_trials(events))
     assert again.study.trials[0].values == [0.8, 74881.0]
     assert len(again.study.best_trials) == 1
 
 
-@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
-def test_a_grid_proposes_every_point_once_and_ends(tmp_path: Path) -> None:
+def test_a_grid_proposes_every_point_once_and_ends() -> None:
     def space(hp: Any) -> dict[str, Any]:
         hp.Choice("family", ["whole", "split"])
         with hp.conditional_scope("family", ["whole"]):
             hp.Int("depth", 1, 3)
         return dict(hp.values)
 
-    searcher = make_searcher(
-        tmp_path / "study", trials=50, sampler="grid", space=space, baselines={}
-    )
+    searcher = make_searcher(trials=50, sampler="grid", space=space, baselines={})
     seen = []
     for name in map(str, range(50)):
         proposed = searcher.suggest(name)
         if proposed == "FINISHED":
             break
-        seen.append(Job.of(proposed).task["hyperparameters"])  # type: ignore[arg-type]
+        seen.append(Job.of(proposed).task["hyperparameters"])
         finish(searcher, name, 0.5)
     assert sorted(map(str, seen)) == sorted(
         map(
@@ -410,10 +203,7 @@ def test_a_grid_proposes_every_point_once_and_ends(tmp_path: Path) -> None:
     assert searcher.proposed == 4
 
 
-@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
-def test_points_to_begin_with_are_tried_once_also_when_a_search_is_gone_on_with(
-    tmp_path: Path,
-) -> None:
+def test_points_to_begin_with_are_tried_once_also_when_a_search_is_gone_on_with() -> None:
     sizes = Sizes([128], 768, [128], [64])
     unet = initial_configurations(sizes)["unet"]
     options: dict[str, Any] = {
@@ -422,30 +212,26 @@ def test_points_to_begin_with_are_tried_once_also_when_a_search_is_gone_on_with(
         "sampler": "evolution",
         "first": [unet],
     }
-    first = make_searcher(tmp_path / "study", trials=3, **options)
-    configurations = [Job.of(first.suggest(name)).task["hyperparameters"] for name in "abcde"]  # type: ignore[arg-type]
+    first = make_searcher(trials=3, **options)
+    configurations = [ask(first, name).task["hyperparameters"] for name in "abcde"]
     assert configurations[2] == unet
     assert configurations.count(unet) == 1
     past = {
         number: PastTrial(number, number < 2, hyperparameters, {1: 0.5}, {}, "stopped")
         for number, hyperparameters in enumerate(configurations[:4])
     }
-    again = make_searcher(tmp_path / "study", trials=6, past=past, **options)
-    assert unet not in [Job.of(again.suggest(name)).task["hyperparameters"] for name in "abcd"]  # type: ignore[arg-type]
+    again = make_searcher(trials=6, past=past, **options)
+    assert unet not in [ask(again, name).task["hyperparameters"] for name in "abcd"]
     without = {number: trial for number, trial in past.items() if trial.hyperparameters != unet}
     later = make_searcher(
-        tmp_path / "study",
         trials=6,
         past=without | {2: PastTrial(2, False, configurations[4], {1: 0.5}, {}, "stopped")},
         **options,
     )
-    assert Job.of(later.suggest("a")).task["hyperparameters"] == unet  # type: ignore[arg-type]
+    assert ask(later, "a").task["hyperparameters"] == unet
 
 
-@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
-def test_a_warm_start_is_told_what_holds_here_and_tries_first_what_was_best_elsewhere(
-    tmp_path: Path,
-) -> None:
+def test_a_warm_start_is_told_what_holds_here_and_tries_first_what_was_best_elsewhere() -> None:
     configurations = [
         {**baselines(SIZES)["paper's whole image"], "depth": depth} for depth in (1, 4)
     ]
@@ -453,14 +239,14 @@ def test_a_warm_start_is_told_what_holds_here_and_tries_first_what_was_best_else
         PastTrial(7, False, configurations[0], {1: 0.4, 2: 0.6}, {}, "finished"),
         PastTrial(8, False, configurations[1], {1: 0.2}, {}, "stopped"),
     ]
-    searcher = make_searcher(tmp_path / "told", warm=WarmStart(told=told))
+    searcher = make_searcher(warm=WarmStart(told=told))
     assert [trial.state.name for trial in searcher.study.trials] == ["COMPLETE", "PRUNED"]
-    jobs = [Job.of(searcher.suggest(name)) for name in "abc"]  # type: ignore[arg-type]
+    jobs = [ask(searcher, name) for name in "abc"]
     assert [job.trial for job in jobs] == [0, 1, 2]  # its own numbers, from 0
     assert [job.baseline for job in jobs] == [True, True, False]
 
-    searcher = make_searcher(tmp_path / "proposed", warm=WarmStart(proposed=configurations))
-    jobs = [Job.of(searcher.suggest(name)) for name in "abcde"]  # type: ignore[arg-type]
+    searcher = make_searcher(warm=WarmStart(proposed=configurations))
+    jobs = [ask(searcher, name) for name in "abcde"]
     assert [job.task["hyperparameters"] for job in jobs[2:4]] == configurations
     assert jobs[4].task["hyperparameters"] not in configurations
 
@@ -507,9 +293,9 @@ def test_trials_of_a_space_without_todays_switches_are_gone_on_with_and_started_
     )
     told = searcher.study.trials[2].params
     assert {name: told[name] for name in off} == off
-    proposed = Job.of(searcher.suggest("a")).task["hyperparameters"]  # type: ignore[arg-type]
+    proposed = ask(searcher, "a").task["hyperparameters"]
     assert proposed == older | off
-    proposed = Job.of(searcher.suggest("b")).task["hyperparameters"]  # type: ignore[arg-type]
+    proposed = ask(searcher, "b").task["hyperparameters"]
     assert proposed != strange
 
 
@@ -534,38 +320,6 @@ def test_what_an_earlier_study_gives(
     other = StudyConfig(name="x", search=SearchConfig(space="beyond", warm_start=str(tmp_path)))
     with pytest.raises(StudyError, match="searched the space paper, not beyond"):
         warm_trials(other, store)
-
-
-class Hashable(SimpleNamespace):
-    """A stand-in for Tune's trial that can be a key, as that one can."""
-
-    def __hash__(self) -> int:
-        return id(self)
-
-
-def test_the_median_rule_leaves_baselines_alone() -> None:
-    scheduler = make_scheduler(
-        StudyConfig(search=SearchConfig(scheduler="median", grace_epochs=1)), {}
-    )
-    controller = SimpleNamespace(get_live_trials=list)
-    decisions = {}
-    for name, baseline, score in (
-        ("a", False, 0.9),
-        ("b", False, 0.8),
-        ("c", False, 0.85),
-        ("baseline", True, 0.1),
-        ("poor", False, 0.1),
-    ):
-        trial = Hashable(trial_id=name, config=Job("search", 0, 0, name, baseline, {}).to_config())
-        scheduler.on_trial_add(None, trial)
-        for epoch in (1, 2):
-            if decisions.get(name) == TrialScheduler.STOP:
-                break
-            decisions[name] = scheduler.on_trial_result(
-                controller, trial, {"epoch": epoch, "objective": score}
-            )
-    assert decisions["poor"] == TrialScheduler.STOP
-    assert decisions["baseline"] == decisions["a"] == TrialScheduler.CONTINUE
 
 
 def event(kind: str, trial: int, **values: Any) -> dict[str, Any]:
