@@ -16,6 +16,7 @@ from study.data.store import Store, open_store
 from study.trial.device import gpu_busy, gpu_peak_bytes, gpu_total_mib, limit_gpu_memory
 from study.trial.evaluation import score_model
 from study.trial.inference import make_restore
+from study.trial.steps import steps_an_epoch
 from study.trial.task import TrialTask
 from study.trial.threads import limit_threads
 from study.trial.training import compile_model, epoch_batches, score_rung
@@ -58,7 +59,7 @@ def time_steps(task: TrialTask) -> dict[str, Any]:
     dict
         ``seconds_per_step`` after a warm-up, and ``steps_per_epoch``.
     """
-    model, batches, _ = _begin(task)
+    model, batches, store = _begin(task)
     model.fit(
         batches,
         epochs=1,
@@ -66,7 +67,10 @@ def time_steps(task: TrialTask) -> dict[str, Any]:
         shuffle=False,
         verbose=0,
     )
-    return {"seconds_per_step": _time_steps(model, batches, STEPS), "steps_per_epoch": len(batches)}
+    return {
+        "seconds_per_step": _time_steps(model, batches, STEPS),
+        "steps_per_epoch": steps_an_epoch(task, store),
+    }
 
 
 def profile_trial(task: TrialTask) -> Profile:

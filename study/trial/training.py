@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from study.data.batches import EpochBatches, patches_of, steps_per_epoch, training_images
+from study.data.batches import EpochBatches
 from study.data.store import Store, open_store
 from study.errors import TrialFailed
 from study.models.autoencoder import build, count_operations, patch_size_of
@@ -37,6 +37,7 @@ from study.trial.examples import save_examples
 from study.trial.inference import make_restore
 from study.trial.latency import latency_ms
 from study.trial.objectives import quality
+from study.trial.steps import batch_size_of, steps_a_pass, steps_an_epoch
 from study.trial.task import EpochReport, TrialTask
 from study.trial.threads import limit_threads
 
@@ -111,19 +112,16 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
 
 def compile_model(task: TrialTask, store: Store) -> keras.Model:
     """Build a task's network with its optimiser and loss."""
-    images = len(training_images(store, task.train_fields, task.held_out))
-    patches = patches_of(
-        task.resolution.size // patch_size_of(task.hyperparameters), task.patches_per_image
-    )
-    steps_per_pass, steps = (
-        steps_per_epoch(count, patches=patches, batch_size=_batch_size(task))
-        for count in (images, min(task.images_per_epoch or images, images))
-    )
     hyperparameters = task.hyperparameters
+    schedule = schedule_of(
+        hyperparameters,
+        steps_per_pass=steps_a_pass(task, store),
+        steps=steps_an_epoch(task, store) * task.epochs,
+    )
     model = build(hyperparameters, precision=task.precision)
     model.compile(
         optimizer=keras.optimizers.Adam(
-            schedule_of(hyperparameters, steps_per_pass=steps_per_pass, steps=steps * task.epochs),
+            schedule,
             weight_decay=hyperparameters.get("weight_decay") or None,
             use_ema=bool(hyperparameters.get("ema", False)),
             ema_momentum=EMA_MOMENTUM,
@@ -144,7 +142,7 @@ def epoch_batches(task: TrialTask, store: Store, *, epoch: int) -> EpochBatches:
         fields=task.train_fields,
         patch_size=patch_size_of(task.hyperparameters),
         patches_per_image=task.patches_per_image,
-        batch_size=_batch_size(task),
+        batch_size=batch_size_of(task),
         seed=task.seed,
         epoch=epoch,
         augment=bool(task.hyperparameters.get("augment", False)),
@@ -170,10 +168,6 @@ def score_rung(restore: Restore, store: Store, task: TrialTask) -> dict[str, flo
         weights=task.level_weights,
     )
     return scored | {"rung_seconds": time.perf_counter() - began}
-
-
-def _batch_size(task: TrialTask) -> int:
-    return int(task.hyperparameters.get("batch_size", task.batch_size))
 
 
 def _train_epoch(
