@@ -18,6 +18,11 @@ class Split:
     validation: list[int]
     test: list[int]
 
+    @property
+    def every(self) -> list[int]:
+        """The fields of all sides, ascending."""
+        return sorted([*self.train, *self.validation, *self.test])
+
     def to_dict(self) -> dict[str, list[int]]:
         """Return the sides by name."""
         return asdict(self)

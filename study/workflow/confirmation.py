@@ -4,7 +4,7 @@ and scored on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from search_spaces.comparators import comparators
@@ -70,10 +70,20 @@ def confirm_jobs(
     train = sorted([*split.train, *split.validation])
     sides: dict[str, Any] = {"train_fields": train, "eval_fields": split.test}
     if config.dataset.split == "within_levels":
-        every = list(range(len(store.fields)))
-        held_out = _held_out(config, store)
-        sides = {"train_fields": every, "eval_fields": every, "held_out": held_out}
+        held_out = _held_out(config, split, store)
+        sides = {"train_fields": split.every, "eval_fields": split.every, "held_out": held_out}
     return list(_jobs(config, store, Phase.CONFIRM, configurations, sides, epochs))
+
+
+def leak_configurations(confirmed: Iterable[Configuration]) -> list[Configuration]:
+    """Return those of the confirmed configurations that the leak is measured with: the whole-image
+    baseline.
+    """
+    return [
+        one
+        for one in confirmed
+        if one.role == Role.BASELINE and one.hyperparameters["family"] == "whole"
+    ]
 
 
 def leak_jobs(
@@ -91,9 +101,9 @@ def leak_jobs(
     levels.
     """
     sides: dict[str, Any] = {
-        "train_fields": list(range(len(store.fields))),
+        "train_fields": split.every,
         "eval_fields": split.test,
-        "held_out": _held_out(config, store),
+        "held_out": _held_out(config, split, store),
     }
     return list(_jobs(config, store, Phase.LEAK, configurations, sides, epochs))
 
@@ -123,9 +133,9 @@ def _jobs(
             yield Job(run, one.label, one.role, task)
 
 
-def _held_out(config: StudyConfig, store: Store) -> list[list[int]]:
+def _held_out(config: StudyConfig, split: Split, store: Store) -> list[list[int]]:
     return hold_out_within_levels(
-        len(store.fields),
+        len(split.every),
         len(store.levels),
         share=config.dataset.test,
         seed=derive_seed(config.seed, "within levels"),
@@ -152,29 +162,22 @@ def find_comparator(config: StudyConfig, name: str) -> tuple[str, Hyperparameter
     return label, hyperparameters
 
 
-def epochs_for_seconds(
-    jobs: Sequence[Job],
-    seconds: float,
-    *,
-    time_steps: TimeSteps,
-    resources: ResourcesConfig,
-    ledger: Ledger,
-    log: Log,
-) -> dict[TrialId, int]:
+def first_replicates(jobs: Iterable[Job]) -> list[Job]:
+    """Return one job of each configuration, the first: a step takes the same in all."""
+    return [job for job in jobs if job.run.replicate == 0]
+
+
+def epochs_for_seconds(seconds: float, timings: Mapping[TrialId, StepTimed]) -> dict[TrialId, int]:
     """Return how many whole epochs of each configuration come closest to a budget in seconds, by a
     measured step.
     """
-    firsts = [job for job in jobs if job.run.replicate == 0]
-    _time_steps(firsts, time_steps=time_steps, resources=resources, ledger=ledger, log=log)
-    epochs = {}
-    for job in firsts:
-        timed = ledger.history.timings[job.run.trial]
-        epoch_s = timed.seconds_per_step * timed.steps_per_epoch
-        epochs[job.run.trial] = max(1, round(seconds / epoch_s))
-    return epochs
+    return {
+        trial: max(1, round(seconds / (timed.seconds_per_step * timed.steps_per_epoch)))
+        for trial, timed in timings.items()
+    }
 
 
-def _time_steps(
+def record_timings(
     jobs: Sequence[Job],
     *,
     time_steps: TimeSteps,
@@ -182,14 +185,16 @@ def _time_steps(
     ledger: Ledger,
     log: Log,
 ) -> None:
-    """Measure a training step of each job, alone on the cluster, unless the ledger has it.
+    """Measure a training step of each configuration, alone on the cluster, unless the ledger has
+    it.
 
     Raises
     ------
     StudyError
         If one cannot be measured.
     """
-    missing = [job for job in jobs if job.run.trial not in ledger.history.timings]
+    known = ledger.history.timings
+    missing = [job for job in first_replicates(jobs) if job.run.trial not in known]
     fastest: dict[TrialId, StepTimed] = {}
     # one after another, round after round: whatever else the machine does falls on all alike
     for job in missing * TIMED_ROUNDS:

@@ -10,7 +10,12 @@ from typing import Any
 from study.config import StudyConfig
 from study.data.splits import Split
 from study.data.store import Store
-from study.record.events import PostHocEvent, StitchingMeasured, TransferScored
+from study.record.events import (
+    Hyperparameters,
+    PostHocEvent,
+    StitchingMeasured,
+    TransferScored,
+)
 from study.record.history import History, Run
 from study.record.identities import Phase
 from study.record.ledger import Ledger
@@ -80,7 +85,7 @@ def _questions(
         **node_values(config),
     }
     for run in history.finished(Phase.CONFIRM):
-        values, folder = run.hyperparameters, run.begun.folder
+        folder = run.begun.folder
         if other is not None and run.id not in history.transfers:
             yield (
                 run,
@@ -94,10 +99,7 @@ def _questions(
                     **shared,
                 ),
             )
-        if config.dataset.split == "within_levels":
-            continue  # no field is held out at all of the levels to measure
-        patched = int(values.get("patch_size", values["image_size"])) < int(values["image_size"])
-        if patched and run.id not in history.stitchings:
+        if is_stitched(config, run.hyperparameters) and run.id not in history.stitchings:
             yield (
                 run,
                 PostHocTask(
@@ -110,6 +112,15 @@ def _questions(
                     **shared,
                 ),
             )
+
+
+def is_stitched(config: StudyConfig, hyperparameters: Hyperparameters) -> bool:
+    """Return whether it is measured what stitching costs a confirmed network: if it sees patches,
+    and fields are held out at every level.
+    """
+    image_size = int(hyperparameters["image_size"])
+    patched = int(hyperparameters.get("patch_size", image_size)) < image_size
+    return patched and config.dataset.split == "by_well"
 
 
 def shown_level_indices(store: Store) -> list[int]:

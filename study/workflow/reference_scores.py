@@ -49,19 +49,17 @@ def record_references(
 def record_deconvolutions(
     config: StudyConfig, store: Store, ledger: Ledger, fields: Sequence[int], log: Log
 ) -> None:
-    """Score what classical deconvolution makes of some of the test fields, evenly chosen."""
-    count = min(config.evaluation.deconvolved_fields, len(fields))
-    if not count:
-        return
-    if not store.blur_known:
+    """Score what classical deconvolution makes of some of the test fields."""
+    if config.evaluation.deconvolved_fields and not store.blur_known:
         log(
             "no deconvolution beside the networks: it needs the true blur, which is not known of"
             f" these images of {store.layout.title}"
         )
+    chosen = deconvolved_fields(config, store, fields)
+    if not chosen:
         return
-    chosen = [fields[index * len(fields) // count] for index in range(count)]
     wanted = [
-        Reference(ReferenceRole.DECONVOLUTION, "test", name=name, fields=count)
+        Reference(ReferenceRole.DECONVOLUTION, "test", name=name, fields=len(chosen))
         for name in DECONVOLUTIONS
     ]
     missing = [one for one in wanted if one not in ledger.history.references]
@@ -73,6 +71,16 @@ def record_deconvolutions(
             raise StudyError(f"{reference.label} could not be scored: {answer}")
         ledger.append(ReferenceScored(reference=reference, **answer))
         log(f"scored {reference.label}")
+
+
+def deconvolved_fields(config: StudyConfig, store: Store, fields: Sequence[int]) -> list[int]:
+    """Return those of the test fields that classical deconvolution restores too, evenly chosen;
+    none where the true blur is not known.
+    """
+    count = min(config.evaluation.deconvolved_fields, len(fields))
+    if not count or not store.blur_known:
+        return []
+    return [fields[index * len(fields) // count] for index in range(count)]
 
 
 def _deconvolve(task: tuple[str, str, int, list[int]]) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """A study from its configuration to its end: the images, the search on validation, the confirmation
-on the test set, what is asked afterwards. `run_study` names every phase.
+on the test set, what is asked afterwards. `run_study` names every stage.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from study.record.events import (
     TransferSet,
 )
 from study.record.history import History
-from study.record.identities import Phase, Role
+from study.record.identities import Phase
 from study.record.ledger import Ledger
 from study.record.mirror import Mirror
 from study.record.mlflow_runs import Conclude, DrawFigures
@@ -40,7 +40,9 @@ from study.workflow.confirmation import (
     configurations_to_confirm,
     confirm_jobs,
     epochs_for_seconds,
+    leak_configurations,
     leak_jobs,
+    record_timings,
 )
 from study.workflow.post_hoc import evaluate_post_hoc
 from study.workflow.preflight import check_folder, check_new, check_resumed, check_sides
@@ -59,6 +61,7 @@ from study.workflow.setup import (
     tracking_uri,
     write_config,
 )
+from study.workflow.stages import Stage, stages_of
 
 Curves = Callable[[str], Sequence[ReferenceScored]]
 
@@ -100,7 +103,9 @@ class StudyResult:
 
 @dataclass(frozen=True)
 class _Study:
-    """What every phase of a running study needs; `other` is the data set of a transfer."""
+    """What every stage of a running study needs; `other` is the data set of a transfer, and
+    `unanswered` gathers what its networks could not be asked.
+    """
 
     config: StudyConfig
     store: Store
@@ -109,6 +114,8 @@ class _Study:
     ledger: Ledger
     log: Log
     code: TrialCode
+    curves: Curves
+    unanswered: list[str] = field(default_factory=list)
 
     @property
     def history(self) -> History:
@@ -179,16 +186,20 @@ def run_study(
     try:
         config = _join_cluster(config, store, split, log)
         with Ledger(config.folder) as ledger:
-            study = _Study(config, store, split, other, ledger, log, code)
+            study = _Study(config, store, split, other, ledger, log, code, curves)
             run = _begin(study, resume=resume)
             mirror.start()
-            _record_curves(study, curves)
-            _search(study)
-            _confirm(study)
-            _begin_transfer(study, curves)
-            unanswered = _evaluate_post_hoc(study)
-            _measure_leak(study)
-            problems = _end(study, run, unanswered)
+            run_stage = {
+                Stage.REFERENCES: _record_references,
+                Stage.SEARCH: _search,
+                Stage.TIMING: _time_steps,
+                Stage.CONFIRMATION: _confirm,
+                Stage.POST_HOC: _evaluate_post_hoc,
+                Stage.LEAK: _measure_leak,
+            }
+            for stage in stages_of(config):
+                run_stage[stage](study)
+            problems = _end(study, run)
     finally:
         ray.shutdown()
         unmirrored = mirror.close()
@@ -234,19 +245,17 @@ def _begin(study: _Study, *, resume: bool) -> int:
     return run
 
 
-def _record_curves(study: _Study, curves: Curves) -> None:
+def _record_references(study: _Study) -> None:
     """Record the printed curves, and what stands beside the trials of the search."""
-    for reference in curves(study.config.dataset.kind):
+    for reference in study.curves(study.config.dataset.kind):
         study.ledger.append(reference)
-    if study.config.search.space != "none":
+    if Stage.SEARCH in stages_of(study.config):
         validation = study.split.validation
         record_references(study.config, study.store, study.ledger, validation, "validation")
 
 
 def _search(study: _Study) -> None:
     config = study.config
-    if config.search.space == "none":
-        return
     baselines = baseline_configurations(config)
     total = len(baselines) + config.search.trials
     ended = len(study.history.ended_runs(Phase.SEARCH))
@@ -264,23 +273,27 @@ def _search(study: _Study) -> None:
     study.run_trials(Phase.SEARCH, total=total, searcher=searcher, scheduler=scheduler)
 
 
+def _time_steps(study: _Study) -> None:
+    """Measure a training step of each configuration to confirm: its budget is in seconds."""
+    configurations = configurations_to_confirm(study.config, study.history)
+    record_timings(
+        confirm_jobs(study.config, configurations, study.split, study.store, epochs={}),
+        time_steps=study.code.time_steps,
+        resources=study.config.resources,
+        ledger=study.ledger,
+        log=study.log,
+    )
+
+
 def _confirm(study: _Study) -> None:
     """Train the best, the baselines and the comparators on all but the test set, and score them
     there.
     """
-    config = study.config
+    config, epochs = study.config, {}
     configurations = configurations_to_confirm(config, study.history)
-    jobs = confirm_jobs(config, configurations, study.split, study.store, epochs={})
     if config.confirm.seconds is not None:
-        epochs = epochs_for_seconds(
-            jobs,
-            config.confirm.seconds,
-            time_steps=study.code.time_steps,
-            resources=config.resources,
-            ledger=study.ledger,
-            log=study.log,
-        )
-        jobs = confirm_jobs(config, configurations, study.split, study.store, epochs=epochs)
+        epochs = epochs_for_seconds(config.confirm.seconds, study.history.timings)
+    jobs = confirm_jobs(config, configurations, study.split, study.store, epochs=epochs)
     text = f"{len(configurations)} configurations, {config.confirm.replicates} seeds each"
     _score_on_test(study, Phase.CONFIRM, jobs, text)
 
@@ -290,15 +303,9 @@ def _measure_leak(study: _Study) -> None:
     measure what that leaks.
     """
     config = study.config
-    if not config.confirm.leak:
-        return
-    whole = {
-        run.trial: run.begun
-        for run in study.history.of_phase(Phase.CONFIRM)
-        if run.role == Role.BASELINE and run.hyperparameters["family"] == "whole"
-    }
-    configurations = [Configuration.of(begun) for begun in whole.values()]
-    epochs = {trial: begun.epochs for trial, begun in whole.items()}
+    confirmed = {run.trial: run.begun for run in study.history.of_phase(Phase.CONFIRM)}
+    configurations = leak_configurations(map(Configuration.of, confirmed.values()))
+    epochs = {trial: begun.epochs for trial, begun in confirmed.items()}
     jobs = leak_jobs(config, configurations, study.split, study.store, epochs=epochs)
     seeds = config.confirm.replicates
     text = f"the whole-image baseline with the paper's split within levels, {seeds} seeds"
@@ -329,7 +336,7 @@ def _score_on_test(study: _Study, phase: Phase, jobs: list[Job], text: str) -> N
     study.run_trials(phase, total=len(done) + len(waiting), jobs=waiting)
 
 
-def _begin_transfer(study: _Study, curves: Curves) -> None:
+def _begin_transfer(study: _Study) -> None:
     """Record the other data set, and what stands beside the networks there."""
     other, ledger = study.other, study.ledger
     if other is None:
@@ -338,7 +345,7 @@ def _begin_transfer(study: _Study, curves: Curves) -> None:
     images = describe_images(other, {"test": every})
     ledger.append(TransferSet(store=describe_store(other), images=images))
     known = study.history.transfer_references
-    for printed in curves(other.layout.kind):
+    for printed in study.curves(other.layout.kind):
         score = {
             name: value for name, value in vars(printed).items() if name not in ("time", "row")
         }
@@ -347,8 +354,12 @@ def _begin_transfer(study: _Study, curves: Curves) -> None:
         ledger.append(TransferReferenceScored(reference=reference, **vars(measured)))
 
 
-def _evaluate_post_hoc(study: _Study) -> list[str]:
-    return evaluate_post_hoc(
+def _evaluate_post_hoc(study: _Study) -> None:
+    """Ask the confirmed networks what stitching costs them, and score them on the other data
+    set.
+    """
+    _begin_transfer(study)
+    unanswered = evaluate_post_hoc(
         study.config,
         study.store,
         study.split,
@@ -357,11 +368,12 @@ def _evaluate_post_hoc(study: _Study) -> list[str]:
         ledger=study.ledger,
         log=study.log,
     )
+    study.unanswered.extend(unanswered)
 
 
-def _end(study: _Study, run: int, unanswered: list[str]) -> list[str]:
+def _end(study: _Study, run: int) -> list[str]:
     """Record the end of the study; return why it is not complete."""
-    problems = [*study.history.problems(), *unanswered]
+    problems = [*study.history.problems(), *study.unanswered]
     ended = StudyEnded(
         run=run,
         status="failed" if problems else "finished",
