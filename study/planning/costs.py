@@ -1,205 +1,188 @@
-"""What jobs take, by what a few steps of a few networks were measured to take."""
+"""What a few steps of a few networks, and what stands beside them, take on this machine or cluster;
+and what other networks take by it.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from search_spaces.comparators import comparators
 from study.config import StudyConfig
-from study.data.batches import patches_of, steps_per_epoch
 from study.data.store import Resolution, Store
 from study.errors import StudyError
-from study.models.autoencoder import (
-    build,
-    count_operations,
-    count_training_operations,
-    patch_size_of,
-)
+from study.models.autoencoder import build, count_operations, count_training_operations
+from study.planning.expected import ExpectedStudy, by_size
+from study.planning.sample import SCORED, Sample
+from study.record.identities import Role
 from study.trial.classical import DECONVOLUTIONS
 from study.trial.evaluation import score_deconvolution
+from study.trial.steps import batch_size_of
 from study.trial.task import TrialTask
-from study.trial.timing import STEPS, WARM_UP_STEPS, Profile, profile_trial
-from study.tune.budget import Work, expected_course
+from study.trial.timing import Profile, profile_trial
 from study.tune.callbacks import Log
 from study.tune.cluster import trials_at_once
-from study.tune.tasks import sizes_of
+from study.tune.remote import call_on_cluster
 from study.tune.trainable import Job
-from study.workflow.post_hoc import answer_all
+from study.workflow.reference_scores import deconvolved_fields, score_references
+from study.workflow.stages import Stage
 
 MOST_COPIES = 8  # of a configuration that are measured at once
-TrialTime = tuple[float, float]  # expected seconds, and what they would be if nobody were stopped
+SEARCHED_TITLES = ("smallest searched", "median searched", "largest searched")
 
 
 @dataclass(frozen=True)
-class Costs:
-    """What was measured, and what a job takes by it.
+class Network:
+    """A configuration that was measured: its name in a table, one of its jobs, and what it took."""
+
+    title: str
+    job: Job
+    profile: Profile
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured.
 
     Parameters
     ----------
-    config : the study's.
-    jobs, profiles : what `key_of` a job returns -> a measured job, and its profile.
-    levels : of each field.
-    raw_s, prepare_s, reference_s, deconvolution_s : seconds for each field.
-    start_s, worker_s : of the program and of a worker, until the first step.
-    prepared : whether the study's images are there already.
-    rooms : for each node that holds trials, how many at once, and its bytes of memory for them.
+    networks : mapping
+        What `key_of` a job returns -> the network.
+    raw_s, prepare_s, reference_s, deconvolution_s : float
+        Seconds for each field: to simulate it, to prepare it, to score what learns nothing on it,
+        and to restore it by all deconvolutions.
+    start_s, worker_s : float
+        Until the program can begin, and until a worker can.
     """
 
-    config: StudyConfig
-    jobs: dict[str, Job]
-    profiles: dict[str, Profile]
-    levels: int
+    networks: Mapping[str, Network]
     raw_s: float
     prepare_s: float
-    start_s: float
-    worker_s: float
     reference_s: float
     deconvolution_s: float
-    prepared: bool
-    rooms: list[tuple[int, float]]
+    start_s: float
+    worker_s: float
 
     @property
     def memory_bytes(self) -> int:
         """Of the largest trial."""
-        return max(profile.memory_bytes for profile in self.profiles.values())
-
-    def steps(self, job: Job) -> int:
-        """Return the training steps of one of its epochs."""
-        hyperparameters, task = job.task["hyperparameters"], job.task
-        images = len(task["train_fields"]) * (self.levels - 1)
-        patches = patches_of(
-            int(hyperparameters["image_size"]) // patch_size_of(hyperparameters),
-            task["patches_per_image"],
-        )
-        return steps_per_epoch(
-            min(images, task["images_per_epoch"] or images),
-            patches=patches,
-            batch_size=int(hyperparameters.get("batch_size", task["batch_size"])),
-        )
+        return max(network.profile.memory_bytes for network in self.networks.values())
 
     def profile(self, job: Job) -> Profile:
-        """Return its profile: measured, or by its operations between those of the measured
+        """Return a job's profile: measured, or by its operations between those of the measured
         networks.
         """
-        if (key := key_of(job)) in self.profiles:
-            return self.profiles[key]
+        if (key := key_of(job)) in self.networks:
+            return self.networks[key].profile
+        setups = [network.profile.setup_s for network in self.networks.values()]
         return Profile(
-            setup_s=float(np.median([profile.setup_s for profile in self.profiles.values()])),
-            step_s=self._between(job, "step_s", _step_operations),
-            rung_s=self._between(job, "rung_s", _image_operations),
-            image_s=self._between(job, "image_s", _image_operations),
-            parameters=build(job.task["hyperparameters"]).count_params(),
+            setup_s=float(np.median(setups)),
+            step_s=self._between(job, lambda profile: profile.step_s, _step_operations),
+            rung_s=self._between(job, lambda profile: profile.rung_s, _image_operations),
+            image_s=self._between(job, lambda profile: profile.image_s, _image_operations),
+            parameters=build(job.task.hyperparameters).count_params(),
             memory_bytes=self.memory_bytes,
         )
 
-    def _between(self, job: Job, name: str, operations: Callable[[Job], float]) -> float:
+    def _between(
+        self, job: Job, seconds: Callable[[Profile], float], operations: Callable[[Job], float]
+    ) -> float:
         known = sorted(
-            (operations(self.jobs[key]), max(getattr(profile, name), 1e-9))
-            for key, profile in self.profiles.items()
+            (operations(network.job), max(seconds(network.profile), 1e-9))
+            for network in self.networks.values()
         )
         xs, ys = np.log(np.array(known)).T
         return float(np.exp(np.interp(math.log(operations(job)), xs, ys)))
 
-    def trial_s(self, job: Job, work: Work, *, seconds: float | None = None) -> TrialTime:
-        """Return the seconds that a trial is expected to take, and those that it takes if it is not
-        stopped.
-        """
-        profile, budget = self.profile(job), int(job.task["epochs"])
-        epoch = self.steps(job) * profile.step_s + (
-            profile.rung_s if job.task["rung_images"] else 0.0
-        )
-        score = len(job.task["eval_fields"]) * self.levels * profile.image_s
-        if seconds is not None:
-            return profile.setup_s + seconds + score, profile.setup_s + seconds + score
-        searched = job.phase == "search" and not job.baseline
-        epochs, ends = (
-            expected_course(self.config, budget=budget) if searched else (float(budget), 1.0)
-        )
-        return (
-            profile.setup_s + epochs * epoch + ends * score,
-            profile.setup_s + budget * epoch + score,
-        )
 
-    def timing_s(self, job: Job) -> float:
-        """Return what one timing of a training step takes."""
-        profile = self.profile(job)
-        return profile.setup_s + min(self.steps(job), WARM_UP_STEPS + STEPS) * profile.step_s
+def key_of(job: Job) -> str:
+    """Return what tells a job's hyperparameters from others."""
+    return repr(sorted(job.task.hyperparameters.items()))
 
 
-def training_size(config: StudyConfig, store: Store, job: Job) -> float:
-    """Return the operations of an epoch of a job."""
-    return Work(config, store).of(job)[0]
+def measure(study: ExpectedStudy, sample: Sample, *, start_s: float, log: Log) -> Measurements:
+    """Measure networks, references and deconvolutions on a sample.
+
+    Parameters
+    ----------
+    study : ExpectedStudy
+        Whose networks.
+    sample : Sample
+        The images.
+    start_s : float
+        What the start of the program took.
+    log : callable
+        Told of each network.
+    """
+    networks, worker_s = _measure_networks(study, sample, log)
+    began = time.perf_counter()
+    list(score_references(study.config, sample.store, [SCORED], "test", skip=()))
+    return Measurements(
+        networks,
+        raw_s=sample.raw_s,
+        prepare_s=sample.prepare_s,
+        reference_s=time.perf_counter() - began,
+        deconvolution_s=_time_deconvolutions(study.config, sample.store),
+        start_s=start_s,
+        worker_s=worker_s,
+    )
 
 
-def measure_networks(
-    config: StudyConfig, jobs: list[Job], log: Log
-) -> tuple[dict[str, Job], dict[str, Profile], float]:
-    """Profile the baselines, the comparators, and the smallest, the median and the largest of the
-    searched networks.
-
-    As many copies of each run at once as trials will: on a processor they share caches and memory,
-    and each is slower than one alone.
+def choose_networks(study: ExpectedStudy) -> dict[str, tuple[str, Job]]:
+    """Choose what to measure: the baselines, the comparators, and the smallest, the median and the
+    largest of the searched networks.
 
     Returns
     -------
-    dict, dict
-        What `key_of` returns -> job, and profile: the median over the copies.
-    float
-        What a worker takes to start.
+    dict
+        What `key_of` returns -> title and job.
     """
-    store = Store(Path(jobs[0].task["store"]))
-    measured = {
-        key_of(job): job
-        for job in jobs
-        if job.baseline or job.label in (name for name, _ in comparators(sizes_of(config)).values())
-    }
-    searched = sorted(
-        {key_of(job): job for job in jobs if job.phase == "search" and not job.baseline}.values(),
-        key=lambda job: training_size(config, store, job),
-    )
-    measured |= (
-        {key_of(searched[place]): searched[place] for place in (0, len(searched) // 2, -1)}
-        if searched
-        else {}
-    )
+    chosen: dict[str, tuple[str, Job]] = {}
+    for job in (*study.searched, *study.confirmed):
+        if job.role != Role.SEARCHED:
+            chosen.setdefault(key_of(job), (job.label, job))
+    different = {key_of(job): job for job in study.searched}.values()
+    searched = by_size(study.config, study.store, list(different))
+    if searched:
+        places = sorted({0, len(searched) // 2, len(searched) - 1})
+        titles = SEARCHED_TITLES if len(places) == 3 else ("searched",) * len(places)
+        for title, place in zip(titles, places, strict=True):
+            chosen[key_of(searched[place])] = title, searched[place]
+    return chosen
+
+
+def _measure_networks(
+    study: ExpectedStudy, sample: Sample, log: Log
+) -> tuple[dict[str, Network], float]:
+    """Profile some networks; return them, and what a worker takes to start.
+
+    As many copies of each run at once as trials will: on a processor they share caches and memory,
+    and each is slower than one alone.
+    """
+    config, chosen = study.config, choose_networks(study)
     copies = min(MOST_COPIES, trials_at_once(config.resources))
-    profiles: dict[str, Profile] = {}
+    rung_images = config.search.rung_images if Stage.SEARCH in study.stages else 0
+    networks: dict[str, Network] = {}
     starts: list[float] = []
-    for key, job in (measured).items():
-        task = TrialTask(
-            **job.task
-            | {"rung_images": config.search.rung_images if config.search.space != "none" else 0}
-        )
+    for key, (title, job) in chosen.items():
+        task = replace(sample.ask(job.task), rung_images=rung_images)
         began = time.perf_counter()
-        answers: list[dict[str, Any]] = []
-        for _, answer in answer_all(config.resources, _profile, [task] * copies):
+        answers: list[dict[str, float]] = []
+        for _, answer in call_on_cluster(config.resources, _profile, [task] * copies):
             if isinstance(answer, str):
                 raise StudyError(f"{job.label} could not be measured: {answer}")
             answers.append(answer)
         starts.append(time.perf_counter() - began - max(answer["elapsed_s"] for answer in answers))
-        middle = {
-            name: float(np.median([answer[name] for answer in answers])) for name in answers[0]
-        }
-        profiles[key] = Profile(
-            middle["setup_s"],
-            middle["step_s"],
-            middle["rung_s"],
-            middle["image_s"],
-            int(middle["parameters"]),
-            int(middle["memory_bytes"]),
-        )
+        networks[key] = Network(title, job, _median_profile(answers))
         log(
-            f"measured {len(profiles)}/{len(measured)} | {job.label}: {profiles[key].step_s:.3f} s"
-            " a step"
+            f"measured {len(networks)}/{len(chosen)} | {job.label}:"
+            f" {networks[key].profile.step_s:.3f} s a step"
         )
-    return measured, profiles, max(starts)
+    return networks, max(starts)
 
 
 def _profile(task: TrialTask) -> dict[str, Any]:
@@ -207,32 +190,36 @@ def _profile(task: TrialTask) -> dict[str, Any]:
     return asdict(profile_trial(task)) | {"elapsed_s": time.perf_counter() - began}
 
 
-def _step_operations(job: Job) -> float:
-    hyperparameters = job.task["hyperparameters"]
-    return count_training_operations(
-        hyperparameters, patches=int(hyperparameters.get("batch_size", job.task["batch_size"]))
+def _median_profile(answers: list[dict[str, float]]) -> Profile:
+    middle = {name: float(np.median([answer[name] for answer in answers])) for name in answers[0]}
+    return Profile(
+        setup_s=middle["setup_s"],
+        step_s=middle["step_s"],
+        rung_s=middle["rung_s"],
+        image_s=middle["image_s"],
+        parameters=int(middle["parameters"]),
+        memory_bytes=int(middle["memory_bytes"]),
     )
 
 
-def _image_operations(job: Job) -> float:
-    return count_operations(job.task["hyperparameters"])
-
-
-def time_deconvolutions(config: StudyConfig, store: Store) -> float:
+def _time_deconvolutions(config: StudyConfig, store: Store) -> float:
     """Return what all deconvolutions of one field take, if the study asks for any."""
     began = time.perf_counter()
-    if config.evaluation.deconvolved_fields:
+    if deconvolved_fields(config, store, [SCORED]):
         for method in DECONVOLUTIONS.values():
             score_deconvolution(
                 method,
                 store,
                 evaluation=Resolution(config.evaluation.resolution, "antialiased"),
-                fields=[1],
+                fields=[SCORED],
                 eval_split="test",
             )
     return time.perf_counter() - began
 
 
-def key_of(job: Job) -> str:
-    """Return what tells a configuration from others."""
-    return repr(sorted(job.task["hyperparameters"].items()))
+def _step_operations(job: Job) -> float:
+    return count_training_operations(job.task.hyperparameters, patches=batch_size_of(job.task))
+
+
+def _image_operations(job: Job) -> float:
+    return count_operations(job.task.hyperparameters)

@@ -1,0 +1,121 @@
+"""What a study's images will be, counted, and a few of them prepared to measure on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from study.config import DatasetConfig, StudyConfig, TransferConfig, derive_seed
+from study.data.layouts import layout_of
+from study.data.planes import Plane, read_planes, thin_out
+from study.data.prepare import prepare
+from study.data.splits import Split, split_by_well
+from study.data.store import Store
+from study.trial.task import TrialTask
+from study.workflow.setup import resolutions_of, simulate_raw
+
+FIELDS = 2  # in the sample: one to train on, one to score
+TRAINED, SCORED = 0, 1
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The fields of each side, and the numbers of levels and of the transfer's images."""
+
+    split: Split
+    levels: int
+    transfer_images: int
+
+    @property
+    def fields(self) -> int:
+        """How many there are in all."""
+        return len(self.split.every)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A field to train on and one to score, prepared as the study's will be.
+
+    Parameters
+    ----------
+    store : Store
+        Holds them.
+    raw_s, prepare_s : float
+        What simulating a field took, and preparing it.
+    """
+
+    store: Store
+    raw_s: float
+    prepare_s: float
+
+    def ask(self, task: TrialTask) -> TrialTask:
+        """Return a task on the sample that trains on and scores as many images as one of the
+        study.
+        """
+        return replace(
+            task,
+            store=str(self.store.folder),
+            train_fields=[TRAINED] * len(task.train_fields),
+            eval_fields=[SCORED] * len(task.eval_fields),
+            held_out=None,
+        )
+
+
+def count_images(config: StudyConfig) -> Counts:
+    """Count fields and levels, from file names or from what will be simulated, and divide them as
+    the study will.
+    """
+    dataset = config.dataset
+    if dataset.root is None:
+        simulated = dataset.simulate
+        wells = [
+            f"{well:03d}"
+            for well in range(simulated.wells)
+            for _ in range(simulated.fields_per_well)
+        ][: dataset.max_fields]
+        levels = len(dataset.levels or layout_of(dataset.kind).all_levels)
+    else:
+        planes = _list_planes(dataset, dataset.root)
+        wells = list({plane.field: plane.well for plane in planes}.values())
+        levels = len({plane.level for plane in planes})
+    split = split_by_well(
+        wells,
+        test=dataset.test,
+        validation=dataset.validation,
+        seed=derive_seed(config.seed, "split"),
+    )
+    transfer = config.transfer
+    transferred = [] if transfer.root is None else _list_planes(transfer, transfer.root)
+    return Counts(split, levels, len(transferred))
+
+
+def _list_planes(dataset: DatasetConfig | TransferConfig, root: str) -> list[Plane]:
+    planes = read_planes(
+        layout_of(dataset.kind), Path(root), channel=dataset.channel, levels=dataset.levels
+    )
+    return thin_out(planes, dataset.max_fields)
+
+
+def prepare_sample(config: StudyConfig, scratch: Path) -> Sample:
+    """Prepare a few fields in a folder; they are simulated there first, where the study's will
+    be.
+    """
+    dataset, raw_s = config.dataset, 0.0
+    root = Path(dataset.root) if dataset.root is not None else scratch / "raw"
+    if dataset.root is None:
+        few = replace(dataset.simulate, wells=FIELDS, fields_per_well=1)
+        began = time.perf_counter()
+        simulate_raw(replace(config, dataset=replace(dataset, simulate=few)), root)
+        raw_s = (time.perf_counter() - began) / FIELDS
+    sampled = DatasetConfig(
+        kind=dataset.kind,
+        root=str(root),
+        channel=dataset.channel,
+        levels=dataset.levels,
+        max_fields=FIELDS,
+    )
+    began = time.perf_counter()
+    resolutions = resolutions_of(config, dataset)
+    store = prepare(sampled, root, scratch / "stores", resolutions=resolutions)
+    return Sample(store, raw_s, (time.perf_counter() - began) / len(store.fields))
