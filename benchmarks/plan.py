@@ -41,11 +41,11 @@ def main(options: list[str]) -> None:
     """Plan, run, and print both."""
     with tempfile.TemporaryDirectory() as folder:
         where = ["--storage", str(Path(folder) / "results"), "--name", "planned"]
-        said, planning_s = run("-m", "study.cli", "plan", *options, *where)
-        print(said, flush=True)
-        found = re.search(r"^in all +([^,]+),", said, re.MULTILINE)
-        assert found is not None, said
-        planned = seconds(found[1])
+        plan, planning_s = run("-m", "study.cli", "plan", *options, *where)
+        print(plan, flush=True)
+        total = re.search(r"^in all +([^,]+),", plan, re.MULTILINE)
+        assert total is not None, plan
+        planned = seconds(total[1])
         _, took = run("study/run.py", *options, *where)
     print(
         f"planned {planned:.0f} s (planning took {planning_s:.0f} s), took {took:.0f} s:"

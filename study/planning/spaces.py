@@ -15,8 +15,9 @@ from keras_tuner import HyperParameters
 from search_spaces.baselines import baselines
 from search_spaces.sizes import Sizes
 from study.models.autoencoder import build, patch_size_of
+from study.record.events import Hyperparameters
 
-Space = Callable[[HyperParameters, Sizes], dict[str, Any]]
+Space = Callable[[HyperParameters, Sizes], Hyperparameters]
 OF_TRAINING = (
     "loss",
     "alpha",
@@ -112,7 +113,7 @@ def describe_space(name: str, space: Space, sizes: Sizes) -> str:
     return "\n".join(lines)
 
 
-def _corners(space: Space, sizes: Sizes) -> Iterator[dict[str, Any]]:
+def _corners(space: Space, sizes: Sizes) -> Iterator[Hyperparameters]:
     """Yield points with every number at its lowest and with every number at its highest, for every
     choice that names a kind.
 
@@ -148,11 +149,11 @@ def _corners(space: Space, sizes: Sizes) -> Iterator[dict[str, Any]]:
             }
 
 
-def _smallest_size(hyperparameters: dict[str, Any]) -> int:
+def _smallest_size(hyperparameters: Hyperparameters) -> int:
     return int(2 ** int(hyperparameters["depth"]))
 
 
-def _active(one: Any, chosen: dict[str, Any]) -> bool:
+def _active(one: Any, chosen: Hyperparameters) -> bool:
     return all(chosen.get(part.name) in part.values for part in one.conditions)
 
 
