@@ -26,8 +26,8 @@ from study.tune.cluster import (
     describe_places,
     free_on_nodes,
     node_rooms,
-    share_gpus,
 )
+from study.tune.gpu_shares import share_gpus
 from study.tune.tasks import largest_baseline
 
 IMPORT_S = 8.0  # of the libraries, in the program itself
