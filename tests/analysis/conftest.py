@@ -9,6 +9,7 @@ import pytest
 from analysis.load import Study, load_study
 from analysis.paper_figures import EXAMPLES, TRANSFER_EXAMPLES
 from analysis.report import write_report
+from tests.made_up_scores import write_examples
 from tests.made_up_study import (
     BLURS,
     SEARCHED,
@@ -17,7 +18,6 @@ from tests.made_up_study import (
     WHOLE,
     Truth,
     make_study,
-    write_examples,
 )
 
 

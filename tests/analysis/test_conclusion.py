@@ -17,7 +17,6 @@ from study.record.identities import Phase, RunId
 from study.record.outcome import CHAMPION, Outcome
 from tests.made_up_study import FAITHFUL, SEARCHED, SPLIT, WHOLE, Truth, begun, make_study
 
-
 FRONT = dataclasses.replace(FAITHFUL, search=SearchConfig(objectives=["ssim", "parameters"]))
 SSIM = {WHOLE.label: 0.65, SPLIT.label: 0.7, SEARCHED.label: 0.75}
 
@@ -36,7 +35,7 @@ def concluded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Outcome]
 
 
 def test_the_outcome_names_the_winner_and_its_verdict(concluded: tuple[Study, Outcome]) -> None:
-    study, outcome = concluded
+    _, outcome = concluded
     assert {name: outcome.tags[name] for name in ("champion", "winner", "verdict", "baseline")} == {
         "champion": SEARCHED.label,
         "winner": SEARCHED.label,

@@ -87,5 +87,5 @@ def test_a_network_that_does_not_look_at_its_input_is_named(
     tmp_path: Path, complete: Study
 ) -> None:
     make_study(tmp_path, Truth(collapsed=True))
-    assert collapsed(load_study(tmp_path)) == [SPLIT.label]
-    assert collapsed(complete) == []
+    assert collapsed(load_study(tmp_path)) == (SPLIT.label,)
+    assert collapsed(complete) == ()

@@ -118,14 +118,6 @@ def test_the_outcome_in_a_terminal(complete: Study) -> None:
     assert "on test, where it was confirmed: " in text
 
 
-def test_what_a_reader_must_be_warned_of_comes_first(tmp_path: Path) -> None:
-    make_study(tmp_path, Truth(collapsed=True, ended=False, searched=False))
-    page = html.unescape(write_report(load_study(tmp_path)).read_text(encoding="utf-8"))
-    top = page[: page.index("<nav>")]
-    assert "Not complete: the study has not ended" in top
-    assert f"{SPLIT.label} restores the same image whatever it is shown" in top
-
-
 def test_of_a_data_set_that_the_paper_does_not_have_there_is_a_report_too(tmp_path: Path) -> None:
     make_study(tmp_path, Truth(kind="plankton", searched=False))
     study = load_study(tmp_path)
@@ -137,12 +129,22 @@ def test_of_a_data_set_that_the_paper_does_not_have_there_is_a_report_too(tmp_pa
     assert "Averages (each network at its own size)" in outcome_text(study)
 
 
-def test_the_report_from_the_command_line(
+def test_an_unfinished_study_is_reported_from_the_command_line_with_what_to_beware_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_study(tmp_path / "s", Truth(searched=False))
-    assert main([str(tmp_path / "s")]) == 0
-    assert "report.html" in capsys.readouterr().out
+    lost = {WHOLE.label: 0.1}
+    make_study(tmp_path, Truth(collapsed=True, ended=False, searched=False, lost=lost))
+    assert main([str(tmp_path)]) == 0
+    assert f"report: {tmp_path / 'report.html'}" in capsys.readouterr().out
+    page = html.unescape((tmp_path / "report.html").read_text(encoding="utf-8"))
+    top = page[: page.index("<nav>")]
+    assert "Not complete: the study has not ended" in top
+    assert f"{SPLIT.label} restores the same image whatever it is shown" in top
+
+
+def test_where_there_is_nothing_to_report_it_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(tmp_path / "nothing")]) == 2
     assert "holds no study" in capsys.readouterr().err
     with Ledger(tmp_path / "begun") as ledger:
