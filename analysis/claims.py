@@ -7,6 +7,7 @@ inconclusive.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -41,14 +42,16 @@ class ClaimCheck:
     agreement: Agreement
 
 
-def check_claims(study: Study) -> list[ClaimCheck]:
+@lru_cache(maxsize=8)
+def check_claims(study: Study) -> tuple[ClaimCheck, ...]:
     """Return the paper's claims, each beside what this study finds."""
     checks = [_whole_against_split(study)]
     if study.transfer is not None:
         checks.append(_whole_against_split(study.transfer))
     if (facts := paper_facts(study.kind)) is not None and facts.trained_on:
         checks.append(_fall_above_focus(study))
-    return [*checks, _loss_on_synthetic_blur(study), _brightened_cells(study), _seams(study)]
+    checks += [_loss_on_synthetic_blur(study), _brightened_cells(study), _seams(study)]
+    return tuple(checks)
 
 
 def _baseline_labels(study: Study) -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -181,11 +182,12 @@ def curve_table(curves: Sequence[Curve]) -> pd.DataFrame:
     return table.sort_index(axis="columns")
 
 
-def collapsed(study: Study) -> list[str]:
+@lru_cache(maxsize=8)
+def collapsed(study: Study) -> tuple[str, ...]:
     """Return the labels of networks whose PSNR is the same at every level."""
     networks = [one for one in curves_by_level(study, "psnr") if isinstance(one.subject, Role)]
-    return [
+    return tuple(
         curve.label
         for curve in networks
         if max(curve.values.values()) - min(curve.values.values()) < COLLAPSED_DB
-    ]
+    )

@@ -105,26 +105,6 @@ def estimate(
     return Estimate(mean, mean - reach, mean + reach, p, wells, seeds)
 
 
-def judge(estimated: Estimate, p: float, *, scaled_down: bool) -> str:
-    """Return the verdict on a candidate's difference from the better baseline, in words."""
-    if scaled_down:
-        return "no verdict: scaled down, the baselines are smaller than the paper's"
-    if estimated.wells < MIN_WELLS:
-        return (
-            f"no verdict: {estimated.wells} wells or scenes in the test set; {MIN_WELLS} are needed"
-        )
-    verdict = "inconclusive from the better baseline"
-    if estimated.above and p < 0.05:
-        verdict = "better than the better baseline"
-    elif estimated.below and p < 0.05:
-        verdict = "worse than the better baseline"
-    return (
-        verdict
-        if estimated.seeds > 1
-        else f"{verdict} (one seed: chance between trainings is not counted)"
-    )
-
-
 def holm(values: list[float]) -> list[float]:
     """Correct p values for their number (Holm, 1979); nan stays nan, and counts.
 

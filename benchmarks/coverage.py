@@ -18,10 +18,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pandas as pd
 
-from analysis.statistics import estimate, holm, judge
+from analysis.statistics import estimate, holm
+from analysis.verdicts import Verdict, judge_difference
 
 SETTINGS = [(13, 3), (29, 3), (48, 3), (77, 3)]  # wells, seeds
 GAINS = (0.0, 0.004, 0.02)
+DIFFERENT = (Verdict.BETTER, Verdict.WORSE)
 WELL, RESPONSE, FIELD, SEED = 0.03, 0.01, 0.01, 0.004  # standard deviations of SSIM
 
 
@@ -51,11 +53,11 @@ def any_called(wells: int, seeds: int, rng: np.random.Generator) -> bool:
     """
     images = made_up(wells, seeds, dict.fromkeys(("a", "b", "c", "other baseline"), 0.0), rng)
     better = max(("baseline", "other baseline"), key=lambda name: images[name]["ssim"].mean())
-    found = [estimate(images[name], images[better], test=True) for name in ("a", "b", "c")]
-    corrected = holm([one.p for one in found])
+    differences = [estimate(images[name], images[better], test=True) for name in ("a", "b", "c")]
+    corrected = holm([one.p for one in differences])
     return any(
-        judge(one, p, scaled_down=False).split()[0] in ("better", "worse")
-        for one, p in zip(found, corrected, strict=True)
+        judge_difference(one, p, scaled_down=False).verdict in DIFFERENT
+        for one, p in zip(differences, corrected, strict=True)
     )
 
 
@@ -76,9 +78,10 @@ def main() -> None:
             held = called = 0
             for _ in range(options.repeats):
                 images = made_up(wells, seeds, {"candidate": gain}, rng)
-                found = estimate(images["candidate"], images["baseline"], test=True)
-                held += found.low <= gain <= found.high
-                called += judge(found, found.p, scaled_down=False).split()[0] in ("better", "worse")
+                difference = estimate(images["candidate"], images["baseline"], test=True)
+                held += difference.low <= gain <= difference.high
+                judgement = judge_difference(difference, difference.p, scaled_down=False)
+                called += judgement.verdict in DIFFERENT
             row = {
                 "wells": wells,
                 "seeds": seeds,

@@ -6,36 +6,31 @@ from analysis.audit import Row, audit_table, stated_number_of_images
 from analysis.paper_tables import audit, main
 
 
-def found(rule: str) -> set[tuple[str, str, int | None]]:
-    return {
-        (finding.table, finding.model, finding.level) for finding in audit() if finding.rule == rule
-    }
+def places(rule: str) -> set[tuple[str, str, int | None]]:
+    return {(one.table, one.model, one.level) for one in audit() if one.rule == rule}
 
 
-def test_what_is_known_to_differ_in_the_paper_is_found() -> None:
-    assert found("average against mean of rows") == {
+def test_what_is_known_to_be_inconsistent_in_the_paper_is_found() -> None:
+    assert places("average against mean of rows") == {
         (table, model, None) for table in "12" for model in ("whole", "split")
     }
-    assert found("average equals a row") == {("2", "whole", 9)}
-    assert found("cell repeated in another model") == {
+    assert places("average equals a row") == {("2", "whole", 9)}
+    assert places("cell repeated in another model") == {
         ("5", "split and whole", 5),
         ("5", "split and whole", 9),
     }
-    assert found("outlier against its neighbours") == {("5", "split", 6), ("5", "whole", 9)}
-    assert found("column that no formula explains") == {
+    assert places("outlier against its neighbours") == {("5", "split", 6), ("5", "whole", 9)}
+    assert places("column that no formula explains") == {
         (table, model, None) for table in ("3-4", "5") for model in ("whole", "split")
     }
-    assert [finding.text for finding in audit() if finding.rule == "stated number of images"] == [
+    assert [one.text for one in audit() if one.rule == "stated number of images"] == [
         "4608 test images differ from 20% of 33 x 768 = 5069; 30.0 planes would give them"
     ]
 
 
 def test_the_error_columns_constant_is_that_of_each_model() -> None:
-    texts = {
-        (finding.table, finding.model): finding.text
-        for finding in audit()
-        if finding.rule.startswith("column")
-    }
+    rule = "column that no formula explains"
+    texts = {(one.table, one.model): one.text for one in audit() if one.rule == rule}
     assert "5.86 times" in texts["5", "whole"]
     assert "in 15 rows" in texts["5", "whole"]
     assert "5.97 times" in texts["5", "split"]
@@ -85,12 +80,12 @@ def test_a_sound_table_gives_nothing() -> None:
         (5, {"rmse": 0.9}, "column that no formula explains"),
     ],
 )
-def test_a_fault_put_into_another_table_is_found(
+def test_an_error_put_into_another_table_is_found(
     index: int, change: dict[str, float], rule: str
 ) -> None:
     rows = smooth_table()
     rows[index] = replace(rows[index], **change)
-    assert rule in {finding.rule for finding in audit_table(rows, [])}
+    assert rule in {one.rule for one in audit_table(rows, [])}
 
 
 def test_a_number_of_images_that_fits() -> None:

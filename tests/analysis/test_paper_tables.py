@@ -2,7 +2,7 @@ from statistics import mean
 
 import pytest
 
-from analysis.paper_tables import averages, curve, reference_curves, tables
+from analysis.paper_tables import averages, curve, printed_level, reference_curves, tables
 
 
 def test_every_row_of_the_tables_is_there() -> None:
@@ -51,7 +51,20 @@ def test_means_of_the_columns_worked_out_elsewhere() -> None:
 
 @pytest.mark.parametrize("kind", ["bbbc005", "bbbc006"])
 def test_reference_curves_have_a_value_for_every_level(kind: str) -> None:
-    for reference in reference_curves(kind):
-        assert {len(values[0]) for values in reference["evaluation"].values()} == {
-            len(reference["levels"])
-        }
+    references = reference_curves(kind)
+    assert [one.reference.label for one in references] == [
+        "paper: whole image",
+        "paper: split image",
+    ]
+    for one in references:
+        assert {len(values[0]) for values in one.evaluation.values()} == {len(one.levels)}
+
+
+def test_a_data_set_that_the_paper_does_not_have_has_no_curves() -> None:
+    assert reference_curves("plankton") == []
+    assert printed_level("plankton", 30) == 30
+
+
+def test_blur_levels_are_counted_from_1_as_in_the_paper() -> None:
+    assert [printed_level("bbbc005", level) for level in (4, 20, 48)] == [1, 6, 15]
+    assert printed_level("bbbc006", 20) == 20
