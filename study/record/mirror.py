@@ -37,6 +37,8 @@ from study.record.outcome import Outcome
 
 FLUSH_AT = 5000  # metrics that wait before they are sent, while a long ledger is replayed
 PATIENCE_IF_AWAY_S = 15.0
+PAUSE_S = 0.5  # between two looks at the ledger; doubled with every failure, up to these
+LONGEST_PAUSE_S, LONGEST_PAUSE_AT_END_S = 30.0, 2.0
 FOLDER = "mirror"
 
 
@@ -166,7 +168,7 @@ class Mirror:
         return self._left()
 
     def _follow(self) -> None:
-        pause_s = 0.5
+        pause_s = PAUSE_S
         while True:
             closing = self._stop.is_set()
             began = time.thread_time()
@@ -183,13 +185,16 @@ class Mirror:
                 self.failure = f"{type(error).__name__}: {error}".splitlines()[0][:300]
                 if closing and time.monotonic() - self._progressed > self._patience_s:
                     break
-                pause_s = min(pause_s * 2, 30.0)
-                self._stop.wait(pause_s) if not closing else time.sleep(min(pause_s, 2.0))
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+                if closing:
+                    time.sleep(min(pause_s, LONGEST_PAUSE_AT_END_S))
+                else:
+                    self._stop.wait(pause_s)
             else:
                 self.failure = ""
                 if closing:
                     break
-                pause_s = 0.5
+                pause_s = PAUSE_S
                 self._stop.wait(pause_s)
             finally:
                 self.seconds += time.thread_time() - began

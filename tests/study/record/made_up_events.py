@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -223,18 +223,22 @@ def one_of_each_kind() -> Iterator[Event]:
     yield StudyEnded(run=0, status="failed", problems=["no"], record_seconds=0.5)
 
 
-def write_study(folder: Path) -> None:
-    """Write the ledger of a study of the folder's name: a reference, a baseline that finished and
-    a searched trial that failed.
-    """
-    good, bad = search(0), search(1)
+def small_study(name: str, phase: Phase = Phase.SEARCH) -> list[Event]:
+    """The 12 events of a study: a reference, a baseline that finished and a trial that failed."""
+    good, bad = RunId(phase, TrialId(0), 0), RunId(phase, TrialId(1), 0)
+    return [
+        study(name),
+        reference(),
+        *finished(good, 0.55),
+        *(begun(bad), epoch(bad, 1), epoch(bad, 2)),
+        ended(bad, TrialStatus.FAILED, "diverged"),
+        StudyEnded(status="finished"),
+    ]
+
+
+def write_events(folder: Path, events: Iterable[Event]) -> Path:
+    """Write events to the ledger of a folder; return the folder."""
     with Ledger(folder) as ledger:
-        for event in (
-            study(folder.name),
-            reference(),
-            *finished(good, 0.55),
-            *(begun(bad), epoch(bad, 1), epoch(bad, 2)),
-            ended(bad, TrialStatus.FAILED, "diverged"),
-            StudyEnded(status="finished"),
-        ):
+        for event in events:
             ledger.append(event)
+    return folder

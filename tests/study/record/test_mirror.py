@@ -2,484 +2,491 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
+from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Param, Run
 
+import study.record.mirror as mirror_module
 from study.errors import StudyError
-from study.record.ledger import Ledger
-from study.record.mirror import Mirror
+from study.models.autoencoder import build
+from study.record.events import StudyEnded
+from study.record.history import History
+from study.record.identities import Phase
+from study.record.ledger import FILE_NAME, Ledger
+from study.record.mirror import FOLDER, Mirror
 from study.record.outcome import CHAMPION, KeptModel, Outcome
+from study.trial.checkpoints import save_model
 from study.trial.restoring import load_restorer
 from study.trial.task import TrialTask
-from study.trial.training import run_trial
 from tests.servers import content
+from tests.study.record.made_up_events import (
+    begun,
+    confirm,
+    epoch,
+    resumed,
+    search,
+    small_study,
+    write_events,
+)
+from tests.study.record.mirror_process import sync, sync_when_all_are_there
+
+UNRESTORED = "unrestored input (validation)"
+IMPATIENT_S = 0.1
+MakeDatabase = Callable[[str], str]
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror_module, "PAUSE_S", 0.02)
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+def made_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database as MLflow makes it, which takes seconds."""
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
+    return file
 
 
-def write_study(folder: Path, *, uid: str) -> None:
-    """Write the ledger of a study with two trials, one finished and one that failed, and a
-    reference.
-    """
-    with Ledger(folder) as ledger:
-        environment = {"packages": {"keras": "3"}, "git": None}
-        ledger.append(
-            "study",
-            uid=uid,
-            name=folder.name,
-            config={"seed": 0, "scaled_down": True, "training": {"patches_per_image": None}},
-            store={
-                "fingerprint": "f" * 64,
-                "source": "/data",
-                "channel": "w1",
-                "levels": [0, 16, 33],
-            },
-            images={"title": "BBBC006", "fields": {"test": 2}},
-            environment=environment,
-        )
-        score = {
-            "levels": [0, 16, 33],
-            "evaluation": {
-                "ssim": [[0.4, 1.0, 0.6], [0.6, 1.0, 0.6]],
-                "psnr": [[20.0, float("inf"), 21.0]],
-            },
-        }
-        ledger.append(
-            "reference",
-            reference="unrestored input (validation)",
-            eval_split="validation",
-            **score,
-            summary={"ssim": 0.55},
-        )
-        for trial in range(2):
-            key = {"phase": "search", "trial": trial, "replicate": 0}
-            about = {
-                "label": f"trial {trial}",
-                "baseline": trial == 0,
-                "eval_split": "validation",
-                "seed": 1,
-                "epochs": 2,
-                "threads": 1,
-            }
-            ledger.append("trial", **key, **about, hyperparameters={"depth": trial}, folder="x")
-            for epoch in (1, 2):
-                ledger.append(
-                    "epoch",
-                    **key,
-                    epoch=epoch,
-                    metrics={"loss": 1 / epoch},
-                    cost={"parameters": 7.0},
-                )
-            if trial == 0:
-                ledger.append(
-                    "score",
-                    **key,
-                    eval_split="validation",
-                    **score,
-                    summary={"ssim": 0.55},
-                    cost={},
-                )
-            ledger.append(
-                "trial_end",
-                **key,
-                status="finished" if trial == 0 else "failed",
-                reason="" if trial == 0 else "diverged",
-                epoch=2,
-            )
-        ledger.append("study_end", run=0, status="finished", problems=[])
+@pytest.fixture(scope="module")
+def uri(made_database: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The database that most tests share, each with a study of its own name."""
+    copy = shutil.copy(made_database, tmp_path_factory.mktemp("shared"))
+    return f"sqlite:///{copy}"
 
 
-def runs_of(uri: str, uid: str) -> dict[str, Run]:
+@pytest.fixture
+def make_database(made_database: Path, tmp_path: Path) -> MakeDatabase:
+    """An empty database of a test's own."""
+
+    def make(name: str) -> str:
+        (tmp_path / name).mkdir()
+        return f"sqlite:///{shutil.copy(made_database, tmp_path / name)}"
+
+    return make
+
+
+def runs_of(uri: str, study: str) -> dict[str, Run]:
+    """Return a study's runs by name."""
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("refocus")
     assert experiment is not None
-    return {
-        run.info.run_name: run
-        for run in client.search_runs(
-            [experiment.experiment_id], f"tags.`refocus.study_uid` = '{uid}'"
-        )
-    }
+    runs = client.search_runs([experiment.experiment_id], f"tags.study = '{study}'")
+    return {run.info.run_name: run for run in runs}
 
 
-def sync(folder: Path, uri: str, *, patience_s: float = 60, **options: Any) -> int:
-    mirror = Mirror(folder, uri=uri, experiment="refocus", **options)
-    mirror.check()
-    mirror.start()
-    left = mirror.close(patience_s=patience_s)
-    print(mirror.failure)  # shown where a test fails
-    return left
+def statuses(uri: str, study: str) -> dict[str, str]:
+    return {name: run.info.status for name, run in runs_of(uri, study).items()}
 
 
-def everything(uri: str, uid: str) -> dict[str, Any]:
-    client = MlflowClient(tracking_uri=uri)
-    return {
-        name: (
-            run.info.status,
-            run.data.params,
-            {
-                key: [
-                    (metric.step, metric.value, metric.timestamp)
-                    for metric in client.get_metric_history(run.info.run_id, key)
-                ]
-                for key in run.data.metrics
-            },
-        )
-        for name, run in runs_of(uri, uid).items()
-    }
+def rows(uri: str, run: Run, metric: str) -> list[tuple[int, float]]:
+    history = MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, metric)
+    return sorted((row.step, row.value) for row in history)
 
 
 def test_runs_parameters_and_curves_are_those_of_the_ledger(tmp_path: Path, uri: str) -> None:
-    write_study(tmp_path / "one", uid="one")
-    assert sync(tmp_path / "one", uri) == 0
+    assert sync(write_events(tmp_path / "one", small_study("one")), uri) == 0
     runs = runs_of(uri, "one")
-    assert set(runs) == {"one", "unrestored input (validation)", "trial 0", "trial 1"}
-    parent = runs["one"].info.run_id
-    assert all(
-        run.data.tags["mlflow.parentRunId"] == parent for name, run in runs.items() if name != "one"
-    )
-    assert {name: run.info.status for name, run in runs.items()} == {
+    assert set(runs) == {"one", UNRESTORED, "trial 0", "trial 1"}
+    parent = runs.pop("one")
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    assert statuses(uri, "one") == {
         "one": "FINISHED",
-        "unrestored input (validation)": "FINISHED",
+        UNRESTORED: "FINISHED",
         "trial 0": "FINISHED",
         "trial 1": "FAILED",
     }
-    assert runs["trial 1"].data.tags["scaled_down"] == "True"
-    assert "patches_per_image" not in runs["trial 1"].data.tags
-    assert runs["trial 1"].data.tags["reason"] == "diverged"
-    assert runs["trial 0"].data.params["depth"] == "0"
-    content = everything(uri, "one")
-    for name in ("trial 0", "unrestored input (validation)"):
-        assert [row[:2] for row in content[name][2]["level/ssim"]] == [
-            (0, 0.5),
-            (16, 1.0),
-            (33, 0.6),
-        ]
-        assert [row[:2] for row in content[name][2]["level/psnr"]] == [
-            (0, 20.0),
-            (33, 21.0),
-        ]  # what is infinite is left out
-    assert [row[:2] for row in content["trial 1"][2]["loss"]] == [(1, 1.0), (2, 0.5)]
+    assert parent.data.params["training.epochs"] == "50"
+    assert parent.data.params["store.fingerprint"] == "f" * 64
+    baseline, failed = runs["trial 0"], runs["trial 1"]
+    assert (baseline.data.tags["kind"], failed.data.tags["kind"]) == ("baseline", "trial")
+    assert failed.data.tags["scaled_down"] == "True"
+    assert "patches_per_image" not in failed.data.tags
+    assert failed.data.tags["reason"] == "diverged"
+    assert baseline.data.params["depth"] == "1"
+    assert rows(uri, failed, "loss") == [(1, 1.0), (2, 0.5)]
+    assert rows(uri, failed, "cost/parameters") == [(1, 7.0), (2, 7.0)]
+    for run in (baseline, runs[UNRESTORED]):  # nan is left out of a mean, inf of the curve
+        assert rows(uri, run, "level/ssim") == [(0, 0.5), (16, 1.0), (33, 0.6)]
+        assert rows(uri, run, "level/psnr") == [(0, 20.0), (33, 21.0)]
+        assert rows(uri, run, "mean/ssim") == [(0, 0.55)]
 
 
-def test_mirroring_twice_changes_nothing(tmp_path: Path, uri: str) -> None:
-    write_study(tmp_path / "two", uid="two")
-    sync(tmp_path / "two", uri)
-    first = everything(uri, "two")
+def test_the_gain_over_the_unrestored_input_is_a_curve_and_the_data_set_is_named(
+    tmp_path: Path, uri: str
+) -> None:
+    sync(write_events(tmp_path / "six", small_study("six")), uri)
+    runs = runs_of(uri, "six")
+    # the made-up trial is as good as leaving the images alone
+    gain = rows(uri, runs["trial 0"], "level/ssim_gain")
+    assert gain == [(0, 0.0), (16, 0.0), (33, 0.0)]
+    named = {
+        name: [(one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs]
+        for name, run in runs.items()
+    }
+    images = [("BBBC006 w1", "f" * 32)]
+    assert named == {"six": images, "trial 0": images, "trial 1": images, UNRESTORED: []}
+
+
+def test_mirroring_again_changes_nothing(tmp_path: Path, uri: str) -> None:
+    folder = write_events(tmp_path / "two", small_study("two"))
+    sync(folder, uri)
+    first = content(uri, "two")
     assert len(first) == 4
-    sync(tmp_path / "two", uri)
-    assert everything(uri, "two") == first
+    for again in (False, True):
+        assert sync(folder, uri, again=again) == 0
+        assert content(uri, "two") == first
 
 
 def test_figures_become_artifacts(tmp_path: Path, uri: str) -> None:
-    write_study(tmp_path / "three", uid="three")
+    folder = write_events(tmp_path / "three", small_study("three"))
     figure = tmp_path / "curve.png"
     figure.write_bytes(b"a figure")
-    sync(tmp_path / "three", uri, draw=lambda *_: [figure])
+    sync(folder, uri, draw=lambda *_: [figure])
     client = MlflowClient(tracking_uri=uri)
     run = runs_of(uri, "three")["trial 0"].info.run_id
-    assert [artifact.path for artifact in client.list_artifacts(run, "figures")] == [
-        "figures/curve.png"
-    ]
-    assert (
-        Path(client.download_artifacts(run, "figures/curve.png", str(tmp_path))).read_bytes()
-        == b"a figure"
-    )
+    paths = [artifact.path for artifact in client.list_artifacts(run, "figures")]
+    assert paths == ["figures/curve.png"]
+    downloaded = client.download_artifacts(run, "figures/curve.png", str(tmp_path))
+    assert Path(downloaded).read_bytes() == b"a figure"
 
 
-def test_a_figure_that_can_not_be_drawn_does_not_hold_the_numbers_up(
+def test_a_figure_or_an_outcome_that_cannot_be_had_holds_no_number_up(
     tmp_path: Path, uri: str
 ) -> None:
-    write_study(tmp_path / "four", uid="four")
+    folder = write_events(tmp_path / "four", small_study("four"))
 
-    def fail(*_: Any) -> list[Path]:
+    def fail(*_: Any) -> Any:
         raise OSError("no space")
 
-    assert sync(tmp_path / "four", uri, draw=fail) == 0
-    assert runs_of(uri, "four")["trial 0"].data.tags["figures"] == "not drawn: no space"
+    assert sync(folder, uri, draw=fail, conclude=fail) == 0
+    runs = runs_of(uri, "four")
+    assert runs["trial 0"].data.tags["figures"] == "not drawn: no space"
+    assert runs["four"].data.tags["outcome.problem"] == "not concluded: no space"
+    assert statuses(uri, "four")["four"] == "FINISHED"
 
 
 def test_what_a_server_refused_is_sent_again(
     tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_study(tmp_path / "five", uid="five")
-    failures = []
+    folder = write_events(tmp_path / "five", small_study("five"))
+    refused: list[Any] = []
 
     def refuse(*arguments: Any, **options: Any) -> None:
-        failures.append(arguments)
+        refused.append(arguments)
         raise ConnectionError("down")
 
     with monkeypatch.context() as patched:
         patched.setattr(MlflowClient, "log_batch", refuse)
-        assert sync(tmp_path / "five", uri, patience_s=3) == 12  # all events wait
-    assert failures
-    assert sync(tmp_path / "five", uri) == 0
-    assert len(runs_of(uri, "five")) == 4
+        assert sync(folder, uri, patience_s=IMPATIENT_S) == 12  # all events wait
+    assert refused
+    assert sync(folder, uri) == 0
+    assert len(content(uri, "five")) == 4
 
 
-def test_a_server_that_can_not_be_reached_is_named_before_anything_starts(tmp_path: Path) -> None:
+def test_a_server_that_fails_now_and_then_gets_the_same_from_one_mirror(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, events = tmp_path / "live", small_study("live")
+    log_batch, failed = MlflowClient.log_batch, set[str]()
+
+    def fail_first(self: MlflowClient, run: str, **what: Any) -> None:
+        if not failed >= set(what):
+            failed.update(what)
+            raise ConnectionError("down")
+        log_batch(self, run, **what)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", fail_first)
+    mirror = Mirror(folder, uri=uri, experiment="refocus")
+    with Ledger(folder) as ledger:
+        ledger.append(events[0])
+        mirror.start()  # follows while the rest is written
+        for event in events[1:]:
+            ledger.append(event)
+    assert mirror.close() == 0
+    assert mirror.close() == 0  # a second time nothing is left to do
+    assert mirror.failure == ""
+    assert failed == {"params", "metrics", "tags"}
+    held = content(uri, "live")
+    assert sync(folder, uri, again=True) == 0
+    assert content(uri, "live") == held
+    assert len(held) == 4
+
+
+def test_another_mirror_of_the_study_is_waited_for(tmp_path: Path, uri: str) -> None:
+    folder = write_events(tmp_path / "locked", small_study("locked"))
+    (folder / FOLDER).mkdir()
+    mirror = Mirror(folder, uri=uri, experiment="refocus")
+    with FileLock(folder / FOLDER / "lock"):
+        mirror.start()
+        assert mirror.close(patience_s=IMPATIENT_S) == 12
+        assert "another process brings this study to MLflow" in mirror.failure
+    assert sync(folder, uri) == 0
+    assert len(runs_of(uri, "locked")) == 4
+
+
+def test_a_server_that_cannot_be_reached_is_named_before_anything_starts(tmp_path: Path) -> None:
     for uri in ("sqlite:////proc/nowhere/mlflow.db", "http://127.0.0.1:9"):
-        with pytest.raises(StudyError, match=r"record\.mlflow"):
+        with pytest.raises(StudyError, match=rf"reached at {uri}.*record\.mlflow"):
             Mirror(tmp_path, uri=uri, experiment="refocus").check()
 
 
+def test_an_experiment_that_was_deleted_is_named_before_anything_starts(
+    tmp_path: Path, make_database: MakeDatabase
+) -> None:
+    uri = make_database("deleted")
+    client = MlflowClient(tracking_uri=uri)
+    client.delete_experiment(client.create_experiment("refocus"))
+    with pytest.raises(StudyError, match="mlflow experiments restore"):
+        Mirror(tmp_path, uri=uri, experiment="refocus").check()
+
+
 def test_no_mirror(tmp_path: Path) -> None:
+    write_events(tmp_path, small_study("none"))
     mirror = Mirror(tmp_path, uri=None, experiment="refocus")
     mirror.check()
     mirror.start()
     assert mirror.close() == 0
+    assert not (tmp_path / FOLDER).exists()
 
 
-def test_the_gain_over_doing_nothing_is_a_curve_too_and_the_data_set_is_named(
+def test_a_study_that_was_interrupted_leaves_no_run_running_until_it_is_resumed(
     tmp_path: Path, uri: str
 ) -> None:
-    write_study(tmp_path / "six", uid="six")
-    sync(tmp_path / "six", uri)
-    sync(tmp_path / "six", uri, again=True)
-    gain = [row[:2] for row in everything(uri, "six")["trial 0"][2]["level/ssim_gain"]]
-    assert gain == [
-        (0, 0.0),
-        (16, 0.0),
-        (33, 0.0),
-    ]  # the made-up trial is as good as leaving the images alone
-    inputs = [
-        run.inputs.dataset_inputs
-        for run in runs_of(uri, "six").values()
-        if run.data.tags["kind"] != "reference"
-    ]
-    assert [len(logged) for logged in inputs] == [1, 1, 1]
-    assert {(logged[0].dataset.name, logged[0].dataset.digest) for logged in inputs} == {
-        ("BBBC006 w1", "f" * 32)
-    }
-
-
-def test_a_study_that_was_broken_off_leaves_no_run_running_until_it_goes_on(
-    tmp_path: Path, uri: str
-) -> None:
-    folder = tmp_path / "seven"
-    write_study(folder, uid="seven")
-    whole = (folder / "ledger.jsonl").read_bytes()
-    lines = whole.splitlines(keepends=True)
-    begun = [number for number, line in enumerate(lines) if b'"event":"epoch"' in line][
-        -1
-    ] + 1  # trial 1 is under way
-    (folder / "ledger.jsonl").write_bytes(b"".join(lines[:begun]))
+    folder, events = tmp_path / "seven", small_study("seven")
+    write_events(folder, events[:10])  # trial 1 is under way
     sync(folder, uri)
-    assert {name: run.info.status for name, run in runs_of(uri, "seven").items()} == {
-        "seven": "KILLED",
-        "unrestored input (validation)": "FINISHED",
-        "trial 0": "FINISHED",
-        "trial 1": "KILLED",
-    }
-    (folder / "ledger.jsonl").write_bytes(b"".join(lines[:begun]))
+    others = {UNRESTORED: "FINISHED", "trial 0": "FINISHED"}
+    assert statuses(uri, "seven") == others | {"seven": "KILLED", "trial 1": "KILLED"}
     with Ledger(folder) as ledger:
-        ledger.append("resumed", run=1)
+        ledger.append(resumed(1))
         mirror = Mirror(folder, uri=uri, experiment="refocus")
         mirror.start()
         assert mirror.close() == 0  # while the ledger is being written nothing is settled
-        assert {
-            name: run.info.status
-            for name, run in runs_of(uri, "seven").items()
-            if name in ("seven", "trial 1")
-        } == {
-            "seven": "RUNNING",
-            "trial 1": "RUNNING",
-        }
-    with (folder / "ledger.jsonl").open("ab") as file:
-        file.write(b"".join(lines[begun:]))
+        assert statuses(uri, "seven") == others | {"seven": "RUNNING", "trial 1": "RUNNING"}
+        for event in (*events[10:-1], StudyEnded(run=1, status="finished")):
+            ledger.append(event)
     sync(folder, uri)
-    statuses = {name: run.info.status for name, run in runs_of(uri, "seven").items()}
-    assert statuses == {
-        "seven": "FINISHED",
-        "unrestored input (validation)": "FINISHED",
-        "trial 0": "FINISHED",
-        "trial 1": "FAILED",
-    }
+    assert statuses(uri, "seven") == others | {"seven": "FINISHED", "trial 1": "FAILED"}
 
 
 def test_what_was_sent_before_is_not_sent_again_unless_the_server_has_lost_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "eight"
-    write_study(folder, uid="eight")
+    folder = write_events(tmp_path / "eight", small_study("eight"))
     sent: list[str] = []
     log_batch = MlflowClient.log_batch
 
-    def count(self: MlflowClient, run: str, **content: Any) -> None:
+    def count(self: MlflowClient, run: str, **what: Any) -> None:
         sent.append(run)
-        log_batch(self, run, **content)
+        log_batch(self, run, **what)
 
     monkeypatch.setattr(MlflowClient, "log_batch", count)
-    sync(folder, f"sqlite:///{tmp_path}/a.db")
+    sync(folder, uri)
     assert sent
-    first, sent[:] = everything(f"sqlite:///{tmp_path}/a.db", "eight"), []
-    sync(folder, f"sqlite:///{tmp_path}/a.db")
+    first, sent[:] = content(uri, "eight"), []
+    sync(folder, uri)
     assert not sent
-    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/a.db")
-    client.delete_run(runs_of(f"sqlite:///{tmp_path}/a.db", "eight")["trial 1"].info.run_id)
-    sync(folder, f"sqlite:///{tmp_path}/a.db")
+    lost = runs_of(uri, "eight")["trial 1"].info.run_id
+    MlflowClient(tracking_uri=uri).delete_run(lost)
+    sync(folder, uri)
     assert sent
-    assert everything(f"sqlite:///{tmp_path}/a.db", "eight") == first
+    assert content(uri, "eight") == first
 
 
-@pytest.fixture
-def trained(make_task: Callable[..., TrialTask]) -> Path:
-    """The folder of a trial that has trained."""
-    task = make_task()
-    list(run_trial(task))
-    return Path(task.folder)
+def test_a_study_of_an_older_version_is_mirrored_also_where_that_version_did_it(
+    tmp_path: Path, make_database: MakeDatabase
+) -> None:
+    uri = make_database("old")
+    folder = tmp_path / "before"
+    folder.mkdir()
+    shutil.copy(Path(__file__).with_name("ledger_format_2.jsonl"), folder / FILE_NAME)
+    client = MlflowClient(tracking_uri=uri)
+    uid = "b063a71c878f40668c57d5ddb52b073e"  # the study's
+    there = client.create_run(
+        client.create_experiment("refocus"),
+        tags={
+            "refocus.key": f"{uid}/search/6/0",
+            "refocus.study_uid": uid,
+            "study": "before",
+            "mlflow.runName": "trial 0006",
+        },
+    ).info.run_id
+    client.log_batch(there, params=[Param("family", "free"), Param("width", "16")])
+    assert sync(folder, uri) == 0
+    held = content(uri, "before")
+    params = held[f"{uid}/search/6/0"]["params"]  # type: ignore[index]
+    # what stands there stays, for MLflow lets no parameter be changed
+    assert (params["family"], params["width"], params["unet_filters"]) == ("free", "16", "16")
+    compared = held[f"{uid}/confirm/residual_unet/1"]
+    assert compared["params"]["family"] == "unet"  # type: ignore[index]
+    assert "transfer/ssim" in compared["metrics"]  # type: ignore[index]
+    lost = f"{uid}/transfer_reference/unrestored input (test)"
+    (run,) = client.search_runs(["1"], f"tags.`refocus.key` = '{lost}'")
+    client.delete_run(run.info.run_id)
+    assert sync(folder, uri) == 0
+    assert content(uri, "before") == held
 
 
-def write_confirmed_study(folder: Path, trained: Path) -> Outcome:
-    """A study that has confirmed a network; return what it has found out."""
-    write_study(folder, uid=folder.name)
-    ledger = folder / "ledger.jsonl"
-    ledger.write_text(ledger.read_text().replace('"phase":"search"', '"phase":"confirm"'))
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a network that a trial could have left."""
+    hyperparameters = {
+        **{"family": "whole", "depth": 1, "filters": 4, "growth": 2},
+        **{"loss": "l1", "image_size": 32},
+    }
+    folder = tmp_path_factory.mktemp("network")
+    keras.utils.set_random_seed(3)
+    task = TrialTask(
+        hyperparameters=hyperparameters,
+        store="",
+        folder=str(folder),
+        train_fields=[],
+        eval_fields=[],
+        eval_split="test",
+        resize="antialiased",
+        evaluation_size=32,
+        epochs=1,
+        batch_size=1,
+        patches_per_image=None,
+        inference="whole",
+        rung_images=0,
+        rung_seed=0,
+        seed=0,
+        threads=1,
+    )
+    save_model(build(hyperparameters), task, fingerprint="f")
+    return folder
+
+
+def write_confirmed_study(folder: Path, network: Path) -> Outcome:
+    """Write a study that has confirmed a network; return what it has found out."""
+    write_events(folder, small_study(folder.name, Phase.CONFIRM))
     (folder / "report.html").write_text("a report")
-    kept = [KeptModel(0, 0, alias, "trial 0", trained) for alias in (CHAMPION, "winner")]
-    return Outcome(
-        {"champion": "trial 0"},
-        {"difference": 0.1, "p": float("nan")},
-        [folder / "report.html"],
-        kept,
-    )
+    kept = [KeptModel(confirm(0), alias, "trial 0", network) for alias in (CHAMPION, "winner")]
+    tags, metrics = {"champion": "trial 0"}, {"difference": 0.1, "p": float("nan")}
+    return Outcome(tags, metrics, [folder / "report.html"], kept)
 
 
-def _sync_in_a_process(folder: Path, uri: str, outcome: Outcome) -> None:
-    assert sync(folder, uri, conclude=lambda *_: outcome, again=True) == 0
-
-
-def test_two_processes_at_once_leave_everything_once(tmp_path: Path, trained: Path) -> None:
-    folder, uri = tmp_path / "nine", f"sqlite:///{tmp_path}/mlflow.db"
-    outcome = write_confirmed_study(folder, trained)
+def test_two_processes_at_once_leave_everything_once(
+    tmp_path: Path, make_database: MakeDatabase
+) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    for name in ("weights.npz", "model.json"):
+        (files / name).write_text("no process here loads it")
+    folder, uri, alone = tmp_path / "nine", make_database("shared"), make_database("alone")
+    outcome = write_confirmed_study(folder, files)
     context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=_sync_in_a_process, args=(folder, uri, outcome)) for _ in range(2)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        assert process.exitcode == 0
-    sync(folder, uri, conclude=lambda *_: outcome, again=True)
-    sync(folder, f"sqlite:///{tmp_path}/alone/mlflow.db", conclude=lambda *_: outcome)
-    held = content(uri, "nine")
-    assert held == content(f"sqlite:///{tmp_path}/alone/mlflow.db", "nine")
-    assert len([key for key in held if not key.startswith("refocus-")]) == 4  # runs
-    assert [key.partition(" ")[0] for key in held if key.startswith("refocus-")] == [
-        "refocus-nine"
-    ]  # one version of one model
-    assert all(
-        len(value["datasets"]) == 1
-        for key, value in held.items()
-        if "confirm/" in key and isinstance(value, dict)
+    both_are_there = context.Barrier(2)
+    options = {"outcome": outcome, "again": True}
+    other = context.Process(
+        target=sync_when_all_are_there, args=(both_are_there, folder, uri), kwargs=options
     )
+    other.start()
+    sync_when_all_are_there(both_are_there, folder, uri, outcome=outcome, again=True)
+    other.join(120)
+    assert other.exitcode == 0
+    sync(folder, uri, outcome=outcome, again=True)
+    sync(folder, alone, outcome=outcome)
+    held = content(uri, "nine")
+    assert held == content(alone, "nine")
+    models = [key for key in held if key.startswith("refocus-")]
+    assert models == ["refocus-nine nine/confirm/0/0"]  # one version of one model
+    assert len(held) - len(models) == 4  # runs
+    confirmed = [held[f"nine/confirm/{trial}/0"] for trial in (0, 1)]
+    assert [len(run["datasets"]) for run in confirmed] == [1, 1]  # type: ignore[index]
 
 
 LOAD = """
 import sys
 import mlflow, numpy as np
-mlflow.set_tracking_uri(sys.argv[1])
-model = mlflow.pyfunc.load_model(sys.argv[2])
-np.save(sys.argv[4], model.predict(np.load(sys.argv[3])))
+uri, images, repository, *models = sys.argv[1:]
+mlflow.set_tracking_uri(uri)
+for number, model in enumerate(models):
+    loaded = mlflow.pyfunc.load_model(model)
+    np.save(f"restored{number}.npy", loaded.predict(np.load(images)))
 import study
 # the model brings the code that it needs
-assert not study.__file__.startswith(sys.argv[5]), study.__file__
+assert not study.__file__.startswith(repository), study.__file__
 """
 
 
 def test_the_best_network_is_registered_once_and_restores_in_a_fresh_process(
-    tmp_path: Path, trained: Path
+    tmp_path: Path, network: Path, make_database: MakeDatabase
 ) -> None:
-    folder, uri = tmp_path / "ten", f"sqlite:///{tmp_path}/mlflow.db"
-    outcome = write_confirmed_study(folder, trained)
+    folder, uri = tmp_path / "ten", make_database("models")
+    outcome = write_confirmed_study(folder, network)
     for _ in range(2):
-        assert sync(folder, uri, conclude=lambda *_: outcome, again=True) == 0
+        assert sync(folder, uri, outcome=outcome, again=True) == 0
     client = MlflowClient(tracking_uri=uri)
     (version,) = client.search_model_versions("name = 'refocus-ten'")
     parent = runs_of(uri, "ten")["ten"]
-    assert (parent.data.tags["outcome.champion"], parent.data.metrics["outcome/difference"]) == (
-        "trial 0",
-        0.1,
-    )
-    assert [artifact.path for artifact in client.list_artifacts(parent.info.run_id, "report")] == [
-        "report/report.html"
-    ]
+    assert parent.data.tags["outcome.champion"] == "trial 0"
+    told = {name: value for name, value in parent.data.metrics.items() if "outcome" in name}
+    assert told == {"outcome/difference": 0.1}
+    reports = client.list_artifacts(parent.info.run_id, "report")
+    assert [artifact.path for artifact in reports] == ["report/report.html"]
     images = np.random.default_rng(0).random((2, 40, 50)).astype(np.float32) * 900
     np.save(tmp_path / "images.npy", images)
     script = tmp_path / "load.py"
     script.write_text(LOAD)
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    for reference in (f"models:/refocus-ten@{CHAMPION}", f"models:/refocus-ten/{version.version}"):
-        places = [str(tmp_path / name) for name in ("images.npy", "restored.npy")]
-        subprocess.run(
-            [
-                sys.executable,
-                str(script),
-                uri,
-                reference,
-                *places,
-                str(Path(__file__).resolve().parents[3]),
-            ],
-            cwd=tmp_path,
-            env=environment,
-            check=True,
-            capture_output=True,
-        )
-        expected = np.stack([load_restorer(trained).restore(image) for image in images])
-        np.testing.assert_array_equal(np.load(tmp_path / "restored.npy"), expected)
+    models = [f"models:/refocus-ten@{CHAMPION}", f"models:/refocus-ten/{version.version}"]
+    repository = str(Path(__file__).resolve().parents[3])
+    arguments = [uri, str(tmp_path / "images.npy"), repository, *models]
+    subprocess.run(
+        [sys.executable, str(script), *arguments],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        check=True,
+        capture_output=True,
+    )
+    expected = np.stack([load_restorer(network).restore(image) for image in images])
+    for number in range(2):
+        restored = np.load(tmp_path / f"restored{number}.npy")
+        np.testing.assert_array_equal(restored, expected)
     logged = client.download_artifacts(version.run_id, "model", str(tmp_path))
     assert not list(Path(logged).rglob("*.pkl"))
-    assert {path.name for path in Path(logged, "artifacts", "trial").iterdir()} == {
-        "weights.npz",
-        "model.json",
-    }
+    kept = {path.name for path in Path(logged, "artifacts", "trial").iterdir()}
+    assert kept == {"weights.npz", "model.json"}
 
 
-def test_a_study_that_has_ended_twice_is_concluded_as_it_was_each_time(tmp_path: Path) -> None:
-    folder, live = tmp_path / "eleven", f"sqlite:///{tmp_path}/live.db"
-    write_study(folder, uid="eleven")
+def test_a_study_that_has_ended_twice_is_concluded_as_it_was_each_time(
+    tmp_path: Path, uri: str, make_database: MakeDatabase
+) -> None:
+    folder = write_events(tmp_path / "eleven", small_study("eleven"))
 
-    def conclude(folder: Path, run: int) -> Outcome:
+    def conclude(_: Path, history: History) -> Outcome:
+        run = history.ends[-1].run
         return Outcome({"champion": f"of run {run}"}, {"difference": run / 10})
 
-    sync(folder, live, conclude=conclude)
-    with Ledger(folder) as ledger:
-        ledger.append("resumed", run=1)
-        ledger.append("study_end", run=1, status="finished", problems=[])
-    sync(folder, live, conclude=conclude)
-    sync(folder, f"sqlite:///{tmp_path}/replay.db", conclude=conclude)
-    held = everything(live, "eleven")
-    assert held == everything(f"sqlite:///{tmp_path}/replay.db", "eleven")
-    assert [row[:2] for row in held["eleven"][2]["outcome/difference"]] == [(0, 0.0), (1, 0.1)]
-    assert runs_of(live, "eleven")["eleven"].data.tags["outcome.champion"] == "of run 1"
+    sync(folder, uri, conclude=conclude)
+    write_events(folder, [resumed(1), StudyEnded(run=1, status="finished")])
+    sync(folder, uri, conclude=conclude)
+    replay = make_database("replay")
+    sync(folder, replay, conclude=conclude)
+    assert content(uri, "eleven") == content(replay, "eleven")
+    parent = runs_of(uri, "eleven")["eleven"]
+    assert rows(uri, parent, "outcome/difference") == [(0, 0.0), (1, 0.1)]
+    assert parent.data.tags["outcome.champion"] == "of run 1"
 
 
-def test_an_outcome_that_can_not_be_had_holds_no_number_up(tmp_path: Path, uri: str) -> None:
-    write_study(tmp_path / "twelve", uid="twelve")
-
-    def fail(*_: Any) -> Outcome:
-        raise OSError("no weights there")
-
-    assert sync(tmp_path / "twelve", uri, conclude=fail) == 0
-    parent = runs_of(uri, "twelve")["twelve"]
-    assert parent.info.status == "FINISHED"
-    assert parent.data.tags["outcome.problem"] == "not concluded: no weights there"
-
-
-def test_an_experiment_that_was_deleted_is_named_before_anything_starts(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    client = MlflowClient(tracking_uri=uri)
-    client.delete_experiment(client.create_experiment("refocus"))
-    with pytest.raises(StudyError, match="mlflow experiments restore"):
-        Mirror(tmp_path, uri=uri, experiment="refocus").check()
+def test_a_run_that_began_is_there_before_it_has_an_epoch(tmp_path: Path, uri: str) -> None:
+    first = [*small_study("twelve")[:2], begun(search(0)), epoch(search(0), 1)]
+    folder = write_events(tmp_path / "twelve", first[:3])
+    sync(folder, uri)
+    assert set(runs_of(uri, "twelve")) == {"twelve", UNRESTORED, "trial 0"}
+    write_events(folder, [*first, epoch(search(0), 2)])
+    sync(folder, uri)  # goes on where the server is
+    run = runs_of(uri, "twelve")["trial 0"]
+    assert rows(uri, run, "loss") == [(1, 1.0), (2, 0.5)]
