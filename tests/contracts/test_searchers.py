@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import optuna
 import pytest
@@ -14,7 +14,7 @@ from search_spaces import SPACES
 from search_spaces.baselines import baselines
 from search_spaces.bridge import fits
 from search_spaces.sizes import Sizes
-from study.config import SearchConfig
+from study.config import SEARCHERS
 from study.record.events import EpochEnded, TrialEnded
 from study.record.history import Run
 from study.record.identities import Phase, Role, RunId, TrialStatus
@@ -26,7 +26,6 @@ from study.tune.trainable import Job
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 SIZES = Sizes(whole=[128], split=768, patches=[128, 64])
 PACKAGES = {"gp": "torch", "cmaes": "cmaes"}  # that a searcher needs besides
-SEARCHERS = get_args(get_type_hints(SearchConfig)["searcher"])
 TRIALS = 9  # besides the baselines: more than are drawn at random before a sampler begins to model
 FINISHED, STOPPED, FAILED = TrialStatus.FINISHED, TrialStatus.STOPPED, TrialStatus.FAILED
 ENDS = (FINISHED, FINISHED, STOPPED, FAILED, FINISHED, STOPPED, FINISHED, FINISHED)

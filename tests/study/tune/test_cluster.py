@@ -8,7 +8,8 @@ from study.config import ResourcesConfig
 from study.data.store import Store
 from study.errors import StudyError
 from study.tune import cluster
-from study.tune.cluster import MARGIN, Places, choose_share, count_places
+from study.tune.cluster import Places, count_places
+from study.tune.gpu_shares import choose_share
 
 GIB = 2**30
 
@@ -131,13 +132,12 @@ def test_a_node_says_what_it_does_not_see(store: Store, tmp_path: Path) -> None:
 def test_a_share_is_chosen_by_what_binds(
     used: dict[str, float], cpus: float, share: float, binding: str
 ) -> None:
-    assert MARGIN == 1.25
     chosen, why = choose_share(used, cpus=cpus)
     assert chosen == share
     assert f"{binding} binds" in why
 
 
-def test_a_gpu_that_can_not_be_measured_is_not_shared() -> None:
+def test_a_gpu_that_cannot_be_measured_is_not_shared() -> None:
     share, why = choose_share(None, cpus=8)
     assert share == 1
     assert "could not be measured" in why
