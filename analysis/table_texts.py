@@ -70,11 +70,13 @@ def level_rows(study: Study, table: pd.DataFrame) -> pd.DataFrame:
         number = printed_level(study.kind, level)
         row = {title: str(level) if number == level else f"{level} (level {number})"}
         for metric, column in PRINTED.items():
-            cell = cells.loc[metric]
+            cell, sign = cells.loc[metric], f"{column}?"
+            if sign in row:  # a second metric of ours beside the same one of the paper's
+                sign = f"{TITLES[metric]}?"
             row |= {
                 TITLES[metric]: f"{cell['ours']:.3f}",
                 f"paper’s {column}": cell["paper"],
-                f"{column}?": verdict_sign(cell["verdict"]),
+                sign: verdict_sign(cell["verdict"]),
             }
         rows.append(row)
     return pd.DataFrame(rows)

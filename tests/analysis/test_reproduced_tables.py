@@ -45,11 +45,13 @@ def test_the_winner_is_compared_with_no_network_of_the_paper(tmp_path: Path) -> 
 
 
 def test_the_signs_of_verdicts(tmp_path: Path) -> None:
-    make_study(tmp_path, Truth(searched=False))
+    ssim = {WHOLE.label: 0.9, SPLIT.label: 0.75}
+    make_study(tmp_path, Truth(searched=False, ssim=ssim))
     study = load_study(tmp_path)
     table = level_table(study)
     rows = level_rows(study, table[table["label"] == WHOLE.label]).set_index("z-plane")
-    # SSIM is .75 at level 0, where .805 is printed; an MSE of .5 is large
-    assert (rows.loc["0", "paper’s SSIM"], rows.loc["0", "SSIM?"]) == ("0.805", "−")
+    # SSIM is .85 at level 0, where .805 is printed; with a data range of 2 it is .5
+    assert (rows.loc["0", "paper’s SSIM"], rows.loc["0", "SSIM?"]) == ("0.805", "+")
+    assert rows.loc["0", "SSIM, data range 2?"] == "−"
     assert rows.loc["0", "MSE?"] == "−"
     assert rows.loc["0", "PSNR?"] == "+"  # 30.277 dB, where 26.848 is printed
