@@ -21,9 +21,9 @@ with warnings.catch_warnings():  # other people's packages warn while they are i
 from study.config import DatasetConfig
 from study.data.layouts import bbbc006
 from study.data.prepare import prepare
-from study.data.splits import split_by_well
 from study.data.store import Resolution, Store
 from study.trial.task import TrialTask
+from tests.small_trials import PATCHES, Trained, task_of, train_small
 
 LEVELS = [12, 14, 16, 18, 20]
 RESOLUTIONS = [Resolution(size, "antialiased") for size in (16, 32, 64)]
@@ -55,36 +55,6 @@ def store(raw_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     return prepare(dataset, raw_folder, tmp_path_factory.mktemp("stores"), resolutions=RESOLUTIONS)
 
 
-def task_of(store: Store, folder: Path, **changes: Any) -> TrialTask:
-    """Return a small task; any of its values can be given."""
-    split = split_by_well(store.wells, test=0.2, validation=0.2, seed=0)
-    values: dict[str, Any] = {
-        "hyperparameters": {
-            "family": "whole",
-            "depth": 1,
-            "filters": 4,
-            "loss": "l1",
-            "image_size": 32,
-        },
-        "store": str(store.folder),
-        "folder": str(folder),
-        "train_fields": split.train,
-        "eval_fields": split.validation,
-        "eval_split": "validation",
-        "resize": "antialiased",
-        "evaluation_size": 32,
-        "epochs": 2,
-        "batch_size": 8,
-        "patches_per_image": None,
-        "inference": "whole",
-        "rung_images": 3,
-        "rung_seed": 1,
-        "seed": 5,
-        "threads": 1,
-    }
-    return TrialTask(**(values | changes))
-
-
 @pytest.fixture
 def make_task(store: Store, tmp_path: Path) -> Callable[..., TrialTask]:
     """Make a small task in a folder of its own; any of its values can be given."""
@@ -94,3 +64,25 @@ def make_task(store: Store, tmp_path: Path) -> Callable[..., TrialTask]:
         return task_of(store, Path(folder), **changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def train(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
+    """Run a small task to its end, in a folder of its own; any of its values can be given."""
+
+    def run(**changes: Any) -> Trained:
+        return train_small(store, tmp_path_factory.mktemp("trial"), **changes)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def whole_trial(train: Callable[..., Trained]) -> Trained:
+    """Three epochs on whole images; for tests that only read what it left."""
+    return train(epochs=3, objective="penalized_ssim")
+
+
+@pytest.fixture(scope="session")
+def patch_trial(train: Callable[..., Trained]) -> Trained:
+    """Two epochs on two patches an image, scored on whole images; likewise only to be read."""
+    return train(hyperparameters=PATCHES, patches_per_image=2)

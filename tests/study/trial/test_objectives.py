@@ -9,7 +9,7 @@ from study.data.store import Store
 from study.trial.classical import unrestored_input
 from study.trial.evaluation import rung_score, score_classical
 from study.trial.objectives import quality
-from tests.study.trial.conftest import Trained
+from tests.small_trials import Trained
 
 LEVELS = np.array([4, 4, 7, 7])
 METRICS = {

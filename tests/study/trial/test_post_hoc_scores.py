@@ -14,7 +14,7 @@ from study.trial.evaluation import cells_bias
 from study.trial.inference import load_model
 from study.trial.post_hoc_scores import answer_question, distance_to_seam, measure_stitching
 from study.trial.task import PostHocTask
-from tests.study.trial.conftest import Trained
+from tests.small_trials import Trained
 
 
 def test_the_distance_to_a_seam_by_counting() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from study.data.store import Resolution
 from study.files import read_image
 from study.trial.restoring import Restorer, load_restorer
-from tests.study.trial.conftest import Trained
+from tests.small_trials import Trained
 
 
 def test_an_image_keeps_its_shape_and_its_range() -> None:

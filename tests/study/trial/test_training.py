@@ -18,7 +18,7 @@ from study.trial.inference import load_model, make_restore
 from study.trial.task import EpochReport, TrialTask
 from study.trial.timing import time_steps
 from study.trial.training import compile_model, epoch_batches, run_trial
-from tests.study.trial.conftest import PATCHES, Trained
+from tests.small_trials import PATCHES, Trained
 
 MakeTask = Callable[..., TrialTask]
 UNET: dict[str, Any] = {
