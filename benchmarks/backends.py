@@ -170,7 +170,7 @@ def main() -> None:
             resolutions=[Resolution(128, "antialiased"), Resolution(256, "antialiased")],
         )
         for name in BASELINES:
-            found: dict[str, dict[str, np.ndarray]] = {}
+            left: dict[str, dict[str, np.ndarray]] = {}
             for backend in options.backends:
                 result = folder / f"{name}-{backend}.npz"
                 command = [
@@ -191,12 +191,12 @@ def main() -> None:
                 }
                 subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
                 with np.load(result, allow_pickle=False) as arrays:
-                    found[backend] = dict(arrays)
+                    left[backend] = dict(arrays)
                 rows.append(
                     {
                         "baseline": name,
                         "backend": backend,
-                        **compare(found[options.backends[0]], found[backend]),
+                        **compare(left[options.backends[0]], left[backend]),
                     }
                 )
                 print_row(rows[-1], options, first=len(rows) == 1)

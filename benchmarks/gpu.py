@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,6 @@ def make_task(
     *,
     epochs: int,
     precision: str,
-    share: float | None,
     fields: int,
 ) -> TrialTask:
     """Return the paper's training of a network on so many fields; the last field is scored."""
@@ -108,7 +107,6 @@ def make_task(
         seed=0,
         threads=int(os.environ.get("REFOCUS_THREADS", "2")),
         precision=precision,
-        gpu_share=share,
     )
 
 
@@ -171,6 +169,87 @@ def run_processes(commands: list[list[str]]) -> float:
     return time.perf_counter() - began
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What processes that ran at once left, how long they took, and how busy the GPU was."""
+
+    answers: list[dict[str, Any]]
+    seconds: float
+    gpu_busy: float
+
+
+def measure(what: str, task: TrialTask, folder: Path, *, copies: int = 1) -> Measured:
+    """Run a task in so many processes at once."""
+    results = [folder / f"{what}-{number}.json" for number in range(copies)]
+    called = [sys.executable, __file__, "--in-process", what, json.dumps(asdict(task))]
+    with Utilisation() as used:
+        seconds = run_processes([[*called, str(result)] for result in results])
+    answers = [json.loads(result.read_text(encoding="utf-8")) for result in results]
+    return Measured(answers, seconds, used.share)
+
+
+def epoch_seconds(answer: dict[str, Any]) -> float:
+    """Return what an epoch takes, but for the first, which compiles."""
+    return float(np.median(answer["epochs"][1:] or answer["epochs"]))
+
+
+def measure_whole(task: TrialTask, folder: Path) -> dict[str, Any]:
+    """Train the whole-image network in full."""
+    pairs = len(task.train_fields) * DEFOCUSED
+    measured = measure("train", task, folder)
+    [answer] = measured.answers
+    row = {
+        "pairs": pairs,
+        "epochs": task.epochs,
+        "minutes": measured.seconds / 60,
+        "images_per_second": pairs / epoch_seconds(answer),
+        "gpu_busy": measured.gpu_busy,
+        "ssim": answer["summary"]["ssim"],
+    }
+    print(
+        f"whole image, {task.epochs} epochs of {pairs:,} pairs: {row['minutes']:.2f} min,"
+        f" {row['images_per_second']:,.0f} images/s, GPU busy {100 * measured.gpu_busy:.0f} %",
+        flush=True,
+    )
+    return row
+
+
+def measure_split(task: TrialTask, folder: Path) -> dict[str, Any]:
+    """Time steps of the split-image network, and extrapolate them to the paper's training."""
+    [answer] = measure("split", task, folder).answers
+    step, steps = answer["seconds_per_step"], -(-PAIRS_OF_THE_PAPER * PATCHES // 16)
+    hours = 50 * steps * step / 3600
+    print(
+        f"split image: {1000 * step:.2f} ms a step, {16 / step:,.0f} patches/s; 50 epochs of the"
+        f" paper's data: {hours:.2f} h",
+        flush=True,
+    )
+    return {
+        "seconds_per_step": step,
+        "patches_per_second": 16 / step,
+        "hours_of_50_epochs": hours,
+    }
+
+
+def measure_at_once(task: TrialTask, folder: Path, *, trials: int) -> dict[str, Any]:
+    """Train the whole-image network in several processes that share the GPU."""
+    shared = replace(task, gpu_share=1 / trials if trials > 1 else None)
+    measured = measure("train", shared, folder, copies=trials)
+    epoch = float(np.median([epoch_seconds(answer) for answer in measured.answers]))
+    hour = trials * 3600 / (50 * epoch)
+    print(
+        f"{trials} at once: {epoch:.2f} s an epoch each, {hour:.2f} trials of 50 epochs an hour,"
+        f" GPU busy {100 * measured.gpu_busy:.0f} %",
+        flush=True,
+    )
+    return {
+        "trials": trials,
+        "epoch_seconds": epoch,
+        "trials_an_hour": hour,
+        "gpu_busy": measured.gpu_busy,
+    }
+
+
 def main() -> None:
     """Measure, and print a line for each measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -185,106 +264,29 @@ def main() -> None:
     )
     parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
     parser.add_argument("--json", type=Path)
-    parser.add_argument(
-        "--in-process", nargs=3, help=argparse.SUPPRESS
-    )  # what, its task, where the result goes
+    # what, its task, where the result goes
+    parser.add_argument("--in-process", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.in_process:
         what, task, result = options.in_process
         {"train": train, "split": time_split}[what](TrialTask(**json.loads(task)), Path(result))
         return
-    found: dict[str, Any] = {
-        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
-        "precision": options.precision,
-    }
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         store = make_store(folder, pairs=options.pairs)
-        pairs = (len(store.fields) - 1) * DEFOCUSED
-
-        def measure(
-            what: str, task: TrialTask, copies: int = 1
-        ) -> tuple[list[dict[str, Any]], float, float]:
-            results = [folder / f"{what}-{number}.json" for number in range(copies)]
-            commands = [
-                [
-                    sys.executable,
-                    __file__,
-                    "--in-process",
-                    what,
-                    json.dumps(asdict(task)),
-                    str(result),
-                ]
-                for result in results
-            ]
-            with Utilisation() as used:
-                seconds = run_processes(commands)
-            return (
-                [json.loads(result.read_text(encoding="utf-8")) for result in results],
-                seconds,
-                used.share,
-            )
-
-        whole = make_task(
-            store,
-            WHOLE,
-            epochs=options.epochs,
-            precision=options.precision,
-            share=None,
-            fields=len(store.fields),
-        )
-        [answer], seconds, used = measure("train", whole)
-        rest = answer["epochs"][1:] or answer["epochs"]
-        found["whole"] = {
-            "pairs": pairs,
-            "epochs": options.epochs,
-            "minutes": seconds / 60,
-            "images_per_second": pairs / float(np.median(rest)),
-            "gpu_busy": used,
-            "ssim": answer["summary"]["ssim"],
+        fields, precision = len(store.fields), options.precision
+        whole = make_task(store, WHOLE, epochs=options.epochs, precision=precision, fields=fields)
+        split = make_task(store, SPLIT, epochs=1, precision=precision, fields=SIMULATED)
+        short = replace(whole, epochs=options.epochs_at_once)
+        results: dict[str, Any] = {
+            "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+            "precision": precision,
+            "whole": measure_whole(whole, folder),
+            "split": measure_split(split, folder),
+            "at_once": [measure_at_once(short, folder, trials=n) for n in options.at_once],
         }
-        print(
-            f"whole image, {options.epochs} epochs of {pairs:,} pairs: {seconds / 60:.2f} min,"
-            f" {found['whole']['images_per_second']:,.0f} images/s, GPU busy {100 * used:.0f} %",
-            flush=True,
-        )
-        split = make_task(
-            store, SPLIT, epochs=1, precision=options.precision, share=None, fields=SIMULATED
-        )
-        [answer], _, used = measure("split", split)
-        step, steps = answer["seconds_per_step"], -(-PAIRS_OF_THE_PAPER * PATCHES // 16)
-        found["split"] = {
-            "seconds_per_step": step,
-            "patches_per_second": 16 / step,
-            "hours_of_50_epochs": 50 * steps * step / 3600,
-        }
-        print(
-            f"split image: {1000 * step:.2f} ms a step, {16 / step:,.0f} patches/s; 50 epochs of"
-            f" the paper's data: {50 * steps * step / 3600:.2f} h",
-            flush=True,
-        )
-        found["at_once"] = []
-        for count in options.at_once:
-            task = replace(
-                whole, epochs=options.epochs_at_once, gpu_share=1 / count if count > 1 else None
-            )
-            answers, _, used = measure("train", task, count)
-            epoch = float(
-                np.median(
-                    [np.median(answer["epochs"][1:] or answer["epochs"]) for answer in answers]
-                )
-            )
-            hour = count * 3600 / (50 * epoch)
-            found["at_once"].append(
-                {"trials": count, "epoch_seconds": epoch, "trials_an_hour": hour, "gpu_busy": used}
-            )
-            print(
-                f"{count} at once: {epoch:.2f} s an epoch each, {hour:.2f} trials of 50 epochs an"
-                f" hour, GPU busy {100 * used:.0f} %",
-                flush=True,
-            )
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 ``python benchmarks/record.py [--uri URI] [--trials 500] [--json FILE]``. Made-up trials of 50
 epochs with 6 metrics, and 34 levels with 4 metrics each, go from a ledger through the mirror to the
-server; then `mlflow.log_metrics` logs the epochs and levels of some of them, one call each.
+server; then `mlflow.log_metrics` logs the epochs and levels of some of them, one call each. It says
+too how long the ledger takes to be written and read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,23 @@ import numpy as np
 
 from analysis.figures import draw_trial
 from analysis.paper_tables import reference_curves
-from study.record.ledger import FORMAT, Ledger
+from study.config import StudyConfig
+from study.record.events import (
+    EpochEnded,
+    Event,
+    StudyBegun,
+    StudyEnded,
+    TrialBegun,
+    TrialEnded,
+    TrialScored,
+)
+from study.record.facts import Environment, ImageFacts, StoreFacts
+from study.record.identities import Phase, Role, TrialId, TrialStatus
+from study.record.ledger import Ledger, read_history
 from study.record.mirror import Mirror
 
 EPOCHS, LEVELS, WELLS = 50, list(range(34)), 8
+METRICS = ("ssim", "psnr", "nrmse", "mse")
 EPOCH_METRICS = ("loss", "learning_rate", "seconds", "ssim", "psnr", "objective")
 
 
@@ -37,82 +52,99 @@ def made_up_level(level: int, skill: float, rng: np.random.Generator) -> dict[st
     return {"ssim": ssim, "psnr": 20 + 12 * ssim, "nrmse": 1 - ssim, "mse": (1 - ssim) / 50}
 
 
+def begin_study(name: str) -> StudyBegun:
+    """Return the first event of a study that never was."""
+    sides = {"train": WELLS, "validation": WELLS, "test": WELLS}
+    images = ImageFacts(
+        title="BBBC006",
+        simulated="made up",
+        in_focus_level=16,
+        level_title="plane",
+        level_axis="plane z",
+        level_symbol="z",
+        shown_levels=LEVELS[::8],
+        well_title="well",
+        fields=sides,
+        wells=sides,
+    )
+    store = StoreFacts(
+        folder="",
+        fingerprint="0" * 64,
+        kind="bbbc006",
+        source="made up",
+        channel="w1",
+        levels=LEVELS,
+        resolutions=[],
+    )
+    environment = Environment(
+        command=[],
+        python="",
+        platform="",
+        processor="",
+        cpus=None,
+        backend="",
+        packages={},
+        git=None,
+    )
+    return StudyBegun(
+        uid=name,
+        name=name,
+        config=StudyConfig(name=name),
+        store=store,
+        images=images,
+        split={},
+        environment=environment,
+    )
+
+
+def trial_events(number: int, rng: np.random.Generator) -> Iterator[Event]:
+    """Yield what a trial that runs to its end leaves."""
+    key: dict[str, Any] = {"phase": Phase.SEARCH, "trial": TrialId(number), "replicate": 0}
+    skill = float(rng.beta(5, 2))
+    yield TrialBegun(
+        **key,
+        label=f"trial {number:04d}",
+        role=Role.SEARCHED,
+        hyperparameters={"depth": number % 4 + 1, "filters": 2 ** (4 + number % 3)},
+        seed=number,
+        threads=1,
+        eval_split="validation",
+        epochs=EPOCHS,
+        folder="",
+    )
+    for epoch in range(1, EPOCHS + 1):
+        learnt = skill * (1 - math.exp(-epoch / 12))
+        metrics = {name: learnt + 0.01 * rng.random() for name in EPOCH_METRICS}
+        objective = metrics["objective"]
+        yield EpochEnded(**key, epoch=epoch, metrics=metrics, cost={}, objective=objective)
+    table = [[made_up_level(level, skill, rng) for level in LEVELS] for _ in range(WELLS)]
+    wells = [f"a{well:02d}" for well in range(WELLS)]
+    yield TrialScored(
+        **key,
+        eval_split="validation",
+        levels=LEVELS,
+        fields=wells,
+        wells=wells,
+        evaluation={name: [[cell[name] for cell in row] for row in table] for name in METRICS},
+        own={},
+        summary={},
+        cost={},
+    )
+    yield TrialEnded(**key, status=TrialStatus.FINISHED, reason="", epoch=EPOCHS)
+
+
 def write_ledger(folder: Path, *, trials: int) -> int:
-    """Write the ledger of a study that never was; return how many metrics it holds."""
-    rng, count = np.random.default_rng(0), 0
-    config = {"seed": 0, "scaled_down": False, "training": {"patches_per_image": None}}
-    images = {
-        "title": "BBBC006",
-        "fields": {"test": WELLS},
-        "level_axis": "plane z",
-        "in_focus_level": 16,
-        "level_title": "plane",
-    }
-    store = {
-        "fingerprint": "0" * 64,
-        "source": "made up",
-        "channel": "w1",
-        "levels": LEVELS,
-        "kind": "bbbc006",
-    }
+    """Write the ledger of a study that never was; return how many metrics of trials it holds."""
+    rng = np.random.default_rng(0)
     with Ledger(folder) as ledger:
-        ledger.append(
-            "study",
-            format=FORMAT,
-            uid=folder.name,
-            name=folder.name,
-            config=config,
-            store=store,
-            images=images,
-            environment={"packages": {}, "git": None},
-        )
+        ledger.append(begin_study(folder.name))
         for reference in reference_curves("bbbc006"):
-            ledger.append("reference", **reference)
-        for trial in range(trials):
-            key: dict[str, Any] = {"phase": "search", "trial": trial, "replicate": 0}
-            skill = float(rng.beta(5, 2))
-            ledger.append(
-                "trial",
-                **key,
-                label=f"trial {trial:04d}",
-                baseline=False,
-                eval_split="validation",
-                seed=trial,
-                epochs=EPOCHS,
-                threads=1,
-                folder="",
-                hyperparameters={"depth": trial % 4 + 1, "filters": 2 ** (4 + trial % 3)},
-            )
-            for epoch in range(1, EPOCHS + 1):
-                learnt = skill * (1 - math.exp(-epoch / 12))
-                metrics = {name: learnt + 0.01 * rng.random() for name in EPOCH_METRICS}
-                ledger.append(
-                    "epoch",
-                    **key,
-                    epoch=epoch,
-                    metrics=metrics,
-                    cost={},
-                    objective=metrics["objective"],
-                )
-                count += len(metrics)
-            table = [[made_up_level(level, skill, rng) for level in LEVELS] for _ in range(WELLS)]
-            evaluation = {
-                name: [[cell[name] for cell in row] for row in table]
-                for name in ("ssim", "psnr", "nrmse", "mse")
-            }
-            ledger.append(
-                "score",
-                **key,
-                eval_split="validation",
-                levels=LEVELS,
-                evaluation=evaluation,
-                summary={},
-                cost={},
-            )
-            ledger.append("trial_end", **key, status="finished", reason="", epoch=EPOCHS)
-            count += 4 * len(LEVELS)
-        ledger.append("study_end", run=0, status="finished", problems=[])
-    return count
+            ledger.append(reference)
+        for number in range(trials):
+            for event in trial_events(number, rng):
+                ledger.append(event)
+        ledger.append(StudyEnded(status="finished"))
+    return trials * (len(EPOCH_METRICS) * EPOCHS + len(METRICS) * len(LEVELS))
 
 
 def log_by_steps(uri: str, *, trials: int) -> tuple[int, float]:
@@ -136,7 +168,7 @@ def log_by_steps(uri: str, *, trials: int) -> tuple[int, float]:
                     },
                     step=level,
                 )
-            count += len(EPOCH_METRICS) * EPOCHS + 4 * len(LEVELS)
+            count += len(EPOCH_METRICS) * EPOCHS + len(METRICS) * len(LEVELS)
     return count, time.perf_counter() - began
 
 
@@ -170,6 +202,9 @@ def main() -> None:
             f"ledger: {count} metrics of {options.trials} trials in"
             f" {time.perf_counter() - began:.0f} s, each event on the disk"
         )
+        began = time.perf_counter()
+        events = len(read_history(folder / "studies" / "made-up").events)
+        print(f"its {events} events are read in {time.perf_counter() - began:.1f} s")
         mirror = Mirror(
             folder / "studies" / "made-up",
             uri=uri,

@@ -11,7 +11,6 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -22,8 +21,11 @@ from scipy.stats import spearmanr
 from study.config import derive_seed
 from study.data.store import Resolution, Store
 from study.models.autoencoder import build
-from study.record.ledger import read_events
-from study.trial.checkpoints import STOPPED
+from study.record.events import StudyBegun
+from study.record.history import History, Run
+from study.record.identities import Phase
+from study.record.ledger import read_history
+from study.trial.checkpoints import STOPPED, WEIGHTS
 from study.trial.evaluation import rung_score
 from study.trial.inference import make_restore
 from study.trial.threads import limit_threads
@@ -33,27 +35,19 @@ LEAST = 5  # trials for a rank correlation
 
 
 def measure_trial(
-    hyperparameters: dict[str, Any],
-    header: dict[str, Any],
-    folder: Path,
-    store: Store,
-    counts: list[int],
+    run: Run, study: StudyBegun, folder: Path, store: Store, counts: list[int]
 ) -> dict[str, float]:
     """Return the scores of a trial's last weights by number of images, 0 for all, and the seconds
     that each took.
     """
-    config = header["config"]
-    weighted = config["search"]["level_weights"]
-    weights = next(path for path in (folder / "weights.npz", folder / STOPPED) if path.is_file())
+    config, hyperparameters = study.config, run.hyperparameters
+    weights = next(path for path in (folder / WEIGHTS, folder / STOPPED) if path.is_file())
     model = build(hyperparameters)
     with np.load(weights, allow_pickle=False) as arrays:
         model.set_weights([arrays[name] for name in arrays.files])
-    fields = [store.fields.index(field) for field in header["split"]["validation"]]
+    fields = [store.fields.index(field) for field in study.split["validation"]]
     every = len(fields) * len(store.defocused_indices)
-    resolution, restore = (
-        Resolution(int(hyperparameters["image_size"]), config["dataset"]["resize"]),
-        make_restore(model, hyperparameters, inference="whole"),
-    )
+    restore = make_restore(model, hyperparameters, inference="whole")
     row: dict[str, float] = {}
     for count in [*counts, 0]:
         taken = []
@@ -62,17 +56,42 @@ def measure_trial(
             scores = rung_score(
                 restore,
                 store,
-                resolution=resolution,
-                evaluation=Resolution(config["sizes"]["evaluation"], "antialiased"),
+                resolution=Resolution(int(hyperparameters["image_size"]), config.dataset.resize),
+                evaluation=Resolution(config.evaluation.resolution, "antialiased"),
                 fields=fields,
                 images=count or every,
-                seed=derive_seed(config["seed"], "rung"),
-                objective=config["search"]["objectives"][0],
-                weights=weighted and {int(level): weight for level, weight in weighted.items()},
+                seed=derive_seed(config.seed, "rung"),
+                objective=config.search.objectives[0],
+                weights=config.search.level_weights,
             )
             taken.append(time.perf_counter() - began)
         row |= {f"score {count}": scores["objective"], f"seconds {count}": min(taken)}
     return row
+
+
+def measure_study(
+    history: History, folder: Path, counts: list[int], *, largest: int
+) -> pd.DataFrame:
+    """Score the trials of a study's search that left weights and see images of at most so many
+    pixels a side.
+
+    Returns
+    -------
+    pandas.DataFrame
+        trial, family, epochs, and what `measure_trial` returns.
+    """
+    store = Store(Path(history.study.store.folder))
+    rows = []
+    for run in history.of_phase(Phase.SEARCH):
+        place = folder / "trials" / run.trial.file_name
+        kept = any((place / name).is_file() for name in (WEIGHTS, STOPPED))
+        if int(run.hyperparameters["image_size"]) > largest or not kept:
+            continue
+        row = measure_trial(run, history.study, place, store, counts)
+        family, epochs = run.hyperparameters["family"], max(run.epochs)
+        rows.append({"trial": run.trial.value, "family": family, "epochs": epochs, **row})
+        print(f"{run.label}: {row['score 0']:.4f}", flush=True)
+    return pd.DataFrame(rows)
 
 
 def main() -> None:
@@ -88,36 +107,19 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    events = read_events(options.study)
-    header = events[0]
-    limit_threads(int(header["config"]["resources"]["cpus_per_trial"]))
-    store = Store(Path(header["store"]["folder"]))
-    configurations = {
-        e["trial"]: e["hyperparameters"]
-        for e in events
-        if e["event"] == "trial" and e["phase"] == "search"
-    }
-    epochs = [e for e in events if e["event"] == "epoch" and e["phase"] == "search"]
-    print_costs(
-        pd.DataFrame(
-            [{**e["metrics"], "family": configurations[e["trial"]]["family"]} for e in epochs]
-        ),
-        header["config"]["search"]["rung_images"],
-    )
-    last = {e["trial"]: e["epoch"] for e in epochs}
-    rows = []
-    for trial, hyperparameters in configurations.items():
-        folder = options.study / "trials" / f"{trial:04d}"
-        if int(hyperparameters["image_size"]) > options.largest or not any(
-            (folder / name).is_file() for name in ("weights.npz", STOPPED)
-        ):
-            continue
-        row = measure_trial(hyperparameters, header, folder, store, options.images)
-        rows.append(
-            {"trial": trial, "family": hyperparameters["family"], "epochs": last[trial], **row}
-        )
-        print(f"trial {trial:04d}: {row['score 0']:.4f}", flush=True)
-    table = pd.DataFrame(rows)
+    history = read_history(options.study)
+    limit_threads(history.study.config.resources.cpus_per_trial)
+    print_costs(history)
+    table = measure_study(history, options.study, options.images, largest=options.largest)
+    if table.empty:
+        raise SystemExit(f"no trial of {options.study} left weights that can be scored here")
+    print_ranks(table, options.images)
+    if options.json:
+        options.json.write_text(table.to_json(orient="records", indent=1), encoding="utf-8")
+
+
+def print_ranks(table: pd.DataFrame, counts: list[int]) -> None:
+    """Print how the scores on samples rank the trials, and what they take."""
     groups = {
         "all": table,
         **{
@@ -127,33 +129,28 @@ def main() -> None:
         },
     }
     print("\nSpearman rank correlation with the score on all validation images")
-    print(
-        f"{'weights':32}{'trials':>8}"
-        + "".join(f"{count:>8}" for count in options.images)
-        + " images"
-    )
+    print(f"{'weights':32}{'trials':>8}" + "".join(f"{n:>8}" for n in counts) + " images")
     for name, group in groups.items():
-        ranks = [
-            spearmanr(group[f"score {count}"], group["score 0"]).statistic
-            for count in options.images
-        ]
+        ranks = [spearmanr(group[f"score {n}"], group["score 0"]).statistic for n in counts]
         print(f"{name:32}{len(group):8}" + "".join(f"{rank:8.3f}" for rank in ranks))
-    print(
-        f"seconds, median {' ' * 16}"
-        + " " * 8
-        + "".join(f"{table[f'seconds {count}'].median():8.2f}" for count in options.images)
-    )
-    if options.json:
-        options.json.write_text(table.to_json(orient="records", indent=1), encoding="utf-8")
+    medians = "".join(f"{table[f'seconds {n}'].median():8.2f}" for n in counts)
+    print(f"{'seconds, median':40}{medians}")
 
 
-def print_costs(epochs: pd.DataFrame, images: int) -> None:
+def print_costs(history: History) -> None:
     """Print what the rung score took of the epochs of the search, as they were run."""
+    images = history.study.config.search.rung_images
     print(
         f"rung score on {images} images: share of the seconds of an epoch, as the search"
         f" ran\n{'family':10}{'epochs':>8}{'median':>9}{'in all':>9}"
     )
-    epochs = epochs.dropna(subset="rung_seconds")
+    epochs = pd.DataFrame(
+        [
+            {**epoch.metrics, "family": run.hyperparameters["family"]}
+            for run in history.of_phase(Phase.SEARCH)
+            for epoch in run.epochs.values()
+        ]
+    ).dropna(subset="rung_seconds")
     for family, rows in [*epochs.groupby("family"), ("all", epochs)]:
         share = rows["rung_seconds"] / rows["seconds"]
         overall = rows["rung_seconds"].sum() / rows["seconds"].sum()

@@ -2,11 +2,11 @@
 curves, with many seeds.
 
 ``python benchmarks/searchers.py record --kind bbbc005 --root RAW --curves FILE`` trains random
-points of the space `beyond` on small images, every epoch of each, and keeps the curves. ``python
-benchmarks/searchers.py race --curves FILE [--earlier FILE]`` then repeats searches on them: a
-proposed point has the curve that a forest of trees, fitted to the recorded ones, predicts for it
-(as in NAS-Bench-301, Siems et al., 2020, arXiv:2008.09777), plus noise of the size that recorded
-curves jump by. Searcher, ASHA and warm start are the program's own.
+configurations of the space `beyond` on small images, every epoch of each, and keeps the curves.
+``python benchmarks/searchers.py race --curves FILE [--earlier FILE]`` then repeats searches on
+them: a proposed configuration has the curve that a forest of trees, fitted to the recorded ones,
+predicts for it (as in NAS-Bench-301, Siems et al., 2020, arXiv:2008.09777), plus noise of the size
+that recorded curves jump by. Searcher, ASHA and warm start are the program's own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import warnings
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -28,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import optuna
 import pandas as pd
+from ray.tune.schedulers import TrialScheduler
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import cross_val_predict
 
@@ -40,11 +40,15 @@ from study.data.prepare import prepare
 from study.data.splits import split_by_well
 from study.data.store import Resolution
 from study.errors import TrialFailed
+from study.record.events import EpochEnded, Hyperparameters, TrialEnded
+from study.record.history import Run
+from study.record.identities import Phase, Role, RunId, TrialStatus
 from study.trial.task import TrialTask
 from study.trial.training import run_trial
-from study.tune.resume import WARM_PROPOSALS, PastTrial, WarmStart
+from study.tune.resume import WARM_PROPOSALS, WarmStart
 from study.tune.scheduler import make_scheduler
 from study.tune.searcher import NO_WARM_START, OptunaSearcher
+from study.tune.tasks import Configuration
 from study.tune.trainable import FINISHED, OBJECTIVE, Job
 
 SIZES = Sizes([16], 32, [16], [16])
@@ -55,13 +59,35 @@ CONFIG = StudyConfig(
 )
 
 
+def make_task(hyperparameters: Hyperparameters, seed: int, **own: Any) -> TrialTask:
+    """Return the task of every configuration: a short training, scored after each epoch."""
+    values: dict[str, Any] = {
+        "store": "",
+        "folder": "",
+        "train_fields": [],
+        "eval_fields": [],
+        "eval_split": "validation",
+        "resize": "antialiased",
+        "evaluation_size": 16,
+        "epochs": EPOCHS,
+        "batch_size": 16,
+        "patches_per_image": 1,
+        "images_per_epoch": IMAGES,
+        "inference": "whole",
+        "rung_images": RUNG_IMAGES,
+        "rung_seed": 0,
+        "threads": 1,
+    }
+    return TrialTask(hyperparameters=hyperparameters, seed=seed, **values | own)
+
+
 def record(kind: str, root: Path, target: Path, *, trials: int, fields: int, seed: int) -> None:
-    """Train random points of the space on small images; append points and curves of the rung score
-    to a file, going on where it ends.
+    """Train random configurations of the space on small images; append them and the curves of their
+    rung scores to a file, from where it ends.
     """
     done = len(read_curves(target)) if target.exists() else 0
     with tempfile.TemporaryDirectory() as folder:
-        dataset = DatasetConfig(kind=kind, root=str(root), max_fields=fields)  # type: ignore[arg-type]
+        dataset = DatasetConfig(kind=kind, root=str(root), max_fields=fields)
         store = prepare(
             dataset,
             root,
@@ -74,30 +100,20 @@ def record(kind: str, root: Path, target: Path, *, trials: int, fields: int, see
             hyperparameters = SPACES["beyond"](OptunaHyperParameters(study.ask()), SIZES)
             if number < done:
                 continue
-            task = TrialTask(
-                hyperparameters=hyperparameters,
+            task = make_task(
+                hyperparameters,
+                number,
                 store=str(store.folder),
                 folder=str(Path(folder) / f"{number}"),
                 train_fields=split.train,
                 eval_fields=split.validation,
-                eval_split="validation",
-                resize="antialiased",
-                evaluation_size=16,
-                epochs=EPOCHS,
-                batch_size=16,
-                patches_per_image=1,
-                images_per_epoch=IMAGES,
-                inference="whole",
-                rung_images=RUNG_IMAGES,
-                rung_seed=0,
-                seed=number,
-                threads=1,
             )
             curve = []
             with contextlib.suppress(TrialFailed):
                 curve = [report.metrics["objective"] for report in run_trial(task)]
+            row = {"hyperparameters": hyperparameters, "curve": curve}
             with target.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"point": hyperparameters, "curve": curve}) + "\n")
+                file.write(json.dumps(row) + "\n")
             print(f"{number + 1}/{trials}: {curve}", flush=True)
 
 
@@ -107,23 +123,26 @@ def read_curves(path: Path) -> list[dict[str, Any]]:
 
 
 class Surrogate:
-    """A forest of trees fitted to recorded curves, and the noise that trainings of one point were
-    recorded to have.
+    """A forest of trees fitted to recorded curves, and the noise that trainings of one
+    configuration were recorded to have.
     """
 
     def __init__(self, rows: list[dict[str, Any]]) -> None:
         rows = [row for row in rows if row["curve"]]  # those that did not diverge
-        self._points = pd.DataFrame([row["point"] for row in rows])
+        self._configurations = pd.DataFrame([row["hyperparameters"] for row in rows])
         self._words = [
             name
-            for name in self._points
-            if self._points[name].dropna().map(lambda value: isinstance(value, str | bool)).any()
+            for name in self._configurations
+            if self._configurations[name]
+            .dropna()
+            .map(lambda value: isinstance(value, str | bool))
+            .any()
         ]
-        self._columns = self._dummies(self._points).columns
-        coded, curves = self._encode(self._points), np.array([row["curve"] for row in rows])
-        assert self._encode(pd.DataFrame([rows[0]["point"]])).equals(
+        self._columns = self._dummies(self._configurations).columns
+        coded, curves = self._encode(self._configurations), np.array([row["curve"] for row in rows])
+        assert self._encode(pd.DataFrame([rows[0]["hyperparameters"]])).equals(
             coded.iloc[:1]
-        )  # a point alone is coded as among the others
+        )  # one alone is coded as among the others
         self._trees = ExtraTreesRegressor(
             n_estimators=100, min_samples_leaf=2, random_state=0, n_jobs=1
         )
@@ -138,7 +157,7 @@ class Surrogate:
         self.noise = float(np.median(wobble)) * np.sqrt(1.5)
         self._trees.fit(coded, curves)
 
-    def curve(self, hyperparameters: dict[str, Any], seed: int) -> np.ndarray:
+    def curve(self, hyperparameters: Hyperparameters, seed: int) -> np.ndarray:
         """Return the curve of one training; another seed is another training."""
         own = np.random.default_rng(
             [seed, zlib.crc32(json.dumps(hyperparameters, sort_keys=True).encode())]
@@ -149,77 +168,90 @@ class Surrogate:
         )
 
     def _dummies(self, frame: pd.DataFrame) -> pd.DataFrame:
-        frame = frame.reindex(columns=self._points.columns)
+        frame = frame.reindex(columns=self._configurations.columns)
         return pd.get_dummies(frame.astype(dict.fromkeys(self._words, str)), columns=self._words)
 
     def _encode(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Hyperparameters that a point does not have are -1."""
+        """Return numbers alone; a hyperparameter that a configuration does not have is -1."""
         coded = self._dummies(frame)
-        numbers = [name for name in self._columns if name in self._points.columns]
+        numbers = [name for name in self._columns if name in self._configurations.columns]
         coded = coded.reindex(columns=self._columns, fill_value=0)
         return coded.astype(dict.fromkeys(numbers, float)).fillna(-1.0).astype(float)
 
 
+class TunedTrial:
+    """What Tune's searchers and schedulers see of a trial."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.trial_id, self.config = "t", config
+
+
+def search_job(configuration: Configuration) -> Job:
+    """Return the job of a configuration: nothing trains it, the surrogate has its curve."""
+    task = make_task(configuration.hyperparameters, 0)
+    run = RunId(Phase.SEARCH, configuration.trial, 0)
+    return Job(run, configuration.label, configuration.role, task)
+
+
+def run_job(
+    config: dict[str, Any], curve: np.ndarray, searcher: OptunaSearcher, scheduler: TrialScheduler
+) -> Run:
+    """Report a curve to searcher and scheduler, epoch by epoch, until the trial is stopped or ends;
+    return the run as a ledger holds it.
+    """
+    job, trial = Job.of(config), TunedTrial(config)
+    run = Run(job.begun)
+    for epoch, value in enumerate(map(float, curve), start=1):
+        run.epochs[epoch] = EpochEnded(**job.key, epoch=epoch, metrics={}, cost={}, objective=value)
+        result = {"epoch": epoch, OBJECTIVE: value}
+        if epoch == EPOCHS or scheduler.on_trial_result(None, trial, result) == "STOP":
+            break
+        searcher.on_trial_result(trial.trial_id, result)
+    ended = epoch == EPOCHS
+    searcher.on_trial_complete(trial.trial_id, result | {FINISHED: ended})
+    status = TrialStatus.FINISHED if ended else TrialStatus.STOPPED
+    run.end = TrialEnded(**job.key, status=status, reason="", epoch=epoch)
+    return run
+
+
 def search(
     surrogate: Surrogate, *, searcher: str, seed: int, trials: int, warm: WarmStart = NO_WARM_START
-) -> tuple[list[tuple[int, float]], list[PastTrial]]:
+) -> tuple[list[tuple[int, float]], list[Run]]:
     """Run the program's searcher and ASHA, one trial at a time.
 
     Returns
     -------
     list of (int, float)
-        Epochs spent and the best finished score so far, after each trial.
-    list of PastTrial
+        Epochs spent and the best finished score so far, after each trial; the baselines, which are
+        run in every search, do not count.
+    list of Run
         The searched trials.
     """
-    configurations = baselines(SIZES)
-    config = replace(CONFIG, search=replace(CONFIG.search, searcher=searcher), seed=seed)  # type: ignore[arg-type]
+    named = replace(CONFIG.search, searcher=searcher)
+    scheduler = make_scheduler(replace(CONFIG, search=named, seed=seed), [])
     driven = OptunaSearcher(
         lambda hp: SPACES["beyond"](hp, SIZES),
-        baselines=configurations,
+        baselines=baselines(SIZES),
+        make_job=search_job,
         folder=None,
         sampler=searcher,
         seed=seed,
         trials=trials,
         past={},
         warm=warm,
-        make_job=lambda number, name, hyperparameters: Job(
-            "search", number, 0, name or "", name is not None, {"hyperparameters": hyperparameters}
-        ),
     )
-    asha = make_scheduler(config, {})
-    spent, best, progress, past = 0, -np.inf, [], []
-    while isinstance(job := driven.suggest("t"), dict):
-        described = Job.of(job)
-        hyperparameters = described.task["hyperparameters"]
-        values, trial = (
-            surrogate.curve(hyperparameters, seed),
-            PastTrial(described.trial, described.baseline, hyperparameters),
-        )
-        for epoch, value in enumerate(values, start=1):
-            spent += 0 if described.baseline else 1  # the baselines are run in every search
-            trial.curve[epoch] = float(value)
-            stopped = (
-                not described.baseline
-                and epoch < EPOCHS
-                and asha._brackets[0].on_result(
-                    SimpleNamespace(trial_id=f"{described.trial}"), epoch, float(value)
-                )
-                == "STOP"
-            )
-            if stopped or epoch == EPOCHS:
-                break
-            driven.on_trial_result("t", {"epoch": epoch, OBJECTIVE: float(value)})
-        trial.status = "finished" if epoch == EPOCHS else "stopped"
-        driven.on_trial_complete(
-            "t", {"epoch": epoch, OBJECTIVE: float(value), FINISHED: epoch == EPOCHS}
-        )
-        if not described.baseline:
-            past.append(trial)
-            if epoch == EPOCHS:
-                best = max(best, float(value))
-            progress.append((spent, best))
-    return progress, past
+    spent, best, progress, searched = 0, -np.inf, [], []
+    while isinstance(config := driven.suggest("t"), dict):
+        curve = surrogate.curve(Job.of(config).task.hyperparameters, seed)
+        run = run_job(config, curve, driven, scheduler)
+        if run.role == Role.BASELINE:
+            continue
+        searched.append(run)
+        spent += len(run.epochs)
+        if run.finished:
+            best = max(best, run.curve[EPOCHS])
+        progress.append((spent, best))
+    return progress, searched
 
 
 def main() -> None:
@@ -268,22 +300,14 @@ def race(options: argparse.Namespace) -> None:
         arms = {
             "tpe": ("tpe", WarmStart()),
             "random": ("random", WarmStart()),
-            "evolution": ("evolution", WarmStart()),
             "tpe, warm from the same images": ("tpe", WarmStart(told=earlier)),
         }
         if there is not None:
-            other = [
-                trial
-                for trial in search(there, searcher="tpe", seed=2000 + seed, trials=options.trials)[
-                    1
-                ]
-                if trial.status == "finished"
-            ]
-            other.sort(key=lambda trial: -trial.curve[EPOCHS])
-            arms["tpe, warm from other images"] = (
-                "tpe",
-                WarmStart(proposed=[trial.hyperparameters for trial in other[:WARM_PROPOSALS]]),
-            )
+            other = search(there, searcher="tpe", seed=2000 + seed, trials=options.trials)[1]
+            finished = [run for run in other if run.finished]
+            finished.sort(key=lambda run: -run.curve[EPOCHS])
+            proposed = [run.hyperparameters for run in finished[:WARM_PROPOSALS]]
+            arms["tpe, warm from other images"] = ("tpe", WarmStart(proposed=proposed))
         for name, (searcher, warm) in arms.items():
             progress = search(here, searcher=searcher, seed=seed, trials=options.trials, warm=warm)[
                 0

@@ -57,6 +57,7 @@ def test_the_configuration_has_todays_keys(history: History) -> None:
     assert config.search.initial_configurations == ["unet", "robust"]  # was search.first
     assert config.confirm.comparators == ["residual_unet", "earlier"]  # was confirm.marks: unet
     assert config.search.level_weights == {16: 2.0}
+    assert config.search.searcher == "evolution"  # which this version does not have
 
 
 def test_the_images_have_their_resolutions_and_the_levels_symbol(history: History) -> None:
