@@ -4,6 +4,7 @@ and what other networks take by it.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -78,6 +79,15 @@ class Measurements:
         """
         if (key := key_of(job)) in self.networks:
             return self.networks[key].profile
+        if key not in self._interpolated:
+            self._interpolated[key] = self._interpolate(job)
+        return self._interpolated[key]
+
+    @functools.cached_property
+    def _interpolated(self) -> dict[str, Profile]:
+        return {}  # each once, for it takes building the network
+
+    def _interpolate(self, job: Job) -> Profile:
         setups = [network.profile.setup_s for network in self.networks.values()]
         return Profile(
             setup_s=float(np.median(setups)),

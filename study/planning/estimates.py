@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Estimate:
     measured: Measurements
     places: int
 
-    @property
+    @functools.cached_property
     def parts(self) -> dict[str, float]:
         """Part of the study -> expected seconds, in the order in which they come; without those
         that take none.
