@@ -147,6 +147,7 @@ def main() -> None:
     """Run every backend, and print how far each is from the first."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backends", nargs="+", default=["tensorflow", "jax", "torch"])
+    parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=list(BASELINES))
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--json", type=Path)
     parser.add_argument(
@@ -169,7 +170,7 @@ def main() -> None:
             folder / "stores",
             resolutions=[Resolution(128, "antialiased"), Resolution(256, "antialiased")],
         )
-        for name in BASELINES:
+        for name in options.baselines:
             left: dict[str, dict[str, np.ndarray]] = {}
             for backend in options.backends:
                 result = folder / f"{name}-{backend}.npz"

@@ -42,18 +42,17 @@ SPLIT = {
     "image_size": 768,
     "patch_size": 128,
 }
-SIMULATED = 6  # wells; the store repeats them
 DEFOCUSED = 33  # planes of BBBC006
 PATCHES = 36
 PAIRS_OF_THE_PAPER = 20_262
 SAMPLED_EVERY_S = 1.0
 
 
-def make_store(folder: Path, *, pairs: int) -> Store:
+def make_store(folder: Path, *, pairs: int, wells: int) -> Store:
     """Make a store of at least so many pairs: a few simulated wells at all planes, over and
     over.
     """
-    bbbc006.simulate(folder / "raw", wells=SIMULATED, seed=0)
+    bbbc006.simulate(folder / "raw", wells=wells, seed=0)
     resolutions = [
         Resolution(128, "paper"),
         Resolution(768, "paper"),
@@ -74,7 +73,7 @@ def make_store(folder: Path, *, pairs: int) -> Store:
             np.save(target / path.name, array)
         else:
             np.save(target / path.name, array[np.arange(fields) % len(array)])
-    names = [f"{small.fields[number % SIMULATED]}-{number}" for number in range(fields)]
+    names = [f"{small.fields[number % wells]}-{number}" for number in range(fields)]
     described = small.description | {"fields": names, "wells": names}
     (target / "store.json").write_text(json.dumps(described), encoding="utf-8")
     return Store(target)
@@ -128,7 +127,6 @@ def time_split(task: TrialTask, result: Path) -> None:
     """Time steps of the split-image network; leave the seconds of one."""
     from study.trial.timing import time_steps
 
-    time_steps(task)  # the first compiles
     result.write_text(json.dumps(time_steps(task)), encoding="utf-8")
 
 
@@ -254,6 +252,9 @@ def main() -> None:
     """Measure, and print a line for each measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=20_000)
+    parser.add_argument(
+        "--wells", type=int, default=6, help="that are simulated; the store repeats them"
+    )
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--at-once", type=int, nargs="*", default=[1, 2, 4, 8])
     parser.add_argument(
@@ -273,10 +274,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        store = make_store(folder, pairs=options.pairs)
+        store = make_store(folder, pairs=options.pairs, wells=options.wells)
         fields, precision = len(store.fields), options.precision
         whole = make_task(store, WHOLE, epochs=options.epochs, precision=precision, fields=fields)
-        split = make_task(store, SPLIT, epochs=1, precision=precision, fields=SIMULATED)
+        split = make_task(store, SPLIT, epochs=1, precision=precision, fields=options.wells)
         short = replace(whole, epochs=options.epochs_at_once)
         results: dict[str, Any] = {
             "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),

@@ -38,6 +38,8 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 def test_the_gpu_benchmark_trains_times_and_runs_trials_at_once(tmp_path: Path) -> None:
     result = tmp_path / "gpu.json"
     options = [
+        "--wells",
+        "2",
         "--pairs",
         "33",
         "--epochs",
@@ -71,9 +73,9 @@ def test_the_gpu_benchmark_trains_times_and_runs_trials_at_once(tmp_path: Path) 
 @pytest.mark.slow
 def test_a_backend_is_no_distance_from_itself(tmp_path: Path) -> None:
     result = tmp_path / "backends.json"
-    options = ["--backends", "tensorflow", "tensorflow", "--epochs", "1", "--json", str(result)]
+    options = ["--backends", "tensorflow", "tensorflow", "--baselines", "whole", "--epochs", "1"]
     done = subprocess.run(
-        [sys.executable, BENCHMARKS / "backends.py", *options],
+        [sys.executable, BENCHMARKS / "backends.py", *options, "--json", str(result)],
         capture_output=True,
         text=True,
         timeout=900,
@@ -81,7 +83,7 @@ def test_a_backend_is_no_distance_from_itself(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(result.read_text())
-    assert [row["baseline"] for row in rows] == ["whole", "whole", "split", "split"]
+    assert [row["baseline"] for row in rows] == ["whole", "whole"]
     assert all(
         row[name] == 0 for row in rows for name in ("before", "loss", "after", "ssim", "weights")
     )
