@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,9 +12,15 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from study.cli import main
 from study.data.layouts import bbbc005
-from study.record.ledger import read_events
-from tests.e2e.test_study import run
+from study.record.identities import Reference, ReferenceRole
+from tests.e2e.conftest import Done
 
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.realdata,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.xdist_group("local ray"),
+]
 SMALL = [
     "--training.epochs",
     "1",
@@ -33,10 +40,12 @@ SMALL = [
     "64",
     "--sizes.patches",
     "[32]",
+    "--evaluation.deconvolved_fields",
+    "1",
 ]
 
 
-def common_grid(path: Path) -> np.ndarray:
+def at_128_px(path: Path) -> np.ndarray:
     image = cv2.resize(
         cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.float64),
         (128, 128),
@@ -45,55 +54,43 @@ def common_grid(path: Path) -> np.ndarray:
     return (image - image.min()) / np.ptp(image)
 
 
-@pytest.mark.realdata
-@pytest.mark.slow
-def test_a_study_on_rebuilt_levels_scores_do_nothing_as_the_real_files_do(
-    realdata: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_study_on_rebuilt_levels_scores_the_unrestored_input_as_the_real_files_do(
+    run_tiny: Callable[..., Done],
+    realdata: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     real = {
         (plane.field, plane.level): plane.path
         for plane in bbbc005.LAYOUT.read_planes(realdata / "bbbc005")
         if plane.channel == "w1"
     }
-    sharp = tmp_path / "sharp"
+    sharp, raw = tmp_path / "sharp", tmp_path / "raw"
     sharp.mkdir()
     for (field, level), path in real.items():
         if level == 1 and field.endswith(("_s01", "_s02")):
             (sharp / path.name).symlink_to(path)
-    assert main(["simulate", "bbbc005", str(tmp_path / "raw"), "--from-sharp", str(sharp)]) == 0
-    assert f"--dataset.kind bbbc005 --dataset.root {tmp_path / 'raw'}" in capsys.readouterr().out
+    assert main(["simulate", "bbbc005", str(raw), "--from-sharp", str(sharp)]) == 0
+    assert f"--dataset.kind bbbc005 --dataset.root {raw}" in capsys.readouterr().out
 
-    where = ["--name", "real", "--dataset.kind", "bbbc005", "--dataset.root", str(tmp_path / "raw")]
-    done = run(
-        "--config",
-        "paper_search",
-        *where,
-        *SMALL,
-        "--evaluation.deconvolved_fields",
-        "1",
-        folder=tmp_path,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    events = read_events(tmp_path / "studies" / "real")
-    reference = next(
-        event for event in events if event.get("reference") == "unrestored input (test)"
-    )
-    assert reference["levels"] == list(bbbc005.BLURS)
-    assert len(reference["fields"]) == 10  # of 48 scenes, so that there can be a verdict
+    where = ["--dataset.kind", "bbbc005", "--dataset.root", str(raw), "--storage", str(tmp_path)]
+    name = ["--config", "paper_search", "--name", "real", "--without-mlflow"]
+    done = run_tiny(*name, *where, *SMALL, folder=tmp_path / "studies" / "real")
+    assert done.status == 0, done.err
+    reference = done.history.references[Reference(ReferenceRole.UNRESTORED_INPUT, "test")]
+    assert reference.levels == list(bbbc005.BLURS)
+    assert len(reference.fields) == 10  # of 48 scenes, so that there can be a verdict
     for level in (23, 48):
         pairs = [
-            (common_grid(real[field, 1]), common_grid(real[field, level]))
-            for field in reference["fields"]
+            (at_128_px(real[field, 1]), at_128_px(real[field, level])) for field in reference.fields
         ]
-        at = reference["levels"].index(level)
-        assert np.mean(reference["evaluation"]["ssim"], axis=0)[at] == pytest.approx(
+        at = reference.levels.index(level)
+        assert reference.level_means("ssim")[at] == pytest.approx(
             np.mean([structural_similarity(x, y, data_range=1.0) for x, y in pairs]), abs=1e-4
         )
-        assert np.mean(reference["evaluation"]["psnr"], axis=0)[at] == pytest.approx(
+        assert reference.level_means("psnr")[at] == pytest.approx(
             np.mean([peak_signal_noise_ratio(x, y, data_range=1.0) for x, y in pairs]), abs=1e-2
         )
-    assert all(
-        text in done.stdout
-        for text in ("BBBC005", "F 4", "F 23", "F 48", "10 test fields of 10 scenes")
-    )
-    assert "real F1 images" in (tmp_path / "studies" / "real" / "report.html").read_text()
+    for text in ("BBBC005", "F 4", "F 23", "F 48", "10 test fields of 10 scenes"):
+        assert text in done.out
+    assert "real F1 images" in (done.folder / "report.html").read_text()
