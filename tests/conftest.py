@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with warnings.catch_warnings():  # other people's packages warn while they are imported
-    warnings.simplefilter("ignore")
-    import keras  # noqa: F401
-    import keras_tuner  # noqa: F401
-    import mlflow.pyfunc  # noqa: F401
-    import ray.tune  # noqa: F401
+from filelock import FileLock
 
 from study.config import DatasetConfig
 from study.data.layouts import bbbc006
@@ -27,6 +21,30 @@ from study.trial.task import TrialTask
 
 LEVELS = [12, 14, 16, 18, 20]
 RESOLUTIONS = [Resolution(size, "antialiased") for size in (16, 32, 64)]
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Ray reads them when it is imported; see `tests.servers.local_ray`
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Import other people's packages, which warn while they are imported, before a warning is an
+    error; xdist's controller, which runs no test, does without them.
+    """
+    if config.getoption("dist", "no") != "no":
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import keras  # noqa: F401
+        import keras_tuner  # noqa: F401
+        import mlflow.pyfunc  # noqa: F401
+        import ray.tune  # noqa: F401
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow tests: the short ones fill the gaps at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")
@@ -41,10 +59,21 @@ def realdata() -> Path:
 
 
 @pytest.fixture(scope="session")
-def raw_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A raw BBBC006 folder of 5 wells with 2 fields each, at all 34 planes."""
-    folder = tmp_path_factory.mktemp("raw") / "bbbc006"
-    bbbc006.simulate(folder, wells=5, fields_per_well=2, seed=3)
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this run of the tests share."""
+    own = tmp_path_factory.getbasetemp()
+    folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    return folder / "shared"
+
+
+@pytest.fixture(scope="session")
+def raw_folder(shared_folder: Path) -> Path:
+    """A raw BBBC006 folder of 5 wells with 2 fields each, at all 34 planes; only to be read."""
+    folder = shared_folder / "bbbc006"
+    shared_folder.mkdir(exist_ok=True)
+    with FileLock(shared_folder / "bbbc006.lock"):
+        if not folder.exists():
+            bbbc006.simulate(folder, wells=5, fields_per_well=2, seed=3)
     return folder
 
 

@@ -181,6 +181,41 @@ def mlflow_server(
         yield address, started.pid
 
 
+LOCAL_RAY = """
+import sys
+import ray
+context = ray.init(
+    address="local", num_cpus=1, include_dashboard=False, log_to_driver=False,
+    logging_level="WARNING",
+)
+print(context.address_info["address"], flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def local_ray(log: Path) -> Iterator[str]:
+    """Run Ray on this machine alone, with one processor, so that trials run one after another; give
+    its address.
+
+    It outlives the studies that join it, which start nothing but their workers. Its token is that
+    of the environment, see `tests.conftest`.
+    """
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with log.open("ab") as errors:
+        started = subprocess.Popen(
+            [sys.executable, "-c", LOCAL_RAY], stderr=errors, start_new_session=True, **options
+        )  # type: ignore[call-overload]
+    try:
+        address = started.stdout.readline().strip()
+        if not address:
+            pytest.fail(f"Ray did not start: {log.read_text()[-2000:]}")
+        yield address
+    finally:
+        started.stdin.close()
+        started.wait(60)
+
+
 RAY_WORKER = """
 import sys, time
 from ray._private.node import Node
