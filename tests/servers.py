@@ -1,14 +1,12 @@
-"""Real servers for tests: PostgreSQL, MLflow over HTTP and Ray clusters, on loopback, each ended by
+"""Real servers for tests: PostgreSQL, MLflow over HTTP and a local Ray, on loopback, each ended by
 its process id.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pwd
-import secrets
 import shutil
 import signal
 import socket
@@ -19,10 +17,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -107,7 +103,7 @@ def postgresql() -> Iterator[str]:
         ]
         log = Path(tempfile.mkdtemp(prefix="refocus-postgresql-log-")) / "log"
         with process(command, log, end_with=signal.SIGINT, cwd="/", **options):
-            _wait_until(
+            wait_until(
                 lambda: (
                     subprocess.run(
                         [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port)],
@@ -177,7 +173,7 @@ def mlflow_server(
         command += ["--app-name", "basic-auth"]
     address, log = f"http://127.0.0.1:{port}", folder / "server.log"
     with process(command, log, env=environment, cwd=str(folder)) as started:
-        _wait_until(lambda: _answers(f"{address}/health"), log)
+        wait_until(lambda: answers(f"{address}/health"), log)
         yield address, started.pid
 
 
@@ -216,154 +212,8 @@ def local_ray(log: Path) -> Iterator[str]:
         started.wait(60)
 
 
-RAY_WORKER = """
-import sys, time
-from ray._private.node import Node
-from ray._private.parameter import RayParams
-head, name, port, resources, session = sys.argv[1:]
-cpus, gpus = map(float, resources.split(","))
-parameters = RayParams(
-    gcs_address=head, node_name=name, node_ip_address="127.0.0.1", num_cpus=cpus, num_gpus=gpus,
-    dashboard_agent_listen_port=int(port), temp_dir=session,
-)
-Node(parameters, head=False, shutdown_at_exit=True, spawn_reaper=True)
-while True:
-    time.sleep(1)
-"""
-
-
-@dataclass(frozen=True)
-class RayCluster:
-    """A running cluster.
-
-    Parameters
-    ----------
-    jobs : address for `ray job submit`.
-    environment : that its processes, and those who may use it, have; the token is in it.
-    session : the folder in which Ray keeps what it needs meanwhile.
-    """
-
-    jobs: str
-    environment: dict[str, str]
-    session: Path
-
-    def processes(self) -> list[psutil.Process]:
-        """Every process that has its token: Ray's own, jobs, and their workers."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get("RAY_AUTH_TOKEN") == self.environment["RAY_AUTH_TOKEN"]:
-                    found.append(process)
-        return found
-
-    def nodes(self) -> set[str]:
-        """Names of the nodes that have joined."""
-        asked = urllib.request.Request(
-            f"{self.jobs}/nodes?view=summary",
-            headers={"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"},
-        )
-        with urllib.request.urlopen(asked, timeout=10) as answer:
-            summary = json.load(answer)["data"]["summary"]
-        return {
-            node["raylet"]["nodeName"] for node in summary if node["raylet"].get("state") == "ALIVE"
-        }
-
-
-@contextlib.contextmanager
-def ray_cluster(
-    folder: Path,
-    *,
-    head: tuple[float, float] = (0, 0),
-    workers: dict[str, tuple[float, float]] | None = None,
-    modules: Path | None = None,
-) -> Iterator[RayCluster]:
-    """Run a Ray cluster with token authentication, all of it on the loopback interface.
-
-    Its workers are raylets of their own. `ray start` refuses to join a cluster on loopback, as if
-    no machine but this one could be meant; so they are started by the class that it starts them by.
-    Each has a session folder of its own, as on a machine of its own: with one for all, a node that
-    unpacks a job's working directory takes it away from under the others.
-
-    Parameters
-    ----------
-    folder : Path
-        For logs.
-    head : tuple
-        Processors and GPUs of the head.
-    workers : dict, optional
-        Name of a worker -> its processors and GPUs.
-    modules : Path, optional
-        A folder that comes first where its processes look for modules.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    port, dashboard = free_port(), free_port()
-    session = Path(tempfile.mkdtemp(prefix="rc-", dir="/tmp"))  # a socket's path must be short
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("RAY_")
-    } | {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's name for: keep to the loopback interface
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    if modules is not None:
-        environment["PYTHONPATH"] = str(modules)
-    command = [
-        "ray",
-        "start",
-        "--head",
-        "--block",
-        "--node-name",
-        "head",
-        "--node-ip-address",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--dashboard-host",
-        "127.0.0.1",
-        "--dashboard-port",
-        str(dashboard),
-        "--dashboard-agent-listen-port",
-        str(free_port()),
-        "--ray-client-server-port",
-        str(free_port()),
-        "--temp-dir",
-        str(session),
-        "--num-cpus",
-        f"{head[0]:g}",
-        "--num-gpus",
-        f"{head[1]:g}",
-    ]
-    options = {"env": environment, "cwd": str(folder)}
-    cluster = RayCluster(f"http://127.0.0.1:{dashboard}", environment, session)
-    try:
-        with contextlib.ExitStack() as stack:
-            stack.callback(lambda: [process.kill() for process in cluster.processes()])
-            stack.enter_context(process(command, folder / "head.log", **options))
-            _wait_until(
-                lambda: _answers(f"{cluster.jobs}/api/version", expected=(200, 401)),
-                folder / "head.log",
-            )
-            for name, (cpus, gpus) in (workers or {}).items():
-                started = [
-                    sys.executable,
-                    "-c",
-                    RAY_WORKER,
-                    f"127.0.0.1:{port}",
-                    name,
-                    str(free_port()),
-                    f"{cpus},{gpus}",
-                    f"{session}/{name}",
-                ]
-                stack.enter_context(process(started, folder / f"{name}.log", **options))
-                _wait_until(lambda name=name: name in cluster.nodes(), folder / f"{name}.log")
-            yield cluster
-    finally:
-        shutil.rmtree(session, ignore_errors=True)
-
-
-def _answers(address: str, *, expected: tuple[int, ...] = (200,)) -> bool:
+def answers(address: str, *, expected: tuple[int, ...] = (200,)) -> bool:
+    """Return whether a server answers with one of these statuses."""
     try:
         with urllib.request.urlopen(address, timeout=2) as answer:
             return answer.status in expected
@@ -373,7 +223,8 @@ def _answers(address: str, *, expected: tuple[int, ...] = (200,)) -> bool:
         return False
 
 
-def _wait_until(condition: object, log: Path, *, limit_s: float = 120.0) -> None:
+def wait_until(condition: object, log: Path, *, limit_s: float = 120.0) -> None:
+    """Wait until a server has come so far; fail with the end of its log if it does not."""
     until = time.monotonic() + limit_s
     while not condition():  # type: ignore[operator]
         if time.monotonic() > until:

@@ -12,6 +12,7 @@ import pytest
 
 from study.trial import device, timing
 from study.trial.task import TrialTask
+from study.tune.trainable import KERAS
 
 TOTAL_MIB = 40_960
 
@@ -97,6 +98,23 @@ def test_tensorflow_is_kept_to_the_share(asked: list[str], monkeypatch: pytest.M
         assert device.limit_gpu_memory(0.25) == TOTAL_MIB // 4 - device.CONTEXT_MIB
     assert set_for == [("the gpu", TOTAL_MIB // 4 - device.CONTEXT_MIB)]
     assert set(asked) == {"GPU 1"}
+
+
+def test_a_worker_is_set_up_for_its_tasks_share_and_says_what_it_is(
+    asked: list[str], make_task: Callable[..., TrialTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # it says there how many threads
+    place = KERAS.set_up_process(make_task(gpu_share=0.25))
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+    assert place == {
+        "gpu_limit_mib": TOTAL_MIB // 4 - device.CONTEXT_MIB,
+        "processor": device.processor_name(),
+        "gpu": "A100 (GPU 1), 550.54",
+        "backend": f"tensorflow {tf.__version__}",
+    }
 
 
 def test_jax_and_torch_leave_cuda_its_part_too(
