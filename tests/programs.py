@@ -43,7 +43,9 @@ def small(name: str, *, raw: Path, storage: Path) -> list[str]:
     return [*SMALL, *where, "--dataset.simulate.wells", "0"]
 
 
-def run(*arguments: str, program: Path = RUN, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, program: Path = RUN, folder: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, in a folder."""
     return subprocess.run(
         [sys.executable, str(program), *arguments],

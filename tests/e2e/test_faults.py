@@ -62,9 +62,7 @@ def test_a_worker_that_is_killed_and_a_study_that_is_interrupted_continue_where_
     assert done.returncode == 0, done.stdout + done.stderr
     after = read_events(folder)
     assert after[: len(before)] == before
-    epochs = Counter(
-        (event.run, event.epoch) for event in after if isinstance(event, EpochEnded)
-    )
+    epochs = Counter((event.run, event.epoch) for event in after if isinstance(event, EpochEnded))
     assert set(epochs.values()) == {1}
     assert len(epochs) == 6 * 8  # three searched, three confirmed
     ended = Counter(event.run for event in after if isinstance(event, TrialEnded))

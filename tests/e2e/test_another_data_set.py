@@ -1,5 +1,5 @@
-"""A data set that the program has never heard of, from its raw folder to the report: one file with a
-`Layout`, and nothing else touched.
+"""A data set that the program has never heard of, from its raw folder to the report: one file with
+a `Layout`, and nothing else touched.
 """
 
 from __future__ import annotations
