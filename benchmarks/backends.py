@@ -2,8 +2,8 @@
 do they come apart?
 
 ``make backends``, or ``python benchmarks/backends.py [--backends tensorflow jax torch] [--epochs 5]
-[--json FILE]`` where they are installed. The images are simulated; each backend runs in a process
-of its own, with one thread.
+[--scaled-down] [--json FILE]`` where they are installed. The images are simulated; each backend
+runs in a process of its own, with one thread.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +48,32 @@ BASELINES = {
         "patch_size": 128,
     },
 }
+SCALED_DOWN = {  # to see that all of it runs
+    "whole": BASELINES["whole"] | {"depth": 1, "filters": 4, "image_size": 32},
+    "split": BASELINES["split"] | {"depth": 1, "filters": 4, "image_size": 64, "patch_size": 32},
+}
 WELLS = 6
+SCALED_DOWN_WELLS = 3
 LEVELS = [0, 4, 8, 12, 16, 20, 24, 28, 33]
 
 
-def make_task(store: Store, name: str, *, epochs: int) -> TrialTask:
+Trained = dict[str, dict[str, np.ndarray]]  # network -> what its training left
+
+
+def make_task(store: Store, hyperparameters: dict[str, Any], *, epochs: int) -> TrialTask:
     """Return the task that every backend is given; sizes are the paper's, but for the split
     network's images, which are a third.
     """
+    wells = len(store.wells)
     return TrialTask(
-        hyperparameters=BASELINES[name],
+        hyperparameters=hyperparameters,
         store=str(store.folder),
         folder="unused",
-        train_fields=list(range(WELLS - 2)),
-        eval_fields=[WELLS - 1],
+        train_fields=list(range(wells - 2)),
+        eval_fields=[wells - 1],
         eval_split="validation",
         resize="antialiased",
-        evaluation_size=128,
+        evaluation_size=min(128, hyperparameters["image_size"]),
         epochs=epochs,
         batch_size=16,
         patches_per_image=None,
@@ -95,7 +105,7 @@ def train(task: TrialTask, weights: Path, result: Path) -> None:
             model.set_weights([arrays[name] for name in arrays.files])
     else:
         np.savez(weights, *model.get_weights())
-    restore, losses, scores = make_restore(model, task.hyperparameters, inference="whole"), [], []
+    restore, losses = make_restore(model, task.hyperparameters, inference="whole"), []
     images = store.as_float(task.resolution, task.eval_fields[0], np.array(store.defocused_indices))
     before, began = restore(images), time.perf_counter()
     for epoch in range(task.epochs):
@@ -104,21 +114,19 @@ def train(task: TrialTask, weights: Path, result: Path) -> None:
         )
         losses.append(float(history.history["loss"][-1]))
     seconds = time.perf_counter() - began
-    scores.append(
-        rung_score(
-            restore,
-            store,
-            resolution=task.resolution,
-            evaluation=task.evaluation,
-            fields=task.eval_fields,
-            images=8,
-            seed=0,
-        )["ssim"]
+    score = rung_score(
+        restore,
+        store,
+        resolution=task.resolution,
+        evaluation=task.evaluation,
+        fields=task.eval_fields,
+        images=8,
+        seed=0,
     )
     np.savez(
         result,
         losses=losses,
-        scores=scores,
+        ssim=score["ssim"],
         seconds=seconds,
         before=before,
         after=restore(images),
@@ -137,70 +145,78 @@ def compare(first: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dict[
         "before": float(np.abs(other["before"] - first["before"]).max()),
         "loss": float(np.abs(other["losses"] / first["losses"] - 1).max()),
         "after": float(np.sqrt(np.mean((other["after"] - first["after"]) ** 2))),
-        "ssim": float(other["scores"][-1] - first["scores"][-1]),
+        "ssim": float(other["ssim"] - first["ssim"]),
         "weights": float(np.linalg.norm(apart) / np.linalg.norm(whole)),
         "seconds": float(other["seconds"]),
     }
+
+
+def make_store(folder: Path, networks: dict[str, dict[str, Any]], *, wells: int) -> Store:
+    """Simulate images, and prepare them at the sizes of the networks and of the evaluation."""
+    bbbc006.simulate(folder / "raw", wells=wells, seed=0)
+    sizes = {int(one["image_size"]) for one in networks.values()}
+    return prepare(
+        DatasetConfig(kind="bbbc006", levels=LEVELS),
+        folder / "raw",
+        folder / "stores",
+        resolutions=[Resolution(size, "antialiased") for size in sorted(sizes)],
+    )
+
+
+def train_in(backend: str, tasks: dict[str, TrialTask], folder: Path) -> Trained:
+    """Train every network in a process of its own; return what it left, by network."""
+    environment = os.environ | {
+        "KERAS_BACKEND": backend,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    described = json.dumps({name: asdict(task) for name, task in tasks.items()})
+    command = [sys.executable, __file__, "--train", described, str(folder)]
+    subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
+    left = {}
+    for name in tasks:
+        with np.load(folder / f"{name}-result.npz", allow_pickle=False) as arrays:
+            left[name] = dict(arrays)
+    return left
 
 
 def main() -> None:
     """Run every backend, and print how far each is from the first."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backends", nargs="+", default=["tensorflow", "jax", "torch"])
-    parser.add_argument("--baselines", nargs="+", choices=BASELINES, default=list(BASELINES))
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--json", type=Path)
     parser.add_argument(
-        "--train", nargs=4, help=argparse.SUPPRESS
-    )  # store, name, weights, result: in a process of its own
+        "--scaled-down",
+        action="store_true",
+        help="small networks and few images, to see that all of it runs",
+    )
+    parser.add_argument("--json", type=Path)
+    # tasks, and the folder for weights and results: in a process of its own
+    parser.add_argument("--train", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.train:
-        store, name, weights, result = options.train
-        train(
-            make_task(Store(Path(store)), name, epochs=options.epochs), Path(weights), Path(result)
-        )
+        tasks, folder = json.loads(options.train[0]), Path(options.train[1])
+        for name, task in tasks.items():
+            train(TrialTask(**task), folder / f"{name}.npz", folder / f"{name}-result.npz")
         return
+    networks = SCALED_DOWN if options.scaled_down else BASELINES
+    wells = SCALED_DOWN_WELLS if options.scaled_down else WELLS
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        bbbc006.simulate(folder / "raw", wells=WELLS, seed=0)
-        store = prepare(
-            DatasetConfig(kind="bbbc006", levels=LEVELS),
-            folder / "raw",
-            folder / "stores",
-            resolutions=[Resolution(128, "antialiased"), Resolution(256, "antialiased")],
-        )
-        for name in options.baselines:
-            left: dict[str, dict[str, np.ndarray]] = {}
-            for backend in options.backends:
-                result = folder / f"{name}-{backend}.npz"
-                command = [
-                    sys.executable,
-                    __file__,
-                    "--epochs",
-                    str(options.epochs),
-                    "--train",
-                    str(store.folder),
-                    name,
-                    str(folder / f"{name}.npz"),
-                    str(result),
-                ]
-                environment = os.environ | {
-                    "KERAS_BACKEND": backend,
-                    "TF_CPP_MIN_LOG_LEVEL": "3",
-                    "CUDA_VISIBLE_DEVICES": "",
-                }
-                subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
-                with np.load(result, allow_pickle=False) as arrays:
-                    left[backend] = dict(arrays)
-                rows.append(
-                    {
-                        "baseline": name,
-                        "backend": backend,
-                        **compare(left[options.backends[0]], left[backend]),
-                    }
-                )
-                print_row(rows[-1], options, first=len(rows) == 1)
+        store = make_store(folder, networks, wells=wells)
+        tasks = {
+            name: make_task(store, hyperparameters, epochs=options.epochs)
+            for name, hyperparameters in networks.items()
+        }
+        first: Trained | None = None
+        for backend in options.backends:
+            left = train_in(backend, tasks, folder)
+            first = first or left
+            for name in tasks:
+                row = {"baseline": name, "backend": backend, **compare(first[name], left[name])}
+                print_row(row, options, first=not rows)
+                rows.append(row)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 

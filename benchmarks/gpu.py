@@ -2,9 +2,9 @@
 share it.
 
 ``KERAS_BACKEND=jax python benchmarks/gpu.py [--pairs 20000] [--epochs 50] [--at-once 1 2 4 8]
-[--precision float32] [--json FILE]``. The whole-image network is trained in full; the split-image
-network by timed steps, extrapolated. Needs no Ray and no TensorFlow; without a GPU it measures the
-processor.
+[--precision float32] [--scaled-down] [--json FILE]``. The whole-image network is trained in full;
+the split-image network by timed steps, extrapolated. Needs no Ray and no TensorFlow; without a GPU
+it measures the processor.
 """
 
 from __future__ import annotations
@@ -32,48 +32,62 @@ from study.data.store import Resolution, Store
 from study.trial.device import gpu_busy
 from study.trial.task import TrialTask
 
-WHOLE = {"family": "whole", "depth": 2, "filters": 32, "growth": 2, "loss": "l1", "image_size": 128}
-SPLIT = {
-    "family": "split",
-    "depth": 3,
-    "filters": 64,
-    "growth": 1,
-    "loss": "l1",
-    "image_size": 768,
-    "patch_size": 128,
+PAPER = {
+    "whole": {
+        "family": "whole",
+        "depth": 2,
+        "filters": 32,
+        "growth": 2,
+        "loss": "l1",
+        "image_size": 128,
+    },
+    "split": {
+        "family": "split",
+        "depth": 3,
+        "filters": 64,
+        "growth": 1,
+        "loss": "l1",
+        "image_size": 768,
+        "patch_size": 128,
+    },
 }
+SCALED_DOWN = {  # to see that all of it runs
+    "whole": PAPER["whole"] | {"depth": 1, "filters": 4, "image_size": 32},
+    "split": PAPER["split"] | {"depth": 1, "filters": 4, "image_size": 64, "patch_size": 32},
+}
+SIMULATED = 6  # wells at most; the store repeats them
 DEFOCUSED = 33  # planes of BBBC006
 PATCHES = 36
 PAIRS_OF_THE_PAPER = 20_262
 SAMPLED_EVERY_S = 1.0
 
 
-def make_store(folder: Path, *, pairs: int, wells: int) -> Store:
+def make_store(folder: Path, networks: dict[str, dict[str, Any]], *, pairs: int) -> Store:
     """Make a store of at least so many pairs: a few simulated wells at all planes, over and
     over.
     """
-    bbbc006.simulate(folder / "raw", wells=wells, seed=0)
-    resolutions = [
-        Resolution(128, "paper"),
-        Resolution(768, "paper"),
-        Resolution(128, "antialiased"),
-    ]
+    fields = -(-pairs // DEFOCUSED) + 1
+    whole, split = (networks[name]["image_size"] for name in ("whole", "split"))
+    bbbc006.simulate(folder / "raw", wells=min(SIMULATED, fields), seed=0)
     small = prepare(
         DatasetConfig(kind="bbbc006", resize="paper"),
         folder / "raw",
         folder / "stores",
-        resolutions=resolutions,
+        resolutions=[
+            Resolution(whole, "paper"),
+            Resolution(split, "paper"),
+            Resolution(whole, "antialiased"),
+        ],
     )
-    fields = -(-pairs // DEFOCUSED) + 1
     target = folder / "large"
     target.mkdir()
     for path in sorted(small.folder.glob("*.npy")):
         array = np.load(path, mmap_mode="r")
-        if "768" in path.name:  # for timed steps a few fields are enough
+        if f"_{split}." in path.name:  # for timed steps a few fields are enough
             np.save(target / path.name, array)
         else:
             np.save(target / path.name, array[np.arange(fields) % len(array)])
-    names = [f"{small.fields[number % wells]}-{number}" for number in range(fields)]
+    names = [f"{small.fields[number % len(small.fields)]}-{number}" for number in range(fields)]
     described = small.description | {"fields": names, "wells": names}
     (target / "store.json").write_text(json.dumps(described), encoding="utf-8")
     return Store(target)
@@ -86,6 +100,7 @@ def make_task(
     epochs: int,
     precision: str,
     fields: int,
+    evaluation_size: int,
 ) -> TrialTask:
     """Return the paper's training of a network on so many fields; the last field is scored."""
     return TrialTask(
@@ -96,7 +111,7 @@ def make_task(
         eval_fields=[fields - 1],
         eval_split="test",
         resize="paper",
-        evaluation_size=128,
+        evaluation_size=evaluation_size,
         epochs=epochs,
         batch_size=16,
         patches_per_image=None,
@@ -127,6 +142,7 @@ def time_split(task: TrialTask, result: Path) -> None:
     """Time steps of the split-image network; leave the seconds of one."""
     from study.trial.timing import time_steps
 
+    time_steps(task)  # the first compiles
     result.write_text(json.dumps(time_steps(task)), encoding="utf-8")
 
 
@@ -169,92 +185,99 @@ def run_processes(commands: list[list[str]]) -> float:
 
 @dataclass(frozen=True)
 class Measured:
-    """What processes that ran at once left, how long they took, and how busy the GPU was."""
+    """What programs that ran at once have left.
+
+    Parameters
+    ----------
+    answers : list of dict
+        The result of each.
+    seconds : float
+        Until the last had ended.
+    busy : float
+        The share of that time in which the GPU computed.
+    """
 
     answers: list[dict[str, Any]]
     seconds: float
-    gpu_busy: float
+    busy: float
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Median over the programs of the median epoch of each, but for its first."""
+        epochs = [answer["epochs"] for answer in self.answers]
+        return float(np.median([np.median(one[1:] or one) for one in epochs]))
 
 
-def measure(what: str, task: TrialTask, folder: Path, *, copies: int = 1) -> Measured:
-    """Run a task in so many processes at once."""
+def measure(folder: Path, what: str, task: TrialTask, *, copies: int = 1) -> Measured:
+    """Run copies of a task at once, each in a process of its own."""
     results = [folder / f"{what}-{number}.json" for number in range(copies)]
-    called = [sys.executable, __file__, "--in-process", what, json.dumps(asdict(task))]
+    described = json.dumps(asdict(task))
+    commands = [
+        [sys.executable, __file__, "--in-process", what, described, str(result)]
+        for result in results
+    ]
     with Utilisation() as used:
-        seconds = run_processes([[*called, str(result)] for result in results])
+        seconds = run_processes(commands)
     answers = [json.loads(result.read_text(encoding="utf-8")) for result in results]
     return Measured(answers, seconds, used.share)
 
 
-def epoch_seconds(answer: dict[str, Any]) -> float:
-    """Return what an epoch takes, but for the first, which compiles."""
-    return float(np.median(answer["epochs"][1:] or answer["epochs"]))
-
-
-def measure_whole(task: TrialTask, folder: Path) -> dict[str, Any]:
-    """Train the whole-image network in full."""
-    pairs = len(task.train_fields) * DEFOCUSED
-    measured = measure("train", task, folder)
-    [answer] = measured.answers
+def measure_whole(folder: Path, task: TrialTask) -> dict[str, Any]:
+    """Train the whole-image network in full; print and return what it took."""
+    measured, pairs = measure(folder, "train", task), len(task.train_fields) * DEFOCUSED
     row = {
         "pairs": pairs,
         "epochs": task.epochs,
         "minutes": measured.seconds / 60,
-        "images_per_second": pairs / epoch_seconds(answer),
-        "gpu_busy": measured.gpu_busy,
-        "ssim": answer["summary"]["ssim"],
+        "images_per_second": pairs / measured.epoch_seconds,
+        "gpu_busy": measured.busy,
+        "ssim": measured.answers[0]["summary"]["ssim"],
     }
     print(
         f"whole image, {task.epochs} epochs of {pairs:,} pairs: {row['minutes']:.2f} min,"
-        f" {row['images_per_second']:,.0f} images/s, GPU busy {100 * measured.gpu_busy:.0f} %",
+        f" {row['images_per_second']:,.0f} images/s, GPU busy {100 * measured.busy:.0f} %",
         flush=True,
     )
     return row
 
 
-def measure_split(task: TrialTask, folder: Path) -> dict[str, Any]:
-    """Time steps of the split-image network, and extrapolate them to the paper's training."""
-    [answer] = measure("split", task, folder).answers
-    step, steps = answer["seconds_per_step"], -(-PAIRS_OF_THE_PAPER * PATCHES // 16)
-    hours = 50 * steps * step / 3600
+def measure_split(folder: Path, task: TrialTask) -> dict[str, float]:
+    """Time steps of the split-image network; print and return what they say of the paper's
+    training.
+    """
+    step = measure(folder, "split", task).answers[0]["seconds_per_step"]
+    hours = 50 * -(-PAIRS_OF_THE_PAPER * PATCHES // task.batch_size) * step / 3600
+    patches = task.batch_size / step
     print(
-        f"split image: {1000 * step:.2f} ms a step, {16 / step:,.0f} patches/s; 50 epochs of the"
+        f"split image: {1000 * step:.2f} ms a step, {patches:,.0f} patches/s; 50 epochs of the"
         f" paper's data: {hours:.2f} h",
         flush=True,
     )
-    return {
-        "seconds_per_step": step,
-        "patches_per_second": 16 / step,
-        "hours_of_50_epochs": hours,
-    }
+    return {"seconds_per_step": step, "patches_per_second": patches, "hours_of_50_epochs": hours}
 
 
-def measure_at_once(task: TrialTask, folder: Path, *, trials: int) -> dict[str, Any]:
-    """Train the whole-image network in several processes that share the GPU."""
-    shared = replace(task, gpu_share=1 / trials if trials > 1 else None)
-    measured = measure("train", shared, folder, copies=trials)
-    epoch = float(np.median([epoch_seconds(answer) for answer in measured.answers]))
-    hour = trials * 3600 / (50 * epoch)
+def measure_at_once(folder: Path, task: TrialTask, count: int) -> dict[str, float]:
+    """Train copies of a network that share the GPU; print and return how many an hour."""
+    shared = replace(task, gpu_share=1 / count if count > 1 else None)
+    measured = measure(folder, "train", shared, copies=count)
+    hour = count * 3600 / (50 * measured.epoch_seconds)
     print(
-        f"{trials} at once: {epoch:.2f} s an epoch each, {hour:.2f} trials of 50 epochs an hour,"
-        f" GPU busy {100 * measured.gpu_busy:.0f} %",
+        f"{count} at once: {measured.epoch_seconds:.2f} s an epoch each, {hour:.2f} trials of 50"
+        f" epochs an hour, GPU busy {100 * measured.busy:.0f} %",
         flush=True,
     )
     return {
-        "trials": trials,
-        "epoch_seconds": epoch,
+        "trials": count,
+        "epoch_seconds": measured.epoch_seconds,
         "trials_an_hour": hour,
-        "gpu_busy": measured.gpu_busy,
+        "gpu_busy": measured.busy,
     }
 
 
-def main() -> None:
-    """Measure, and print a line for each measurement."""
+def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=20_000)
-    parser.add_argument(
-        "--wells", type=int, default=6, help="that are simulated; the store repeats them"
-    )
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--at-once", type=int, nargs="*", default=[1, 2, 4, 8])
     parser.add_argument(
@@ -264,28 +287,44 @@ def main() -> None:
         help="that each of several trials at once is trained for",
     )
     parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
+    parser.add_argument(
+        "--scaled-down",
+        action="store_true",
+        help="small networks and images, to see that all of it runs",
+    )
     parser.add_argument("--json", type=Path)
     # what, its task, where the result goes
     parser.add_argument("--in-process", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, and print a line for each measurement."""
+    options = parse()
     if options.in_process:
         what, task, result = options.in_process
         {"train": train, "split": time_split}[what](TrialTask(**json.loads(task)), Path(result))
         return
+    results: dict[str, Any] = {
+        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "precision": options.precision,
+    }
+    networks = SCALED_DOWN if options.scaled_down else PAPER
+    common = {
+        "precision": options.precision,
+        "evaluation_size": networks["whole"]["image_size"],
+    }
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        store = make_store(folder, pairs=options.pairs, wells=options.wells)
-        fields, precision = len(store.fields), options.precision
-        whole = make_task(store, WHOLE, epochs=options.epochs, precision=precision, fields=fields)
-        split = make_task(store, SPLIT, epochs=1, precision=precision, fields=options.wells)
-        short = replace(whole, epochs=options.epochs_at_once)
-        results: dict[str, Any] = {
-            "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
-            "precision": precision,
-            "whole": measure_whole(whole, folder),
-            "split": measure_split(split, folder),
-            "at_once": [measure_at_once(short, folder, trials=n) for n in options.at_once],
-        }
+        store = make_store(folder, networks, pairs=options.pairs)
+        fields = len(store.fields)
+        whole = make_task(store, networks["whole"], epochs=options.epochs, fields=fields, **common)
+        results["whole"] = measure_whole(folder, whole)
+        fields = min(SIMULATED, fields)
+        split = make_task(store, networks["split"], epochs=1, fields=fields, **common)
+        results["split"] = measure_split(folder, split)
+        shared = replace(whole, epochs=options.epochs_at_once)
+        results["at_once"] = [measure_at_once(folder, shared, n) for n in options.at_once]
     if options.json:
         options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
 
