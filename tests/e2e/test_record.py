@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -30,97 +30,56 @@ pytestmark = [
 ]
 
 
-class Server:
-    """An MLflow server that asks for a password, on PostgreSQL; it can be killed, and comes back at
-    the same address.
-    """
-
-    def __init__(self, folder: Path, database: str) -> None:
-        self._folder, self._database, self._port = folder, database, free_port()
-        self._running: contextlib.ExitStack | None = None
-        self._pid = 0
-
-    def start(self) -> str:
-        """Start it unless it runs; return its address."""
-        if self._running is None:
-            self._running = contextlib.ExitStack()
-            _, self._pid = self._running.enter_context(
-                mlflow_server(self._folder, backend=self._database, port=self._port, auth=True)
-            )
-        return f"http://127.0.0.1:{self._port}"
-
-    def kill(self) -> None:
-        """Kill it and all of its processes."""
-        family = [psutil.Process(self._pid), *psutil.Process(self._pid).children(recursive=True)]
-        for process in family:
-            process.kill()
-        psutil.wait_procs(family, timeout=30)
-        self.stop()
-
-    def stop(self) -> None:
-        """End it if it runs."""
-        if self._running is not None:
-            self._running.close()
-            self._running = None
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with postgresql() as database:
-        server = Server(tmp_path_factory.mktemp("server"), database)
-        yield server
-        server.stop()
-
-
-@pytest.fixture
-def uri(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of the server, which runs, and this process's name and password for it."""
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct-horse-7")
-    return server.start()
-
-
-def test_a_wrong_password_is_told_before_anything_is_spent(
-    uri: str, run_small: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_password_is_asked_for_before_anything_is_spent(
+    run_small: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
-    done = run_small("new", "--record.mlflow", uri)
-    assert done.status == 2
-    assert "MLFLOW_TRACKING_PASSWORD" in done.err
-    assert not (tmp_path / "stores").exists()
+    with mlflow_server(tmp_path / "server", auth=True) as (uri, _):
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
+        done = run_small("new", "--record.mlflow", uri)
+        assert done.status == 2
+        assert "MLFLOW_TRACKING_PASSWORD" in done.err
+        assert not (tmp_path / "stores").exists()
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct-horse-7")
+        # it is let in; not a whole study, for the server takes half a second to look at a password
+        done = run_small("new", "--record.mlflow", uri, "--dataset.root", str(tmp_path / "away"))
+        assert done.status == 2
+        assert "MLFLOW" not in done.err
+        assert f"{tmp_path / 'away'}, which does not exist" in done.err
 
 
 @pytest.mark.usefixtures("on_local_ray")
 def test_a_server_that_dies_and_comes_back_holds_what_a_replay_gives(
-    uri: str,
-    server: Server,
     raw_folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(mirror, "PATIENCE_IF_AWAY_S", 1.0)
-    folder, lines = tmp_path / "studies" / "faulty", []
+    folder, port, deaths = tmp_path / "studies" / "faulty", free_port(), []
+    with postgresql() as database:
+        serve = functools.partial(mlflow_server, tmp_path / "server", backend=database, port=port)
+        with serve() as (uri, pid):
 
-    def log(line: str) -> None:  # the server dies when the search has ended
-        lines.append(line)
-        if line.startswith("confirm:"):
-            wait_for_runs(uri, "faulty")
-            server.kill()
+            def log(line: str) -> None:  # the server dies when the search has ended
+                if line.startswith("confirm:"):
+                    wait_for_runs(uri, "faulty")
+                    kill_family(pid)
+                    deaths.append(line)
 
-    options = [*small("faulty", raw=raw_folder, storage=tmp_path), "--record.mlflow", uri]
-    config, _ = parse_run(options)
-    result = run_study(config, log=log, draw=draw_trial, conclude=conclude, code=TINY)
-    assert not result.problems
-    assert result.unmirrored > 0
-    assert any(line.startswith("confirm:") for line in lines)
-
-    server.start()
-    assert main(["sync", str(folder)]) == 0
-    assert "all of them are there" in capsys.readouterr().out
-    held = content(uri, "faulty")
-    assert main(["sync", str(folder), "--all"]) == 0
-    assert content(uri, "faulty") == held
+            options = [*small("faulty", raw=raw_folder, storage=tmp_path), "--record.mlflow", uri]
+            config, _ = parse_run(options)
+            result = run_study(config, log=log, draw=draw_trial, conclude=conclude, code=TINY)
+        assert len(deaths) == 1
+        assert not result.problems
+        assert result.unmirrored > 0
+        with serve():
+            assert main(["sync", str(folder)]) == 0
+            assert "all of them are there" in capsys.readouterr().out
+            held = content(uri, "faulty")
+            assert main(["sync", str(folder), "--all"]) == 0
+            assert content(uri, "faulty") == held
+            champion = MlflowClient(uri).get_model_version_by_alias("refocus-faulty", "champion")
     replay = f"sqlite:///{tmp_path}/replay/mlflow.db"
     assert main(["sync", str(folder), "--uri", replay]) == 0
     assert content(replay, "faulty") == held
@@ -131,9 +90,15 @@ def test_a_server_that_dies_and_comes_back_holds_what_a_replay_gives(
     assert "report/report.html" in parent["artifacts"]
     figure = re.compile(r"figures/confirm-.*-restorations\.png")
     assert any(figure.fullmatch(path) for run in runs for path in run["artifacts"])
-    champion = MlflowClient(uri).get_model_version_by_alias("refocus-faulty", "champion")
-    labels = {run.label for run in result.history.runs.values()}
-    assert champion.tags["label"] in labels
+    assert champion.tags["label"] in {run.label for run in result.history.runs.values()}
+
+
+def kill_family(pid: int) -> None:
+    """Kill a process and all that it has started."""
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    for process in family:
+        process.kill()
+    psutil.wait_procs(family, timeout=30)
 
 
 def wait_for_runs(uri: str, study: str) -> None:
