@@ -25,7 +25,11 @@ from tests.gated_study import GATE
 from tests.programs import ROOT, count, small, started, wait_for
 from tests.ray_clusters import RayCluster, ray_cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("cluster"),
+    pytest.mark.filterwarnings("ignore"),
+]
 LOOPBACK = re.compile(r"(::ffff:)?127\.\d+\.\d+\.\d+|::1")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
 TRIALS = 4  # as many as the nodes hold at once: one on the head, three on the other
