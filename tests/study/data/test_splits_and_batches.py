@@ -81,7 +81,7 @@ def batches(store: Store, **changes: object) -> EpochBatches:
         "seed": 1,
         "epoch": 0,
     }
-    return EpochBatches(store, Resolution(64, "antialiased"), **(values | changes))  # type: ignore[arg-type]
+    return EpochBatches(store, Resolution(64, "antialiased"), **(values | changes))
 
 
 def gather(epoch: EpochBatches) -> tuple[np.ndarray, np.ndarray]:
