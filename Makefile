@@ -15,7 +15,7 @@ demo: .venv/installed
 
 test: check
 	@echo "== tests"
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/installed
 	@echo "== format, lint, types, direction of imports"

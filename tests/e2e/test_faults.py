@@ -28,7 +28,7 @@ def test_a_worker_that_is_killed_and_a_study_that_is_interrupted_continue_where_
     raw_folder: Path, tmp_path: Path
 ) -> None:
     options = small("cut", raw=raw_folder, storage=tmp_path)
-    options += ["--training.epochs", "8", "--search.trials", "1", "--search.scheduler", "none"]
+    options += ["--training.epochs", "12", "--search.trials", "1", "--search.scheduler", "none"]
     options += ["--resources.cpus_per_trial", "2"]  # one worker at a time
     folder, log = tmp_path / "studies" / "cut", tmp_path / "log"
     ledger = folder / "ledger.jsonl"
@@ -40,7 +40,7 @@ def test_a_worker_that_is_killed_and_a_study_that_is_interrupted_continue_where_
             if "TrialActor" in " ".join(child.cmdline())
         ]
         worker.kill()
-        wait_for(lambda: count(ledger, TRIAL_END), of=program, log=log)
+        wait_for(lambda: count(ledger, EPOCH, '"trial":1'), of=program, log=log)
         before_signal = len(log.read_text())  # Ray tells of the killed worker at length
         program.send_signal(signal.SIGINT)
         status = program.wait(timeout=120)
@@ -52,7 +52,7 @@ def test_a_worker_that_is_killed_and_a_study_that_is_interrupted_continue_where_
     before = read_events(folder)
     [first] = read_history(folder).finished(Phase.SEARCH)
     assert len({placed.pid for placed in first.placed}) == 2
-    assert list(first.epochs) == list(range(1, 9))
+    assert list(first.epochs) == list(range(1, 13))
     assert not any(isinstance(event, TestOpened | StudyEnded) for event in before)
     held = optuna.load_study(study_name="cut", storage=f"sqlite:///{folder / 'optuna.db'}").trials
     assert {trial.state.name for trial in held} == {"COMPLETE", "FAIL"}  # none is left RUNNING
@@ -65,7 +65,7 @@ def test_a_worker_that_is_killed_and_a_study_that_is_interrupted_continue_where_
     assert after[: len(before)] == before
     epochs = Counter((event.run, event.epoch) for event in after if isinstance(event, EpochEnded))
     assert set(epochs.values()) == {1}
-    assert len(epochs) == 6 * 8  # three searched, three confirmed
+    assert len(epochs) == 6 * 12  # three searched, three confirmed
     ended = Counter(event.run for event in after if isinstance(event, TrialEnded))
     assert set(ended.values()) == {1}
     assert len(ended) == 6

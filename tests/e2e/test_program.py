@@ -26,7 +26,7 @@ from study.record.ledger import read_history
 from tests.conftest import LEVELS
 from tests.programs import ROOT, run, small
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("program")]
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)

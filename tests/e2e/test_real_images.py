@@ -19,7 +19,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.realdata,
     pytest.mark.filterwarnings("ignore"),
-    pytest.mark.xdist_group("local ray"),
 ]
 SMALL = [
     "--training.epochs",

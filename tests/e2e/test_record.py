@@ -26,7 +26,6 @@ from tests.tiny_study import TINY
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),
-    pytest.mark.xdist_group("local ray"),
 ]
 
 

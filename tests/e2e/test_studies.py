@@ -29,7 +29,6 @@ from tests.programs import small
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),
-    pytest.mark.xdist_group("local ray"),
 ]
 Run = Callable[..., Done]
 

@@ -27,7 +27,6 @@ from tests.ray_clusters import RayCluster, ray_cluster
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("cluster"),
     pytest.mark.filterwarnings("ignore"),
 ]
 LOOPBACK = re.compile(r"(::ffff:)?127\.\d+\.\d+\.\d+|::1")
