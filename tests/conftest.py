@@ -26,6 +26,9 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Ray reads them when it is imported; see `tests.servers.local_ray`
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+# Ray's name for: keep to the loopback interface. The program sets it, too; a Ray that was started
+# with it is not reached by a process that loaded Ray without it
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
 def pytest_configure(config: pytest.Config) -> None:
