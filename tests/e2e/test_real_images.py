@@ -50,9 +50,10 @@ def test_a_study_on_rebuilt_levels_scores_the_unrestored_input_as_the_real_files
     }
     sharp, raw = tmp_path / "sharp", tmp_path / "raw"
     sharp.mkdir()
-    for (field, level), path in real.items():
-        if level == 1 and field.endswith("_s01"):
-            (sharp / path.name).symlink_to(path)
+    # a part of the scenes that are there at level 48, too
+    scenes = sorted(field for field, level in real if level == 1 and (field, 48) in real)[::8]
+    for field in scenes:
+        (sharp / real[field, 1].name).symlink_to(real[field, 1])
     assert main(["simulate", "bbbc005", str(raw), "--from-sharp", str(sharp)]) == 0
     assert f"--dataset.kind bbbc005 --dataset.root {raw}" in capsys.readouterr().out
 
@@ -62,7 +63,8 @@ def test_a_study_on_rebuilt_levels_scores_the_unrestored_input_as_the_real_files
     assert done.status == 0, done.err
     reference = done.history.references[Reference(ReferenceRole.UNRESTORED_INPUT, "test")]
     assert reference.levels == list(bbbc005.BLURS)
-    assert len(reference.fields) == 5  # of 24 scenes
+    assert len(scenes) == 12
+    assert len(reference.fields) == 2
     for level in (23, 48):
         pairs = [
             (at_128_px(real[field, 1]), at_128_px(real[field, level])) for field in reference.fields
@@ -74,6 +76,6 @@ def test_a_study_on_rebuilt_levels_scores_the_unrestored_input_as_the_real_files
         assert reference.level_means("psnr")[at] == pytest.approx(
             np.mean([peak_signal_noise_ratio(x, y, data_range=1.0) for x, y in pairs]), abs=1e-2
         )
-    for text in ("BBBC005", "F 4", "F 23", "F 48", "5 test fields of 5 scenes"):
+    for text in ("BBBC005", "F 4", "F 23", "F 48", "2 test fields of 2 scenes"):
         assert text in done.out
     assert "real F1 images" in (done.folder / "report.html").read_text()
