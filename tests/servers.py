@@ -210,6 +210,7 @@ def local_ray(log: Path) -> Iterator[str]:
     finally:
         started.stdin.close()
         started.wait(60)
+        started.stdout.close()
 
 
 def answers(address: str, *, expected: tuple[int, ...] = (200,)) -> bool:
