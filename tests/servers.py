@@ -74,16 +74,8 @@ def postgresql() -> Iterator[str]:
     try:
         subprocess.run(
             [
-                programs / "initdb",
-                "-D",
-                data,
-                "-U",
-                "refocus",
-                "--auth",
-                "trust",
-                "--no-sync",
-                "-E",
-                "UTF8",
+                *(programs / "initdb", "-D", data, "-U", "refocus"),
+                *("--auth", "trust", "--no-sync", "-E", "UTF8"),
             ],
             check=True,
             capture_output=True,
