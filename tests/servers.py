@@ -200,9 +200,7 @@ def local_ray(log: Path) -> Iterator[str]:
             pytest.fail(f"Ray did not start: {log.read_text()[-2000:]}")
         yield address
     finally:
-        started.stdin.close()
-        started.wait(60)
-        started.stdout.close()
+        started.communicate(timeout=60)  # closes its input, which ends it
 
 
 def answers(address: str, *, expected: tuple[int, ...] = (200,)) -> bool:

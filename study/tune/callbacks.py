@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -199,8 +200,7 @@ class LedgerCallback(Callback):
         job = Job.of(trial.config)
         # Tune says nothing of the start of a trial that had no worker at all
         self._ledger.append(job.begun)
-        lines = [line for line in str(trial.get_error() or "").splitlines() if line.strip()]
-        reason = lines[-1].strip()[:300] if lines else "its worker was lost"
+        reason = _reason(trial)
         self._explain(trial.trial_id, reason)
         epoch = int((trial.last_result or {}).get("epoch", 0))
         self._end(job, epoch, TrialStatus.FAILED, reason, f"failed, {reason}", None)
@@ -217,6 +217,18 @@ class LedgerCallback(Callback):
         ended = TrialEnded(**job.key, status=status, reason=reason, epoch=epoch)
         self._ledger.append(ended)
         self._progress.trial_done(job, text, score)
+
+
+def _reason(trial: Trial) -> str:
+    """Return the last line of a trial's error, from the driver's own file: Tune's copy of it in the
+    study's folder may not be there yet.
+    """
+    try:
+        text = Path(trial.error_file or "").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "its worker was lost"
 
 
 def _title(objective: str) -> str:

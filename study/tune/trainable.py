@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Generator
@@ -150,8 +151,11 @@ class TrialActor(tune.Trainable):
         }
 
     def cleanup(self) -> None:
-        """Leave a job that was stopped."""
-        self._reports.close()
+        """Leave a job that was stopped; if its last weights cannot be kept, the next job does not
+        suffer from it.
+        """
+        with contextlib.suppress(OSError):
+            self._reports.close()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write nothing: a trial keeps its own checkpoint in the study's folder."""

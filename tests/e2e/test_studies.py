@@ -130,8 +130,9 @@ def test_a_baseline_that_cannot_run_fails_the_study_and_optuna_holds_what_happen
     monkeypatch.setitem(search_spaces.SPACES, "paper", diverging)
     folder = tmp_path / "studies" / "broken"
     (folder / "trials").mkdir(parents=True)
-    # a file where a trial wants its folder: a baseline, and the first that is searched, raise
-    for number in ("0001", "0002"):
+    # a file where a trial wants its folder: a baseline and the first searched trial raise; the next
+    # one is stopped before, and whoever comes after it has nothing of it
+    for number in ("0001", "0002", "0003"):
         (folder / "trials" / number).write_text("in the way")
     done = run_small("broken", "--search.trials", "7", "--resources.max_retries", "1")
     assert done.status == 1, done.out
@@ -146,6 +147,7 @@ def test_a_baseline_that_cannot_run_fails_the_study_and_optuna_holds_what_happen
     assert reasons[4].startswith("diverged: the loss of epoch 1 is")
     for number in (1, 2):
         assert "exists" in reasons[number]
+    assert runs[3].status == TrialStatus.STOPPED
     assert {run.status for run in runs.values()} == set(TrialStatus)
     held = optuna.load_study(
         study_name="broken", storage=f"sqlite:///{folder / 'optuna.db'}"
