@@ -37,7 +37,7 @@ from analysis.table_texts import SIGNS_NOTE, TITLES, average_rows, level_rows, w
 from study.record.identities import Phase
 
 TABLES_NOTE = (
-    "Each model at its own size, as the paper scores it; unrestored input at the size that is"
+    "Each model at its own size, as the paper scores it; the unrestored input at the size that is"
     " named, or the whole-image network’s. In brackets: 95 % interval over test wells, and over"
     " seeds where there is more than one. The paper’s column “RMSE” behaves as a normalised one"
     " (its audit says why) and stands beside NRMSE; RMSE is the root of MSE. SSIM has data range 1;"
@@ -57,11 +57,12 @@ def paper_sections(study: Study) -> Iterator[Block]:
     yield from _questions(study)
     yield from _claims(study)
     yield from _tables(study)
-    yield Fold(
-        "Inconsistencies in the paper’s own tables (python -m analysis.paper_tables)",
-        [Bullets([str(one) for one in audit()])],
-    )
     facts = paper_facts(study.kind)
+    if facts is not None:
+        yield Fold(
+            "Inconsistencies in the paper’s own tables (python -m analysis.paper_tables)",
+            [Bullets([str(one) for one in audit()])],
+        )
     figures = facts.example_figures if facts else ()
     yield from restoration_figures(study, figures=figures)
     yield from _in_focus(study)

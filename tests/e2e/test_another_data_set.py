@@ -54,4 +54,5 @@ def test_a_study_of_another_data_set_ends_with_its_report(tmp_path: Path) -> Non
     headings = re.findall(r"<h\d[^>]*>([^<]*)", rest)
     assert {"Averages", "By distance"} <= set(headings)  # not: Table 1: averages
     assert not any(heading.startswith("Table") for heading in headings)
+    assert "Inconsistencies in the paper" not in rest
     assert not list((folder / "tables").glob("paper_table_*"))
