@@ -6,9 +6,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from search_spaces.baselines import SPLIT_IMAGE, WHOLE_IMAGE, baselines
 from search_spaces.sizes import Sizes
 
 RESIDUAL_UNET = "residual U-Net"
+TUNED = {"tuned_whole": WHOLE_IMAGE, "tuned_split": SPLIT_IMAGE}
+TRAINING = (  # the hyperparameters that are no part of a network
+    "loss",
+    "alpha",
+    "relative_loss",
+    "weigh_near_focus",
+    "learning_rate",
+    "schedule",
+    "weight_decay",
+    "batch_size",
+    "augment",
+    "augment_light",
+    "ema",
+)
 
 
 def comparators(sizes: Sizes) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -75,3 +90,27 @@ def initial_configurations(sizes: Sizes) -> dict[str, dict[str, Any]]:
         "ema": True,
     }
     return {"unet": unet, "robust": unet | robust, "context": unet | context}
+
+
+def tuned_baseline(name: str, sizes: Sizes, winner: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return label and hyperparameters of one of the paper's networks, trained as a search's winner
+    is.
+
+    Beside the baseline it shows what the training has gained, beside the winner what the network
+    has.
+
+    Parameters
+    ----------
+    name : str
+        A key of `TUNED`.
+    sizes : Sizes
+        The study's.
+    winner : dict
+        The winner's hyperparameters.
+    """
+    label = TUNED[name]
+    training = {key: winner[key] for key in TRAINING if key in winner}
+    network = {key: value for key, value in baselines(sizes)[label].items() if key not in TRAINING}
+    if name == "tuned_whole" and "crop_size" in winner:
+        training["crop_size"] = winner["crop_size"]
+    return f"{label}, the winner's training", network | training

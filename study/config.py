@@ -188,9 +188,10 @@ class SearchConfig:
     rung_images : int
         Validation images scored after each epoch, the same for all trials.
     max_tflop : float, optional
-        10^12 floating-point operations that a searched trial may take to train: a network that
-        would need more in `training.epochs` is given fewer, and its learning rate's schedule is
-        fitted to them. No limit if not given.
+        10^12 floating-point operations that a searched configuration may take to train, in the
+        search and in its confirmation: a network that would need more in `training.epochs` is given
+        fewer steps (its first `grace_epochs` are then shorter epochs), and its learning rate's
+        schedule is fitted to them. No limit if not given.
     """
 
     space: Literal["paper", "beyond", "none"] = "paper"
@@ -229,12 +230,20 @@ class ConfirmConfig:
         searched for too; front confirms all of it.
     replicates : int
         Seeds of each.
+    splits : int
+        Repeat all of it over so many splits into training and test side, so that its intervals hold
+        how much hangs on the split; the search has seen the test fields of all but the first.
     seconds : float, optional
-        Train each configuration for so many seconds, to whole epochs by a measured step, instead of
-        `training.epochs`.
+        Train each configuration for so many seconds, turned into steps by a measured one, instead
+        of `training.epochs`.
+    steps : int, optional
+        Train each configuration for so many steps instead. Without either, a searched one is
+        trained as long as `search.max_tflop` lets it, as in the search.
     comparators : list of str
         Configurations from outside the search to confirm beside it: residual_unet (a U-Net),
-        earlier (the winner of `search.warm_start`).
+        earlier (the winner of `search.warm_start`), tuned_whole and tuned_split (the paper's
+        networks with the winner's training, which tell what its training gains from what its
+        network does).
     leak : bool
         Also train the paper's whole-image network with the paper's own split, within levels, to
         measure what it leaks.
@@ -242,8 +251,12 @@ class ConfirmConfig:
 
     best: CountOrZero | Literal["front"] = 1
     replicates: Count = 3
+    splits: Count = 1
     seconds: Annotated[float, Bound(">=", 1)] | None = None
-    comparators: list[Literal["residual_unet", "earlier"]] = field(default_factory=list)
+    steps: Count | None = None
+    comparators: list[Literal["residual_unet", "earlier", "tuned_whole", "tuned_split"]] = field(
+        default_factory=list
+    )
     leak: bool = False
 
 

@@ -192,6 +192,26 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
             f"search.level_weights must be above 0; got {config.search.level_weights}. To leave a"
             " level out use dataset.levels"
         )
+    if config.confirm.seconds is not None and config.confirm.steps is not None:
+        yield (
+            "confirm.seconds and confirm.steps are two budgets for one training: give one; got"
+            f" {config.confirm.seconds:g} s and {config.confirm.steps} steps"
+        )
+    if config.confirm.splits > 1:
+        if config.confirm.splits == 2:
+            yield "confirm.splits must be 1, or 3 or more: two splits give no interval; got 2"
+        if config.dataset.split == "within_levels" or config.search.warm_start is not None:
+            yield (
+                "confirm.splits above 1 draws other wells for the test set: it needs dataset.split:"
+                " by_well and no search.warm_start; got"
+                f" {config.dataset.split!r}, {config.search.warm_start!r}"
+            )
+    tuned = [name for name in config.confirm.comparators if name.startswith("tuned_")]
+    if tuned and config.search.space == "none":
+        yield (
+            f"confirm.comparators: {', '.join(tuned)} takes the winner's training, but nothing is"
+            " searched (search.space: none)"
+        )
     if "earlier" in config.confirm.comparators and config.search.warm_start is None:
         yield "confirm.comparators: earlier is the winner of search.warm_start, which is not given"
     if config.search.searcher == "grid" and config.search.space == "beyond":

@@ -148,6 +148,7 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
         size = task.resolution.size
         cost = {
             "parameters": float(fitted.side**2 + 1),
+            "steps": float(_steps_done(task, store, epoch)),
             "gflop": 2 * fitted.side**2 * size**2 / 1e9,
             "training_seconds": trained_s,
         }
@@ -214,6 +215,13 @@ def _training_images(task: TrialTask, store: Store) -> list[tuple[int, int]]:
 def _count_batches(task: TrialTask, images: int) -> int:
     batch_size = int(task.hyperparameters.get("batch_size", task.batch_size))
     return -(-min(images, task.images_per_epoch or images) // batch_size)
+
+
+def _steps_done(task: TrialTask, store: Store, epoch: int) -> int:
+    """Return the steps of all epochs until one, as the contract counts them."""
+    if task.steps is not None:
+        return task.steps * (epoch + 1) // task.epochs
+    return (epoch + 1) * _count_batches(task, len(_training_images(task, store)))
 
 
 def _train_epoch(fitted: Filter, task: TrialTask, store: Store, epoch: int) -> float:

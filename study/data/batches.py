@@ -53,6 +53,8 @@ class EpochBatches(keras.utils.PyDataset):
         For each field of the store the levels (as indices) that are not trained on.
     images_per_epoch : int, optional
         Defocused images in an epoch, drawn anew for each; all if not given.
+    steps : int, optional
+        Batches at most.
     seed, epoch : int
         Same seed and epoch, same batches: an epoch can be repeated.
     """
@@ -73,6 +75,7 @@ class EpochBatches(keras.utils.PyDataset):
         weigh_near_focus: bool = False,
         held_out: Sequence[Sequence[int]] | None = None,
         images_per_epoch: int | None = None,
+        steps: int | None = None,
     ) -> None:
         super().__init__()
         self._images, self._focus = store.images(resolution), store.in_focus_index
@@ -84,6 +87,8 @@ class EpochBatches(keras.utils.PyDataset):
         self._plan = _plan_epoch(
             images, side=resolution.size // patch_size, patches_per_image=patches_per_image, rng=rng
         )
+        if steps is not None:
+            self._plan = self._plan[: steps * batch_size]
         symmetries = np.random.default_rng([seed, epoch, 1]).integers(0, 8, len(self._plan))
         self._symmetries = symmetries if augment else np.zeros_like(symmetries)
         self._augment_light, self._weigh = augment_light, weigh_near_focus

@@ -112,7 +112,10 @@ class Estimate:
 
     def steps(self, job: Job) -> int:
         """Return the training steps of one of a job's epochs."""
-        return steps_an_epoch(job.task, self.study.store)
+        task = job.task
+        if task.steps is not None:
+            return -(-task.steps // task.epochs)
+        return steps_an_epoch(task, self.study.store)
 
     def score_s(self, job: Job) -> float:
         """Return what a job's score takes."""

@@ -104,8 +104,8 @@ def expect_study(
         store,
         is_prepared(config),
         searched,
-        confirm_jobs(config, configurations, split, store, epochs={}),
-        leak_jobs(config, leaking, split, store, epochs={}),
+        confirm_jobs(config, configurations, split, store, budgets={}),
+        leak_jobs(config, leaking, split, store, budgets={}),
     )
 
 

@@ -73,11 +73,17 @@ def _search(study: ExpectedStudy) -> str:
 
 
 def _confirmation(study: ExpectedStudy) -> str:
-    config, seconds = study.config, study.config.confirm.seconds
+    config, confirm = study.config, study.config.confirm
+    budget = f"{config.training.epochs} epochs"
+    if confirm.seconds is not None:
+        budget = f"{confirm.seconds:g} s of training"
+    elif confirm.steps is not None:
+        budget = f"{confirm.steps:,} steps"
     return (
-        f"{len(first_replicates(study.confirmed))} configurations, {config.confirm.replicates}"
-        f" seed{'s' * (config.confirm.replicates > 1)} each, "
-        + (f"{config.training.epochs} epochs" if seconds is None else f"{seconds:g} s of training")
+        f"{len(first_replicates(study.confirmed))} configurations, {confirm.replicates}"
+        f" seed{'s' * (confirm.replicates > 1)} each"
+        + (f" on each of {confirm.splits} splits" if confirm.splits > 1 else "")
+        + f", {budget}"
     )
 
 

@@ -145,6 +145,8 @@ class TrialBegun(RunEvent):
         What it is scored on.
     folder : str
         Where it leaves its weights.
+    steps : int, optional
+        The budget in steps, which its epochs share; all of all epochs if not given.
     """
 
     kind: ClassVar[str] = "trial"
@@ -156,6 +158,7 @@ class TrialBegun(RunEvent):
     eval_split: str
     epochs: int
     folder: str
+    steps: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,11 @@ much of it is used.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +37,15 @@ def limit_gpu_memory(share: float | None) -> int | None:
     mib = None if total is None else max(1, int(total * share) - CONTEXT_MIB)
     _limits[_backend()](mib, share if total is None or mib is None else mib / total)
     return mib
+
+
+@contextlib.contextmanager
+def exact_products() -> Iterator[None]:
+    """Multiply float32 as float32: from Ampere on NVIDIA's GPUs round the factors of products to 10
+    bits (TF32) unless they are told not to.
+    """
+    with _exact[_backend()]():
+        yield
 
 
 def describe_device() -> dict[str, str]:
@@ -105,6 +115,40 @@ def _limit_torch(mib: int | None, fraction: float) -> None:
         torch.cuda.set_per_process_memory_fraction(fraction)
 
 
+@contextlib.contextmanager
+def _exact_tensorflow() -> Iterator[None]:
+    import tensorflow as tf
+
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+def _exact_jax() -> contextlib.AbstractContextManager[None]:
+    import jax
+
+    precision: contextlib.AbstractContextManager[None] = jax.default_matmul_precision("highest")
+    return precision
+
+
+@contextlib.contextmanager
+def _exact_torch() -> Iterator[None]:
+    import torch
+
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [one.allow_tf32 for one in switches]
+    for one in switches:
+        one.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for one, value in zip(switches, before, strict=True):
+            one.allow_tf32 = value
+
+
 def _peak_tensorflow() -> int:
     import tensorflow as tf
 
@@ -149,6 +193,11 @@ _limits: dict[str, Callable[[int | None, float], None]] = {
     "tensorflow": _limit_tensorflow,
     "jax": _limit_jax,
     "torch": _limit_torch,
+}
+_exact: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
+    "tensorflow": _exact_tensorflow,
+    "jax": _exact_jax,
+    "torch": _exact_torch,
 }
 _peaks: dict[str, Callable[[], Any]] = {
     "tensorflow": _peak_tensorflow,

@@ -12,7 +12,7 @@ import numpy as np
 
 from study.data.prepare import resize_image
 from study.data.store import Resolution, Store
-from study.errors import StudyError
+from study.errors import StudyError, TrialFailed
 from study.files import read_image
 from study.score import Score
 from study.trial import metrics
@@ -109,7 +109,7 @@ def score_model(
     """
 
     def measure_field(field: int, levels: np.ndarray) -> Measured:
-        restored = restore(store.as_float(resolution, field, levels))
+        restored = _finite(restore(store.as_float(resolution, field, levels)))
         target, own_range, evaluation_target, evaluation_range = _targets(
             store, resolution, evaluation, field, len(levels)
         )
@@ -258,7 +258,7 @@ def rung_score(
     totals: dict[str, list[float]] = {"ssim": [], "psnr": [], "mse": []}
     for start in range(0, len(chosen), 8):
         field, level = chosen[start : start + 8].T
-        restored = restore(store.as_float(resolution, field, level))
+        restored = _finite(restore(store.as_float(resolution, field, level)))
         focus = np.full(len(field), store.in_focus_index)
         ranges = store.ranges(resolution)[field, focus], store.ranges(evaluation)[field, focus]
         scored = measure(
@@ -305,6 +305,16 @@ def defocused_mse(
             )
         )
     return np.concatenate(errors)
+
+
+def _finite(restored: np.ndarray) -> np.ndarray:
+    """Return restorations that are numbers everywhere: others have no score, and what has none must
+    not stand as if it had not been asked for.
+    """
+    if not np.isfinite(restored).all():
+        share = 1 - float(np.isfinite(restored).mean())
+        raise TrialFailed(f"diverged: {share:.2g} of what it restores are no numbers")
+    return restored
 
 
 def _targets(

@@ -4,6 +4,7 @@ its folder.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from study.data.patches import split_patches, stitch_patches
 from study.models.autoencoder import Hyperparameters, build, patch_size_of
 from study.trial.checkpoints import DESCRIPTION, WEIGHTS
+from study.trial.device import exact_products
 from study.trial.evaluation import Restore
 
 PREDICTED_PIXELS = 16 * 128 * 128  # in one call: bounds the memory of the network's widest layer
@@ -38,7 +40,7 @@ def make_restore(
     inference : str
         ``whole`` (the whole image at once) or ``stitched`` (patch by patch).
     precision : str
-        What it computes in, whatever the model is trained in.
+        What it computes in, whatever the model is trained in; float32 is float32 on every GPU.
 
     Returns
     -------
@@ -59,10 +61,11 @@ def make_restore(
         if network is not model and copied != [steps]:
             network.set_weights(model.get_weights())
             copied[:] = [steps]
-        parts = [
-            network.predict_on_batch(images[start : start + at_once])
-            for start in range(0, len(images), at_once)
-        ]
+        with exact_products() if precision == "float32" else contextlib.nullcontext():
+            parts = [
+                network.predict_on_batch(images[start : start + at_once])
+                for start in range(0, len(images), at_once)
+            ]
         return np.concatenate([np.asarray(part, np.float32) for part in parts])
 
     return restore_patchwise(predict, patch_size) if inference == "stitched" else _restore(predict)

@@ -27,6 +27,8 @@ class TrialTask:
         evaluation resolution.
     epochs, batch_size, patches_per_image, images_per_epoch : the budget; all patches, and all
         images, where the last two are not given.
+    steps : the budget in steps of the optimiser, which its epochs share; all steps of all epochs if
+        not given.
     precision : what the network computes in while it is trained, and for its rung score: float32 or
         mixed_bfloat16. Its score is measured in float32.
     inference : whole or stitched.
@@ -64,6 +66,7 @@ class TrialTask:
     level_weights: dict[int, float] | None = None
     precision: str = "float32"
     images_per_epoch: int | None = None
+    steps: int | None = None
     gpu_share: float | None = None
     node_folder: str | None = None
 
@@ -87,8 +90,8 @@ class EpochReport:
     epoch : 1 after the first.
     metrics : loss, learning_rate, seconds, and the rung score `ssim`, `psnr`, `objective` and its
         `rung_seconds` where one was asked for.
-    cost : parameters, gflop of one image, seconds of training so far; after the last epoch also
-        latency_ms of one image.
+    cost : parameters, gflop of one image, steps and seconds of training so far; after the last
+        epoch also latency_ms of one image.
     score : after the last epoch.
     """
 

@@ -37,12 +37,14 @@ from study.trial.examples import save_examples
 from study.trial.inference import make_restore
 from study.trial.latency import latency_ms
 from study.trial.objectives import quality
-from study.trial.steps import batch_size_of, steps_a_pass, steps_an_epoch
+from study.trial.steps import batch_size_of, steps_a_pass, steps_in_all, steps_of_epoch
 from study.trial.task import EpochReport, TrialTask
 from study.trial.threads import limit_threads
 
 EMA_MOMENTUM = 0.99  # the EMA weights look back over some hundred steps
 EMA_STEPS = 300  # after which they are scored instead of the last weights
+# of an epoch: what batch normalisation's statistics are estimated from for the EMA weights
+STATISTICS_BATCHES = 16
 
 
 def run_trial(task: TrialTask) -> Generator[EpochReport]:
@@ -93,6 +95,7 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
         cost = {
             "parameters": float(model.count_params()),
             "gflop": operations / 1e9,
+            "steps": float(model.optimizer.iterations),
             "training_seconds": trained_s,
         }
         if score is not None:
@@ -103,7 +106,7 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
             if score is None:  # stopped early: the weights that were scored can still be looked at
                 save_weights(folder / STOPPED, model)
             raise
-        for variable, value in zip(model.trainable_variables, own, strict=False):
+        for variable, value in zip(model.variables, own, strict=False):
             variable.assign(value)
         # after the report: an epoch that nobody heard of is done again, and gives the same numbers
         if score is None:
@@ -116,7 +119,7 @@ def compile_model(task: TrialTask, store: Store) -> keras.Model:
     schedule = schedule_of(
         hyperparameters,
         steps_per_pass=steps_a_pass(task, store),
-        steps=steps_an_epoch(task, store) * task.epochs,
+        steps=steps_in_all(task, store),
     )
     model = build(hyperparameters, precision=task.precision)
     model.compile(
@@ -150,6 +153,7 @@ def epoch_batches(task: TrialTask, store: Store, *, epoch: int) -> EpochBatches:
         weigh_near_focus=bool(task.hyperparameters.get("weigh_near_focus", False)),
         held_out=task.held_out,
         images_per_epoch=task.images_per_epoch,
+        steps=steps_of_epoch(task, store, epoch),
     )
 
 
@@ -173,8 +177,8 @@ def score_rung(restore: Restore, store: Store, task: TrialTask) -> dict[str, flo
 def _train_epoch(
     model: keras.Model, task: TrialTask, store: Store, epoch: int
 ) -> tuple[dict[str, float], list[np.ndarray]]:
-    """Train one epoch; return its metrics and, where EMA weights are to be scored, the weights that
-    training resumes with.
+    """Train one epoch; return its metrics and, where EMA weights are to be scored, the variables
+    that training resumes with.
 
     Keras gives a model with ``ema`` its EMA weights at the end of `fit`; training goes on with the
     model's own.
@@ -184,20 +188,42 @@ def _train_epoch(
     own: list[np.ndarray] = []
 
     def keep(*_: Any) -> None:
-        own.extend(np.asarray(variable).copy() for variable in model.trainable_variables)
+        own.extend(np.asarray(variable).copy() for variable in model.variables)
 
     keeping = [keras.callbacks.LambdaCallback(on_epoch_end=keep)] if model.optimizer.use_ema else []
     history = model.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=keeping)
     # until then the mean still remembers the weights that training began with
     if own and int(model.optimizer.iterations) < EMA_STEPS:
-        for variable, value in zip(model.trainable_variables, own, strict=True):
+        for variable, value in zip(model.variables, own, strict=True):
             variable.assign(value)
         own = []
     loss = float(history.history["loss"][-1])
     if not math.isfinite(loss):
         raise TrialFailed(f"diverged: the loss of epoch {epoch + 1} is {loss}")
+    if own:
+        estimate_statistics(model, batches)
     seconds = time.perf_counter() - began
     return {"loss": loss, "learning_rate": rate, "seconds": seconds}, own
+
+
+def estimate_statistics(model: keras.Model, batches: EpochBatches) -> None:
+    """Give batch normalisation the statistics that a model's weights have: the mean over some
+    batches.
+
+    Those that training has gathered are of other weights than the EMA's (Izmailov et al., 2018,
+    "Averaging weights leads to wider optima and better generalization", arXiv:1803.05407, section
+    3.2).
+    """
+    normalising = [
+        layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    momentum = [layer.momentum for layer in normalising]
+    for seen in range(min(STATISTICS_BATCHES, len(batches)) if normalising else 0):
+        for layer in normalising:
+            layer.momentum = seen / (seen + 1)  # the mean of all batches until now
+        model(batches[seen][0], training=True)
+    for layer, value in zip(normalising, momentum, strict=True):
+        layer.momentum = value
 
 
 @contextlib.contextmanager

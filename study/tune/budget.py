@@ -12,28 +12,37 @@ from study.data.batches import patches_of, training_images
 from study.data.store import Store
 from study.models.autoencoder import count_operations, count_training_operations, patch_size_of
 from study.record.identities import Phase, Role, TrialId
+from study.trial.steps import batch_size_of, steps_an_epoch, within_steps
+from study.trial.task import TrialTask
 from study.tune.trainable import Job
 
 ORDERS = 200  # of trials, over which the work of ASHA is averaged
 
 
-def affordable_epochs(config: StudyConfig, hyperparameters: dict[str, Any], *, images: int) -> int:
-    """Return for how many epochs a searched trial may train: `training.epochs`, or what
-    `search.max_tflop` pays for, at least one.
+def within_budget(config: StudyConfig, task: TrialTask, store: Store) -> TrialTask:
+    """Return the task of a searched configuration with as many steps as `search.max_tflop` pays
+    for: in the search and in its confirmation.
+
+    It has at least the epochs of the first rung, which are shorter then: every trial is judged
+    there.
 
     Parameters
     ----------
     config : StudyConfig
         The study's.
-    hyperparameters : dict
-        A point of a search space.
-    images : int
-        Defocused images on the training side.
+    task : TrialTask
+        The full budget, in epochs.
+    store : Store
+        The prepared images.
     """
     if config.search.max_tflop is None:
-        return config.training.epochs
-    epoch = epoch_operations(config, hyperparameters, images=images)
-    return int(min(config.training.epochs, max(1, config.search.max_tflop * 1e12 // epoch)))
+        return task
+    step = count_training_operations(task.hyperparameters, patches=batch_size_of(task))
+    steps, an_epoch = int(config.search.max_tflop * 1e12 // step), steps_an_epoch(task, store)
+    if steps >= an_epoch * task.epochs:
+        return task
+    first_rung = min(config.search.grace_epochs, task.epochs)
+    return within_steps(task, steps, steps_per_epoch=an_epoch, epochs=first_rung)
 
 
 def epoch_operations(config: StudyConfig, hyperparameters: dict[str, Any], *, images: int) -> int:
@@ -151,8 +160,12 @@ class Work:
             task = job.task
             images = len(training_images(self._store, task.train_fields, task.held_out))
             scored = len(task.eval_fields) * len(self._store.levels)
+            epoch = epoch_operations(self._config, task.hyperparameters, images=images)
+            if task.steps is not None:
+                step = count_training_operations(task.hyperparameters, patches=batch_size_of(task))
+                epoch = step * task.steps // task.epochs
             self._known[key] = (
-                epoch_operations(self._config, task.hyperparameters, images=images),
+                epoch,
                 scored * count_operations(task.hyperparameters),
             )
         return self._known[key]

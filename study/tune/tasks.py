@@ -10,14 +10,13 @@ from typing import Any
 from search_spaces.baselines import baselines
 from search_spaces.sizes import Sizes
 from study.config import StudyConfig, derive_seed
-from study.data.batches import training_images
 from study.data.splits import Split
 from study.data.store import Store
 from study.models.autoencoder import count_training_operations
 from study.record.events import Hyperparameters, TrialBegun
 from study.record.identities import Phase, Role, RunId, TrialId
 from study.trial.task import TrialTask
-from study.tune.budget import affordable_epochs
+from study.tune.budget import within_budget
 from study.tune.trainable import Job
 
 
@@ -109,10 +108,6 @@ def search_job(
 ) -> Job:
     """Return a trial of the search: trained on the training side, scored on validation."""
     trial, hyperparameters = configuration.trial, configuration.hyperparameters
-    epochs = config.training.epochs
-    if configuration.role == Role.SEARCHED:
-        images = len(training_images(store, split.train))
-        epochs = affordable_epochs(config, hyperparameters, images=images)
     task = make_task(
         config,
         store,
@@ -123,8 +118,9 @@ def search_job(
         rung_images=config.search.rung_images,
         seed=derive_seed(config.seed, "trial", trial.value),
         folder=str(config.folder / "trials" / trial.file_name),
-        epochs=epochs,
     )
+    if configuration.role == Role.SEARCHED:
+        task = within_budget(config, task, store)
     run = RunId(Phase.SEARCH, trial, 0)
     return Job(run, configuration.label, configuration.role, task)
 

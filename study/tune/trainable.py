@@ -66,6 +66,7 @@ class Job:
             threads=self.task.threads,
             eval_split=self.task.eval_split,
             epochs=self.task.epochs,
+            steps=self.task.steps,
             folder=self.task.folder,
         )
 

@@ -5,18 +5,21 @@ and scored on it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from search_spaces.comparators import comparators
+from search_spaces.comparators import TUNED, comparators, tuned_baseline
 from study.config import ResourcesConfig, StudyConfig, derive_seed
-from study.data.splits import Split, hold_out_within_levels
+from study.data.splits import Split, hold_out_within_levels, split_by_well
 from study.data.store import Store
 from study.errors import StudyError
 from study.record.events import Hyperparameters, StepTimed
 from study.record.history import History
 from study.record.identities import Phase, Role, RunId, TrialId
 from study.record.ledger import Ledger
+from study.trial.steps import steps_an_epoch, within_steps
 from study.trial.task import TrialTask
+from study.tune.budget import within_budget
 from study.tune.callbacks import Log
 from study.tune.remote import Answer, call_on_cluster
 from study.tune.resume import earlier_winner
@@ -25,6 +28,16 @@ from study.tune.trainable import Job
 
 TIMED_ROUNDS = 3  # the fastest counts
 TimeSteps = Callable[[TrialTask], Answer]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run is trained for: epochs and, where they are shorter than all images would make
+    them, the steps that they share.
+    """
+
+    epochs: int
+    steps: int | None = None
 
 
 def configurations_to_confirm(config: StudyConfig, history: History) -> list[Configuration]:
@@ -36,8 +49,16 @@ def configurations_to_confirm(config: StudyConfig, history: History) -> list[Con
         begun = history.candidates(best=config.confirm.best, costs=costs)
         chosen = [Configuration.of(one) for one in begun]
     for name in config.confirm.comparators:
-        label, hyperparameters = find_comparator(config, name)
-        trial = TrialId(name=name)
+        if name not in TUNED:
+            label, hyperparameters = find_comparator(config, name)
+            trial = TrialId(name=name)
+        elif (winner := history.winner()) is None:
+            continue  # nothing was searched to its end
+        else:
+            of_winner = dict(winner.hyperparameters)
+            label, hyperparameters = tuned_baseline(name, sizes_of(config), of_winner)
+            # of its own for each winner: a search that is extended can have another
+            trial = TrialId(name=f"{name}-{winner.trial.file_name}")
         chosen.append(Configuration(trial, label, Role.COMPARATOR, hyperparameters))
     return chosen
 
@@ -48,10 +69,10 @@ def confirm_jobs(
     split: Split,
     store: Store,
     *,
-    epochs: Mapping[TrialId, int],
+    budgets: Mapping[TrialId, Budget],
 ) -> list[Job]:
-    """Return one job for each configuration and replicate: trained on train and validation, scored
-    on test.
+    """Return one job for each configuration, split and replicate: trained on train and validation,
+    scored on test. The replicates of the first split come first.
 
     Parameters
     ----------
@@ -64,15 +85,33 @@ def confirm_jobs(
         Which fields are on which side.
     store : Store
         The prepared images.
-    epochs : mapping
+    budgets : mapping
         Budgets of configurations, where they are not the study's.
     """
-    train = sorted([*split.train, *split.validation])
-    sides: dict[str, Any] = {"train_fields": train, "eval_fields": split.test}
+    sides: list[dict[str, Any]] = [
+        {"train_fields": sorted([*one.train, *one.validation]), "eval_fields": one.test}
+        for one in confirmation_splits(config, split, store)
+    ]
     if config.dataset.split == "within_levels":
         held_out = _held_out(config, split, store)
-        sides = {"train_fields": split.every, "eval_fields": split.every, "held_out": held_out}
-    return list(_jobs(config, store, Phase.CONFIRM, configurations, sides, epochs))
+        sides = [{"train_fields": split.every, "eval_fields": split.every, "held_out": held_out}]
+    return list(_jobs(config, store, Phase.CONFIRM, configurations, sides, budgets))
+
+
+def confirmation_splits(config: StudyConfig, split: Split, store: Store) -> list[Split]:
+    """Return the splits that the confirmation is repeated over: the study's own, and those that
+    `confirm.splits` asks for besides, each drawn anew.
+    """
+    others = [
+        split_by_well(
+            store.wells,
+            test=config.dataset.test,
+            validation=0.0,
+            seed=derive_seed(config.seed, "split", number),
+        )
+        for number in range(1, config.confirm.splits)
+    ]
+    return [split, *others]
 
 
 def leak_configurations(confirmed: Iterable[Configuration]) -> list[Configuration]:
@@ -92,7 +131,7 @@ def leak_jobs(
     split: Split,
     store: Store,
     *,
-    epochs: Mapping[TrialId, int],
+    budgets: Mapping[TrialId, Budget],
 ) -> list[Job]:
     """Return the same configurations with the same seeds and epochs under the paper's split within
     levels, scored on images that no split trains on; see `confirm_jobs`.
@@ -105,7 +144,7 @@ def leak_jobs(
         "eval_fields": split.test,
         "held_out": _held_out(config, split, store),
     }
-    return list(_jobs(config, store, Phase.LEAK, configurations, sides, epochs))
+    return list(_jobs(config, store, Phase.LEAK, configurations, [sides], budgets))
 
 
 def _jobs(
@@ -113,23 +152,29 @@ def _jobs(
     store: Store,
     phase: Phase,
     configurations: Sequence[Configuration],
-    sides: dict[str, Any],
-    epochs: Mapping[TrialId, int],
+    sides: Sequence[dict[str, Any]],
+    budgets: Mapping[TrialId, Budget],
 ) -> Iterator[Job]:
     for one in configurations:
-        for replicate in range(config.confirm.replicates):
+        for replicate in range(len(sides) * config.confirm.replicates):
             run = RunId(phase, one.trial, replicate)
             task = make_task(
                 config,
                 store,
-                **sides,
+                **sides[replicate // config.confirm.replicates],
                 hyperparameters=one.hyperparameters,
                 eval_split="test",
                 rung_images=0,
                 seed=derive_seed(config.seed, "confirm", one.trial.value, replicate),
                 folder=str(config.folder / "trials" / run.file_name),
-                epochs=epochs.get(one.trial, config.training.epochs),
             )
+            if (budget := budgets.get(one.trial)) is not None:
+                task = replace(task, epochs=budget.epochs, steps=budget.steps)
+            elif config.confirm.steps is not None:
+                an_epoch = steps_an_epoch(task, store)
+                task = within_steps(task, config.confirm.steps, steps_per_epoch=an_epoch)
+            elif one.role == Role.SEARCHED:
+                task = within_budget(config, task, store)
             yield Job(run, one.label, one.role, task)
 
 
@@ -167,13 +212,17 @@ def first_replicates(jobs: Iterable[Job]) -> list[Job]:
     return [job for job in jobs if job.run.replicate == 0]
 
 
-def epochs_for_seconds(seconds: float, timings: Mapping[TrialId, StepTimed]) -> dict[TrialId, int]:
-    """Return how many whole epochs of each configuration come closest to a budget in seconds, by a
-    measured step.
-    """
+def budgets_in_steps(
+    config: StudyConfig, timings: Mapping[TrialId, StepTimed]
+) -> dict[TrialId, Budget]:
+    """Return the budgets of `confirm.seconds`, each to the step by a measured one."""
+    seconds = config.confirm.seconds
+    if seconds is None:
+        return {}
+    steps = {one: max(1, round(seconds / timed.seconds_per_step)) for one, timed in timings.items()}
     return {
-        trial: max(1, round(seconds / (timed.seconds_per_step * timed.steps_per_epoch)))
-        for trial, timed in timings.items()
+        one: Budget(-(-steps[one] // timed.steps_per_epoch), steps[one])
+        for one, timed in timings.items()
     }
 
 

@@ -23,6 +23,7 @@ from study.trial.task import PostHocTask
 from study.tune.callbacks import Log
 from study.tune.remote import Answer, call_on_cluster
 from study.tune.tasks import node_values
+from study.workflow.confirmation import confirmation_splits
 
 EVENTS: dict[str, type[PostHocEvent]] = {
     event.kind: event for event in (TransferScored, StitchingMeasured)
@@ -84,8 +85,10 @@ def _questions(
         "threads": config.resources.cpus_per_trial,
         **node_values(config),
     }
+    splits = confirmation_splits(config, split, store)
     for run in history.finished(Phase.CONFIRM):
         folder = run.begun.folder
+        number = run.id.replicate // config.confirm.replicates if len(splits) > 1 else 0
         if other is not None and run.id not in history.transfers:
             yield (
                 run,
@@ -106,7 +109,7 @@ def _questions(
                     "stitching",
                     folder,
                     str(store.folder),
-                    fields=split.test,
+                    fields=splits[number].test,
                     levels=shown_level_indices(store),
                     eval_split="test",
                     **shared,

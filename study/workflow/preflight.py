@@ -4,6 +4,7 @@ to do, before anything is spent.
 
 from __future__ import annotations
 
+from search_spaces.comparators import TUNED
 from study.config import StudyConfig
 from study.data.splits import Split
 from study.data.store import Store
@@ -50,7 +51,8 @@ def check_new(config: StudyConfig, store: Store) -> None:
         find_initial_configurations(config, space_of(config))
         warm_trials(config, store)
     for name in config.confirm.comparators:
-        find_comparator(config, name)
+        if name not in TUNED:  # they follow the winner
+            find_comparator(config, name)
 
 
 def check_resumed(history: History, config: StudyConfig, store: Store, other: Store | None) -> None:
@@ -102,8 +104,8 @@ def _check_budgets(history: History, config: StudyConfig) -> None:
     """Raise a `StudyError` if networks would be compared that were given different budgets."""
     if not history.ended_runs(Phase.CONFIRM):
         return
-    fixed = ["confirm.seconds"]
-    # seconds become epochs by a step that was timed with these
+    fixed = ["confirm.seconds", "confirm.steps"]
+    # seconds become steps by a step that was timed with these
     if config.confirm.seconds is not None:
         fixed += ["resources.cpus_per_trial", "resources.gpus_per_trial"]
     changed = [

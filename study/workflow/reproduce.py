@@ -17,7 +17,7 @@ from study.record.identities import Phase, RunId, TrialId
 from study.record.ledger import DURATIONS
 from study.trial.task import EpochReport, TrialTask
 from study.tune.tasks import Configuration, search_job
-from study.workflow.confirmation import confirm_jobs, leak_jobs
+from study.workflow.confirmation import Budget, confirm_jobs, leak_jobs
 
 
 def find_run(history: History, trial: TrialId, *, phase: Phase | None, replicate: int) -> Run:
@@ -78,8 +78,8 @@ def task_of(folder: Path, history: History, run: Run) -> TrialTask:
         task = search_job(config, store, split, configuration).task
     else:
         make = confirm_jobs if run.id.phase == Phase.CONFIRM else leak_jobs
-        epochs = {run.trial: run.begun.epochs}
-        jobs = make(config, [configuration], split, store, epochs=epochs)
+        budgets = {run.trial: Budget(run.begun.epochs, run.begun.steps)}
+        jobs = make(config, [configuration], split, store, budgets=budgets)
         task = next(job.task for job in jobs if job.run == run.id)
     return replace(task, seed=run.begun.seed, threads=run.begun.threads)
 

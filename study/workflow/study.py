@@ -37,9 +37,10 @@ from study.tune.tasks import Configuration, baseline_configurations, largest_bas
 from study.tune.trainable import KERAS, Job, TrialCode
 from study.tune.trials import run_trials
 from study.workflow.confirmation import (
+    Budget,
+    budgets_in_steps,
     configurations_to_confirm,
     confirm_jobs,
-    epochs_for_seconds,
     leak_configurations,
     leak_jobs,
     record_timings,
@@ -277,7 +278,7 @@ def _time_steps(study: _Study) -> None:
     """Measure a training step of each configuration to confirm: its budget is in seconds."""
     configurations = configurations_to_confirm(study.config, study.history)
     record_timings(
-        confirm_jobs(study.config, configurations, study.split, study.store, epochs={}),
+        confirm_jobs(study.config, configurations, study.split, study.store, budgets={}),
         time_steps=study.code.time_steps,
         resources=study.config.resources,
         ledger=study.ledger,
@@ -289,12 +290,13 @@ def _confirm(study: _Study) -> None:
     """Train the best, the baselines and the comparators on all but the test set, and score them
     there.
     """
-    config, epochs = study.config, {}
+    config = study.config
     configurations = configurations_to_confirm(config, study.history)
-    if config.confirm.seconds is not None:
-        epochs = epochs_for_seconds(config.confirm.seconds, study.history.timings)
-    jobs = confirm_jobs(config, configurations, study.split, study.store, epochs=epochs)
+    budgets = budgets_in_steps(config, study.history.timings)
+    jobs = confirm_jobs(config, configurations, study.split, study.store, budgets=budgets)
     text = f"{len(configurations)} configurations, {config.confirm.replicates} seeds each"
+    if config.confirm.splits > 1:
+        text += f" on each of {config.confirm.splits} splits"
     _score_on_test(study, Phase.CONFIRM, jobs, text)
 
 
@@ -305,8 +307,8 @@ def _measure_leak(study: _Study) -> None:
     config = study.config
     confirmed = {run.trial: run.begun for run in study.history.of_phase(Phase.CONFIRM)}
     configurations = leak_configurations(map(Configuration.of, confirmed.values()))
-    epochs = {trial: begun.epochs for trial, begun in confirmed.items()}
-    jobs = leak_jobs(config, configurations, study.split, study.store, epochs=epochs)
+    budgets = {trial: Budget(one.epochs, one.steps) for trial, one in confirmed.items()}
+    jobs = leak_jobs(config, configurations, study.split, study.store, budgets=budgets)
     seeds = config.confirm.replicates
     text = f"the whole-image baseline with the paper's split within levels, {seeds} seeds"
     _score_on_test(study, Phase.LEAK, jobs, text)
@@ -322,9 +324,9 @@ def _score_on_test(study: _Study, phase: Phase, jobs: list[Job], text: str) -> N
         opening, candidates = len(study.history.openings), {job.run.trial for job in waiting}
         opened = TestOpened(opening=opening, phase=phase, candidates=sorted(candidates))
         study.ledger.append(opened)
-    task = jobs[0].task
-    held_out = task.held_out if phase == Phase.CONFIRM else None
-    fields, config, store, ledger = task.eval_fields, study.config, study.store, study.ledger
+    held_out = jobs[0].task.held_out if phase == Phase.CONFIRM else None
+    fields = sorted({field for job in jobs for field in job.task.eval_fields})
+    config, store, ledger = study.config, study.store, study.ledger
     record_references(config, store, ledger, fields, "test", held_out=held_out)
     record_deconvolutions(config, store, ledger, fields, study.log)
     if not waiting:

@@ -61,7 +61,7 @@ def test_every_epoch_is_reported_and_the_last_one_scored(code: Any, make_task: M
     assert reports[2].metrics["loss"] < reports[0].metrics["loss"]
     rung = {"ssim", "psnr", "objective"}
     assert set(reports[0].metrics) == {"loss", "learning_rate", *DURATIONS, *rung}
-    assert set(reports[0].cost) == {"parameters", "gflop", "training_seconds"}
+    assert set(reports[0].cost) == {"parameters", "gflop", "steps", "training_seconds"}
     assert set(reports[2].cost) == {*reports[0].cost, "latency_ms"}
     score = reports[2].score
     assert score is not None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,81 @@ def test_ema_weights_are_scored_once_they_are_old_enough(
     reports.close()
     assert scores[0] == whole_trial.reports[0].metrics["ssim"]
     assert scores[1] != whole_trial.reports[1].metrics["ssim"]
+
+
+def test_ema_weights_are_scored_with_statistics_of_their_own(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What batch normalisation subtracts is the mean of what it is given by the weights kept."""
+    monkeypatch.setattr("study.trial.training.EMA_STEPS", 0)
+    hyperparameters = {"family": "whole", "depth": 2, "filters": 4, "loss": "l1", "image_size": 32}
+    fast = {"ema": True, "learning_rate": 0.05, "batch_size": 4}
+    task = make_task(hyperparameters=hyperparameters | fast, epochs=2)
+    list(run_trial(task))
+    model = load_model(Path(task.folder))
+    layer = next(one for one in model.layers if isinstance(one, keras.layers.BatchNormalization))
+    given = keras.Model(model.inputs, layer.input)
+    batches = epoch_batches(task, Store(Path(task.store)), epoch=1)
+    means = [
+        given.predict_on_batch(batches[at][0]).mean(axis=(0, 1, 2)) for at in range(len(batches))
+    ]
+    np.testing.assert_allclose(layer.moving_mean, np.mean(means, axis=0), rtol=1e-3, atol=1e-5)
+
+
+def test_statistics_of_ema_weights_do_not_disturb_the_training(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("study.trial.training.EMA_STEPS", 0)
+    whole = {"family": "whole", "depth": 2, "filters": 4, "loss": "l1", "image_size": 32}
+    losses = {}
+    for ema in (False, True):
+        task = make_task(hyperparameters=whole | {"ema": ema}, folder=tmp_path / str(ema), epochs=3)
+        losses[ema] = [report.metrics["loss"] for report in run_trial(task)]
+    assert losses[True] == losses[False]
+
+
+def test_a_network_that_restores_no_numbers_fails_its_trial(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A score that leaves such images out would be better than the others."""
+
+    def broken(*arguments: object, **options: object) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda images: np.where(np.arange(len(images))[:, None, None] == 1, np.nan, images)
+
+    monkeypatch.setattr("study.trial.training.make_restore", broken)
+    for rung_images in (0, 3):
+        with pytest.raises(TrialFailed, match=r"diverged: 0\.\d+ of what it restores"):
+            list(run_trial(make_task(epochs=1, rung_images=rung_images)))
+
+
+def test_what_is_scored_is_multiplied_as_float32(whole_trial: Trained) -> None:
+    model = load_model(whole_trial.folder)
+    seen: list[bool] = []
+    switch = tf.config.experimental
+
+    class Watching:
+        input_shape, dtype_policy = model.input_shape, model.dtype_policy
+
+        def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+            seen.append(switch.tensor_float_32_execution_enabled())
+            return np.asarray(model.predict_on_batch(images))
+
+    restore = make_restore(Watching(), whole_trial.task.hyperparameters, inference="whole")
+    before = switch.tensor_float_32_execution_enabled()
+    restore(np.zeros((1, 32, 32), np.float32))
+    assert before is True
+    assert seen == [False]
+    assert switch.tensor_float_32_execution_enabled() is before
+
+
+def test_a_budget_in_steps_is_kept_to_the_step(make_task: MakeTask) -> None:
+    task = make_task(epochs=3, steps=7, batch_size=4)
+    reports = list(run_trial(task))
+    assert [report.cost["steps"] for report in reports] == [2, 4, 7]
+    hyperparameters = task.hyperparameters | {"schedule": "cosine"}
+    cosine = compile_model(replace(task, hyperparameters=hyperparameters), Store(Path(task.store)))
+    schedule = cosine.optimizer._learning_rate
+    assert schedule.decay_steps + schedule.warmup_steps == 7
 
 
 @pytest.mark.parametrize("switch", ["relative_loss", "augment_light", "weigh_near_focus"])
