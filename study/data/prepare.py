@@ -19,10 +19,11 @@ from study.config import DatasetConfig
 from study.data.layouts import layout_of
 from study.data.planes import Layout, Plane, read_planes, thin_out
 from study.data.provenance import read_provenance
-from study.data.store import FORMAT, FULL_SCALE, Resolution, Store
+from study.data.store import FORMAT, FULL_SCALE, STORE_FILE, Resolution, Store
 from study.errors import StudyError, raise_all
 from study.files import new_folder, read_image
 
+BICUBIC_TYPES = (np.uint8, np.uint16, np.int16)  # the integers that OpenCV resizes
 Progress = Callable[[int, int], None]
 
 
@@ -58,7 +59,7 @@ def prepare(
     layout, root = layout_of(dataset.kind), root.resolve()
     planes, resolutions = _planes(dataset, root), _in_order(resolutions)
     folder = store_folder(dataset, root, stores, resolutions=resolutions)
-    if (folder / "store.json").is_file():
+    if (folder / STORE_FILE).is_file():
         return Store(folder)
     with new_folder(folder) as partial:
         _write_store(partial, layout, root, planes, resolutions, progress)
@@ -90,12 +91,16 @@ def _in_order(resolutions: Sequence[Resolution]) -> list[Resolution]:
 def resize_image(image: np.ndarray, resolution: Resolution) -> np.ndarray:
     """Bring an image, shape (Y, X), to a resolution; float32 in the image's own units.
 
-    ``paper`` is bicubic whatever the sizes, which does not low-pass when it shrinks.
-    ``antialiased`` is the area mean along an axis that shrinks and bicubic along one that grows.
+    ``paper`` is bicubic whatever the sizes, which does not low-pass when it shrinks. Of a file's
+    integers it makes such integers: OpenCV rounds, and cuts what leaves their range.
+    ``antialiased`` is the area mean along an axis that shrinks and bicubic along one that grows, in
+    float32.
     """
-    image = image.astype(np.float32)
     if resolution.resize == "paper":
-        return cv2.resize(image, (resolution.size, resolution.size), interpolation=cv2.INTER_CUBIC)
+        own = image if image.dtype in BICUBIC_TYPES else image.astype(np.float32)
+        square = (resolution.size, resolution.size)
+        return cv2.resize(own, square, interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    image = image.astype(np.float32)
     for axis in (0, 1):
         shape = list(image.shape)
         shrinks = resolution.size < shape[axis]
@@ -158,10 +163,10 @@ def _write_store(
         "levels": levels,
         "fields": [group[0].field for group in by_field],
         "wells": [group[0].well for group in by_field],
-        "grids": [resolution.name for resolution in resolutions],
+        "resolutions": [resolution.name for resolution in resolutions],
         "fingerprint": fingerprint,
     }
-    (folder / "store.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
+    (folder / STORE_FILE).write_text(json.dumps(description, indent=1), encoding="utf-8")
 
 
 def _write_images(

@@ -20,7 +20,8 @@ from study.data.planes import Layout
 from study.errors import StudyError
 from study.files import new_folder
 
-FORMAT = 1
+FORMAT = 2  # 1 resized by `paper` in float32
+STORE_FILE = "store.json"
 FULL_SCALE = 65535.0  # uint16 stands for [0, 1]: 107 dB
 
 
@@ -61,7 +62,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        description = self.folder / "store.json"
+        description = self.folder / STORE_FILE
         try:
             self.description: dict[str, Any] = json.loads(description.read_text(encoding="utf-8"))
         except OSError as error:
@@ -71,8 +72,10 @@ class Store:
             ) from None
         if self.description["format"] != FORMAT:
             raise StudyError(
-                f"{self.folder} has store format {self.description['format']}; this program reads"
-                f" {FORMAT}. Remove the folder: the next run prepares it again"
+                f"{self.folder} has store format {self.description['format']}, written by another"
+                f" version of this program; this one reads {FORMAT}. `refocus prepare` makes a"
+                " store of this format in another folder; what a study did with the old one, that"
+                " version repeats"
             )
         self.layout: Layout = layout_of(self.description["kind"])
         self.levels: list[int] = self.description["levels"]
@@ -116,6 +119,15 @@ class Store:
         """Return the table of planes: field, well, level, channel, path."""
         with (self.folder / "planes.csv").open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
+
+
+def format_of(folder: Path) -> int | None:
+    """Return the format of a store that this or another version wrote; None where there is none."""
+    try:
+        described = json.loads((folder / STORE_FILE).read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    return int(described["format"])
 
 
 def open_store(folder: str, node_folder: str | None = None) -> Store:

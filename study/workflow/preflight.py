@@ -4,10 +4,12 @@ to do, before anything is spent.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from search_spaces.comparators import TUNED
 from study.config import StudyConfig
 from study.data.splits import Split
-from study.data.store import Store
+from study.data.store import FORMAT, Store, format_of
 from study.errors import StudyError, raise_all
 from study.record.history import History
 from study.record.identities import Phase
@@ -26,7 +28,7 @@ def check_folder(config: StudyConfig, *, resume: bool) -> History | None:
     ------
     StudyError
         If there is a study where a new one shall be, none to be resumed, one that another process
-        runs, or no place for its record.
+        runs or whose images another version prepared, or no place for its record.
     """
     held = (config.folder / FILE_NAME).exists()
     if held and not resume:
@@ -42,7 +44,9 @@ def check_folder(config: StudyConfig, *, resume: bool) -> History | None:
         return None
     if is_written(config.folder):
         raise StudyError(f"another process is running the study in {config.folder}")
-    return read_history(config.folder)
+    history = read_history(config.folder)
+    _check_store_format(history)
+    return history
 
 
 def check_new(config: StudyConfig, store: Store) -> None:
@@ -86,6 +90,24 @@ def check_sides(store: Store, split: Split, config: StudyConfig) -> None:
         )
 
 
+def _check_store_format(history: History) -> None:
+    """Raise a `StudyError` if the images were prepared by another version, with other numbers."""
+    transfer = history.transfer_set
+    held = [history.study.store, *([transfer.store] if transfer else [])]
+    others = [
+        f"{facts.folder} in the store format {written}, this one uses {FORMAT}"
+        for facts in held
+        if (written := format_of(Path(facts.folder))) not in (None, FORMAT)
+    ]
+    raise_all(
+        others,
+        heading=(
+            "Another version of this program prepared the images of this study, and this one's"
+            " differ: resume it with that version, or run a study of another name"
+        ),
+    )
+
+
 def _check_images(history: History, store: Store, other: Store | None) -> None:
     """Raise a `StudyError` if the images are not those that the ledger's numbers were made with."""
     transfer = history.transfer_set
@@ -96,7 +118,7 @@ def _check_images(history: History, store: Store, other: Store | None) -> None:
                 f"the images in {now.description['source']} are not those that this study was"
                 f" begun with ({facts.source}): the store's fingerprint is"
                 f" {now.fingerprint[:12]}, the ledger's {facts.fingerprint[:12]}. Bring them back,"
-                " or run a study of another name"
+                " resume it with the version that prepared them, or run a study of another name"
             )
 
 

@@ -18,7 +18,7 @@ from study.config import ROOT, DatasetConfig, StudyConfig, derive_seed
 from study.data.layouts import layout_of
 from study.data.prepare import prepare, store_folder
 from study.data.splits import Split
-from study.data.store import Resolution, Store
+from study.data.store import STORE_FILE, Resolution, Store
 from study.errors import StudyError
 from study.files import new_file
 from study.record.events import StudyBegun
@@ -127,7 +127,7 @@ def describe_store(store: Store) -> StoreFacts:
         source=described["source"],
         channel=described["channel"],
         levels=store.levels,
-        resolutions=described["grids"],
+        resolutions=described["resolutions"],
     )
 
 
@@ -216,7 +216,7 @@ def is_prepared(config: StudyConfig) -> bool:
                 _stores(config),
                 resolutions=resolutions_of(config, config.dataset),
             )
-            / "store.json"
+            / STORE_FILE
         ).is_file()
     )
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from study.data.store import Resolution
@@ -18,6 +19,21 @@ def test_an_image_keeps_its_shape_and_its_range() -> None:
     np.testing.assert_allclose(mirrored + same, same.min() + same.max(), rtol=0.02)
     assert image.min() <= same.min()
     assert same.max() <= image.max()
+
+
+def test_an_image_is_resized_in_its_own_type_as_the_networks_images_were() -> None:
+    image = (np.random.default_rng(0).random((60, 80)) > 0.5).astype(np.uint8) * np.uint8(250)
+    seen: list[np.ndarray] = []
+
+    def keep(images: np.ndarray) -> np.ndarray:
+        seen.append(images)
+        return images
+
+    Restorer(keep, Resolution(16, "paper")).restore(image)
+    resized = cv2.resize(image, (16, 16), interpolation=cv2.INTER_CUBIC).astype(np.float64)
+    np.testing.assert_allclose(
+        seen[0][0, ..., 0], (resized - resized.min()) / np.ptp(resized), atol=1 / 65535
+    )
 
 
 def test_a_trials_weights_restore_a_raw_image_as_the_trial_did(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from study.config import SearchConfig, StudyConfig
 from study.data.splits import Split
-from study.data.store import Store
+from study.data.store import FORMAT, Store
 from study.errors import StudyError
-from study.workflow.preflight import check_sides
+from study.workflow.preflight import check_folder, check_sides
+from tests.study.record.made_up_events import study, write_events
 
 
 def test_an_objective_of_every_level_asks_for_a_score_of_every_level(store: Store) -> None:
@@ -28,3 +32,26 @@ def test_an_objective_of_every_level_asks_for_a_score_of_every_level(store: Stor
         check(objectives=[objective], rung_images=levels)
         check(objectives=[objective], rung_images=1, scheduler="none")
     check(objectives=["ssim"], rung_images=1)
+
+
+@pytest.mark.parametrize("written", [1, 99])
+def test_a_study_whose_images_another_version_prepared_is_not_resumed(
+    written: int, tmp_path: Path
+) -> None:
+    images = tmp_path / "stores" / "bbbc005-0"
+    images.mkdir(parents=True)
+    (images / "store.json").write_text(json.dumps({"format": written}))
+    begun = study("other")
+    write_events(
+        tmp_path / "studies" / "other",
+        [replace(begun, store=replace(begun.store, folder=str(images)))],
+    )
+    config = StudyConfig(name="other", storage=str(tmp_path))
+    with pytest.raises(
+        StudyError, match=rf"{images} in the store format {written}, this one uses {FORMAT}"
+    ):
+        check_folder(config, resume=True)
+    (images / "store.json").write_text(json.dumps({"format": FORMAT}))
+    assert check_folder(config, resume=True) is not None
+    (images / "store.json").unlink()  # prepared again when it is resumed
+    assert check_folder(config, resume=True) is not None
