@@ -180,7 +180,8 @@ class SearchConfig:
         focus count for more); a searcher learns from them too.
     warm_start : str, optional
         The folder of an earlier study in the same space, whose trials the searcher learns from
-        before its first.
+        before its first. Where that study holds all fields of this one, its split is taken over, so
+        that nothing it learned or chose on is a test field here.
     grace_epochs : int
         Epochs that every trial may run before it can be stopped.
     reduction_factor : int

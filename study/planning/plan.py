@@ -64,7 +64,7 @@ def make_plan(config: StudyConfig, log: Log) -> Plan:
     StudyError
         If the images cannot be read, or no node of the cluster holds a trial.
     """
-    counts = count_images(config)
+    counts = count_images(config, log)
     storage = Path(config.storage).resolve()
     storage.mkdir(parents=True, exist_ok=True)
     # where the cluster's nodes see it

@@ -6,14 +6,16 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from study.config import DatasetConfig, StudyConfig, TransferConfig, derive_seed
+from study.config import DatasetConfig, StudyConfig, TransferConfig
 from study.data.layouts import layout_of
 from study.data.planes import Plane, read_planes, thin_out
 from study.data.prepare import prepare
-from study.data.splits import Split, split_by_well
+from study.data.splits import Split
 from study.data.store import Store
 from study.trial.task import TrialTask
-from study.workflow.setup import resolutions_of, simulate_raw
+from study.tune.callbacks import Log
+from study.workflow.setup import raw_folder, resolutions_of, simulate_raw
+from study.workflow.sides import divide_fields
 
 FIELDS = 2  # in the sample: one to train on, one to score
 TRAINED, SCORED = 0, 1
@@ -62,29 +64,32 @@ class Sample:
         )
 
 
-def count_images(config: StudyConfig) -> Counts:
+def count_images(config: StudyConfig, log: Log) -> Counts:
     """Count fields and levels, from file names or from what will be simulated, and divide them as
-    the study will.
+    the study will; `log` is told what `divide_fields` says.
     """
-    dataset = config.dataset
-    if dataset.root is None:
+    dataset, root = config.dataset, raw_folder(config)
+    if dataset.root is None and not root.is_dir():
         simulated = dataset.simulate
         wells = [
             f"{well:03d}"
             for well in range(simulated.wells)
             for _ in range(simulated.fields_per_well)
         ][: dataset.max_fields]
+        fields = list(map(str, range(len(wells))))
         levels = len(dataset.levels or layout_of(dataset.kind).all_levels)
+        if config.search.warm_start is not None:
+            log(
+                "the images are not simulated yet: the study itself will look whether it may start"
+                " warm with them"
+            )
+            config = replace(config, search=replace(config.search, warm_start=None))
     else:
-        planes = _list_planes(dataset, dataset.root)
-        wells = list({plane.field: plane.well for plane in planes}.values())
+        planes = _list_planes(dataset, str(root))
+        of_field = {plane.field: plane.well for plane in planes}
+        fields, wells = list(of_field), list(of_field.values())
         levels = len({plane.level for plane in planes})
-    split = split_by_well(
-        wells,
-        test=dataset.test,
-        validation=dataset.validation,
-        seed=derive_seed(config.seed, "split"),
-    )
+    split = divide_fields(config, fields, wells, log).split
     transfer = config.transfer
     transferred = [] if transfer.root is None else _list_planes(transfer, transfer.root)
     return Counts(split, levels, len(transferred))

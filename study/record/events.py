@@ -73,6 +73,8 @@ class StudyBegun(Event):
         Side -> names of its fields.
     environment : Environment
         What the program ran on.
+    split_inherited_from : str, optional
+        The folder of the earlier study whose split it is; None for a draw of its own.
     format : int
         Of the ledger, until a resumption says another.
     """
@@ -85,6 +87,7 @@ class StudyBegun(Event):
     images: ImageFacts
     split: dict[str, list[str]]
     environment: Environment
+    split_inherited_from: str | None = None
     format: int = FORMAT
 
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from study.command_line import load
-from study.data.splits import Split
 from study.data.store import Store
 from study.errors import StudyError, TrialFailed
 from study.record.history import History, Run
@@ -18,6 +17,7 @@ from study.record.ledger import DURATIONS
 from study.trial.task import EpochReport, TrialTask
 from study.tune.tasks import Configuration, search_job
 from study.workflow.confirmation import Budget, confirm_jobs, leak_jobs
+from study.workflow.sides import split_by_name
 
 
 def find_run(history: History, trial: TrialId, *, phase: Phase | None, replicate: int) -> Run:
@@ -73,7 +73,8 @@ def task_of(folder: Path, history: History, run: Run) -> TrialTask:
             f"the images in {store.folder} are not those that the study was run with: their"
             " fingerprint is another"
         )
-    split, configuration = _split(history, store), Configuration.of(run.begun)
+    split = split_by_name(history.study.split, store.fields)
+    configuration = Configuration.of(run.begun)
     if run.id.phase == Phase.SEARCH:
         task = search_job(config, store, split, configuration).task
     else:
@@ -132,14 +133,6 @@ def _differing(report: EpochReport, run: Run) -> list[str]:
         for name, value, before in pairs
         if not _equal(value, before)
     ]
-
-
-def _split(history: History, store: Store) -> Split:
-    sides = {
-        side: [store.fields.index(field) for field in fields]
-        for side, fields in history.study.split.items()
-    }
-    return Split(**sides)
 
 
 def _equal(one: float, other: float | None) -> bool:

@@ -17,7 +17,6 @@ import yaml
 from study.config import ROOT, DatasetConfig, StudyConfig, derive_seed
 from study.data.layouts import layout_of
 from study.data.prepare import prepare, store_folder
-from study.data.splits import Split
 from study.data.store import STORE_FILE, Resolution, Store
 from study.errors import StudyError
 from study.files import new_file
@@ -25,6 +24,7 @@ from study.record.events import StudyBegun
 from study.record.facts import Environment, ImageFacts, StoreFacts
 from study.trial.device import processor_name
 from study.tune.callbacks import Log
+from study.workflow.sides import Sides
 
 PACKAGES = (
     "ray",
@@ -103,9 +103,9 @@ def tracking_uri(config: StudyConfig) -> str | None:
     return config.record.mlflow or f"sqlite:///{Path(config.storage).resolve() / 'mlflow.db'}"
 
 
-def describe_study(config: StudyConfig, store: Store, split: Split) -> StudyBegun:
+def describe_study(config: StudyConfig, store: Store, divided: Sides) -> StudyBegun:
     """Return the ledger's first event."""
-    sides = split.to_dict()
+    sides = divided.split.to_dict()
     return StudyBegun(
         uid=uuid.uuid4().hex,
         name=config.name,
@@ -113,6 +113,7 @@ def describe_study(config: StudyConfig, store: Store, split: Split) -> StudyBegu
         store=describe_store(store),
         images=describe_images(store, sides),
         split={side: [store.fields[field] for field in fields] for side, fields in sides.items()},
+        split_inherited_from=divided.inherited_from,
         environment=describe_environment(),
     )
 

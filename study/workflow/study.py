@@ -11,8 +11,8 @@ from typing import Any
 
 import ray
 
-from study.config import StudyConfig, derive_seed
-from study.data.splits import Split, split_by_well
+from study.config import StudyConfig
+from study.data.splits import Split
 from study.data.store import Store
 from study.record.events import (
     ReferenceScored,
@@ -62,6 +62,7 @@ from study.workflow.setup import (
     tracking_uri,
     write_config,
 )
+from study.workflow.sides import Sides, divide_fields, split_by_name
 from study.workflow.stages import Stage, stages_of
 
 Curves = Callable[[str], Sequence[ReferenceScored]]
@@ -178,17 +179,19 @@ def run_study(
     )
     mirror.check()
     store, other = prepare_store(config, log), prepare_transfer(config, log)
-    split = _split(config, store)
-    check_sides(store, split, config)
     if learned is None:
+        sides = divide_fields(config, store.fields, store.wells, log)
         check_new(config, store)
     else:
         check_resumed(learned, config, store, other)
+        sides = Sides(split_by_name(learned.study.split, store.fields))
+    split = sides.split
+    check_sides(store, split, config)
     try:
         config = _join_cluster(config, store, split, log)
         with Ledger(config.folder) as ledger:
             study = _Study(config, store, split, other, ledger, log, code, curves)
-            run = _begin(study, resume=resume)
+            run = _begin(study, sides, resume=resume)
             mirror.start()
             run_stage = {
                 Stage.REFERENCES: _record_references,
@@ -216,15 +219,6 @@ def run_study(
     )
 
 
-def _split(config: StudyConfig, store: Store) -> Split:
-    return split_by_well(
-        store.wells,
-        test=config.dataset.test,
-        validation=config.dataset.validation,
-        seed=derive_seed(config.seed, "split"),
-    )
-
-
 def _join_cluster(config: StudyConfig, store: Store, split: Split, log: Log) -> StudyConfig:
     """Join or start the cluster; return the configuration with the shares of its GPUs."""
     connect(log)
@@ -234,7 +228,7 @@ def _join_cluster(config: StudyConfig, store: Store, split: Split, log: Log) -> 
     return config
 
 
-def _begin(study: _Study, *, resume: bool) -> int:
+def _begin(study: _Study, sides: Sides, *, resume: bool) -> int:
     """Record that the study begins or is resumed; return the number of this run of it."""
     run = len(study.history.resumptions) + 1 if resume else 0
     write_config(study.config)  # first: a study that has a ledger can be resumed
@@ -242,7 +236,7 @@ def _begin(study: _Study, *, resume: bool) -> int:
         environment = describe_environment()
         study.ledger.append(StudyResumed(run=run, config=study.config, environment=environment))
     else:
-        study.ledger.append(describe_study(study.config, study.store, study.split))
+        study.ledger.append(describe_study(study.config, study.store, sides))
     return run
 
 

@@ -59,9 +59,14 @@ def test_baseline_only_trains_the_two_and_prints_them_beside_the_paper(
 def test_comparators_are_confirmed_beside_the_winner_and_only_there(run_small: Run) -> None:
     earlier = run_small("earlier")
     comparators = ["--confirm.comparators", "[residual_unet, earlier]"]
-    done = run_small("later", "--search.warm_start", str(earlier.folder), *comparators)
+    warm = ["--search.warm_start", str(earlier.folder)]
+    done = run_small("later", *warm, "--seed", "7", *comparators)
     assert done.status == 0, done.err
     history = done.history
+    # nothing that the earlier study trained or chose on is tested on under another seed
+    assert history.study.split == earlier.history.study.split
+    assert history.study.split_inherited_from == str(earlier.folder)
+    assert f"split inherited from {earlier.folder}" in done.out
     assert {run.role for run in history.of_phase(Phase.SEARCH)} == {Role.BASELINE, Role.SEARCHED}
     confirmed = {run.trial: run for run in history.finished(Phase.CONFIRM)}
     assert [confirmed[TrialId(number)].role for number in (0, 1)] == [Role.BASELINE] * 2

@@ -94,7 +94,7 @@ def whole_image_job(config: StudyConfig, store: Store, *, filters: int = 4) -> J
 
 def test_images_are_counted_from_names_or_from_what_will_be_simulated(raw_folder: Path) -> None:
     config = StudyConfig(dataset=DatasetConfig(root=str(raw_folder)))
-    counts = count_images(config)
+    counts = count_images(config, print)
     assert (counts.fields, counts.levels) == (10, 34)  # 5 wells of 2 fields
     assert [len(side) for side in counts.split.to_dict().values()] == [6, 2, 2]
     assert counts.transfer_images == 0
@@ -104,7 +104,7 @@ def test_images_are_counted_from_names_or_from_what_will_be_simulated(raw_folder
             kind="bbbc006", root=str(raw_folder), levels=[16, 20], max_fields=3
         ),
     )
-    counts = count_images(simulated)
+    counts = count_images(simulated, print)
     assert (counts.fields, counts.levels, counts.transfer_images) == (24, 3, 6)
 
 
