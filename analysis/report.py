@@ -228,13 +228,14 @@ def _outcome_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _upper_bounds(study: Study) -> Iterator[Block]:
-    bounds = final_references(study, ReferenceRole.UPPER_BOUND)
+    bounds = final_references(study, ReferenceRole.UPPER_BOUND, ReferenceRole.MEAN_SCALE)
     if not bounds:
         return
     scores = [study.references[bound] for bound in bounds]
     yield Paragraph(
         "The upper bound at each image size: what a perfect restoration at that size scores at the"
-        " evaluation resolution."
+        " evaluation resolution. Right shape, mean scale: what it scores if it must guess, by the"
+        " mean of the training images, the range of intensities that its target is normalised by."
     )
     yield Table(
         pd.DataFrame(
