@@ -20,15 +20,19 @@ from study.trial.classical import Method
 from study.trial.objectives import quality
 
 Restore = Callable[[np.ndarray], np.ndarray]
-METRICS = ("ssim", "psnr", "nrmse", "rmse", "mse")
-OWN_METRICS = (*METRICS, "ssim_range2")
+SCALE_INVARIANT = ("si_ssim", "si_psnr")
+METRICS = ("ssim", "psnr", "nrmse", "rmse", "mse", *SCALE_INVARIANT)
+OWN_METRICS = ("ssim", "psnr", "nrmse", "rmse", "mse", "ssim_range2")
 Measured = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # own size, evaluation resolution
 
 
 def measure(
     target: np.ndarray, restored: np.ndarray, *, names: Sequence[str] = METRICS
 ) -> dict[str, np.ndarray]:
-    """Return metrics of images in [0, 1], shape (N, Y, X), each of shape (N,)."""
+    """Return metrics of images in [0, 1], shape (N, Y, X), each of shape (N,).
+
+    ``si_ssim`` and ``si_psnr`` are SSIM and PSNR after `study.trial.metrics.fit_intensities`.
+    """
     computed = {"mse": metrics.mse(target, restored)}
     computed["rmse"] = np.sqrt(computed["mse"])
     if "nrmse" in names:
@@ -38,6 +42,10 @@ def measure(
     computed["ssim"] = metrics.ssim(target, restored, data_range=1.0)
     if "ssim_range2" in names:
         computed["ssim_range2"] = metrics.ssim(target, restored, data_range=2.0)
+    if set(names) & set(SCALE_INVARIANT):
+        fitted = metrics.fit_intensities(target, restored)
+        computed["si_ssim"] = metrics.ssim(target, fitted, data_range=1.0)
+        computed["si_psnr"] = metrics.psnr(target, fitted, data_range=1.0)
     return {name: computed[name] for name in names}
 
 
