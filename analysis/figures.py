@@ -113,7 +113,7 @@ def front_figure(points: pd.DataFrame, *, cost: str, objective: str) -> Figure:
 
 def line_styles(curves: Iterable[Curve]) -> Iterator[dict[str, Any]]:
     """Yield each curve's line: networks in colours, deconvolutions thin and dashed, the paper's
-    dashed and grey, unrestored input dotted.
+    dashed and grey, unrestored input dotted, the right shape at the mean scale dashed and dotted.
     """
     colours, classical = itertools.cycle(COLOURS), itertools.cycle(reversed(COLOURS))
     for curve in curves:
@@ -123,6 +123,8 @@ def line_styles(curves: Iterable[Curve]) -> Iterator[dict[str, Any]]:
                 yield {"color": "black", "linestyle": ":", "linewidth": width}
             case Reference(role=ReferenceRole.AFFINE_FIT):
                 yield {"color": GREY, "linestyle": ":", "linewidth": 1.1}
+            case Reference(role=ReferenceRole.MEAN_SCALE):
+                yield {"color": "black", "linestyle": "-.", "linewidth": 1.1}
             case Reference(role=ReferenceRole.PAPER, name=family):
                 dashes = "--" if family == "whole" else "-."
                 yield {"color": GREY, "linestyle": dashes, "linewidth": 1.4}

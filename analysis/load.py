@@ -19,7 +19,7 @@ from study.record.identities import Phase, Reference, RunId
 from study.record.ledger import read_history
 
 REFERENCE = "reference"  # the phase of rows that no run of a configuration has made
-METRICS = ("ssim", "psnr", "nrmse", "rmse", "mse")
+METRICS = ("ssim", "psnr", "nrmse", "rmse", "mse", "si_ssim", "si_psnr")
 
 
 @dataclass(frozen=True, eq=False)

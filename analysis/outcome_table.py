@@ -4,6 +4,7 @@ costs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,10 @@ import pandas as pd
 from analysis.load import REFERENCE, Study
 from study.record.identities import Phase, Reference, ReferenceRole, Role
 
+SCALE_INVARIANT = {  # metric -> its title, and how a number is written
+    "si_ssim": ("SI-SSIM", "{:.4f}"),
+    "si_psnr": ("SI-PSNR (dB)", "{:.2f}"),
+}
 COSTS = {  # column -> its title, and how a number is written
     "parameters": ("parameters", "{:,.0f}"),
     "gflop": ("GFLOP an image", "{:.3g}"),
@@ -91,12 +96,12 @@ def ranking(study: Study) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        label, role (`Standing`), trial, seeds, ssim, psnr, nrmse, mse (means over seeds, fields and
-        defocused levels, at the evaluation resolution), and means of what each run cost, see
-        `COSTS`.
+        label, role (`Standing`), trial, seeds, ssim, psnr, nrmse, mse, si_ssim, si_psnr (means over
+        seeds, fields and defocused levels, at the evaluation resolution; nan where a study did not
+        measure it), and means of what each run cost, see `COSTS`.
     """
     history, trials = study.history, study.trials
-    winner, metrics = history.winner(), ["ssim", "psnr", "nrmse", "mse"]
+    winner, metrics = history.winner(), ["ssim", "psnr", "nrmse", "mse", *SCALE_INVARIANT]
     done = trials[(trials["phase"] == history.final_phase) & (trials["status"] == "finished")]
     rows: list[dict[str, Any]] = []
     for trial, runs in done.groupby("trial"):
@@ -106,14 +111,24 @@ def ranking(study: Study) -> pd.DataFrame:
         elif winner is not None and trial == winner.trial:
             standing = Standing.WINNER
         about = {"label": runs["label"].iloc[0], "role": standing, "trial": trial}
-        means = runs[[*metrics, *(cost for cost in COSTS if cost in runs)]].mean()
+        means = runs.reindex(columns=[*metrics, *(cost for cost in COSTS if cost in runs)]).mean()
         rows.append({**about, "seeds": len(runs), **means})
     for reference, event in study.references.items():
         if reference.split == final_split(study) and reference.is_curve:
             about = {"label": reference.label, "role": Standing.REFERENCE, "trial": None}
-            rows.append({**about, "seeds": 0, **{name: event.summary[name] for name in metrics}})
+            scored = {name: event.summary.get(name, math.nan) for name in metrics}
+            rows.append({**about, "seeds": 0, **scored})
     table = pd.DataFrame(rows)
     return table.sort_values("ssim", ascending=False, ignore_index=True) if len(table) else table
+
+
+def measured_scale_invariant(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Return those of `SCALE_INVARIANT` that a table has values of: older studies have none."""
+    return {
+        metric: how
+        for metric, how in SCALE_INVARIANT.items()
+        if metric in table and table[metric].notna().any()
+    }
 
 
 def front_table(study: Study, costs: Sequence[str]) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from analysis.outcome_table import (
     final_references,
     final_split,
     front_table,
+    measured_scale_invariant,
     ranking,
 )
 from analysis.page import (
@@ -49,7 +50,8 @@ from study.record.ledger import FILE_NAME
 METRICS_NOTE = (
     "SSIM: 7 x 7 uniform window, sample covariance, data range 1 (scikit-image's default"
     " definition). PSNR: data range 1. NRMSE: root mean squared error over the root mean square of"
-    " the in-focus image."
+    " the in-focus image. SI-SSIM, SI-PSNR: scale-invariant, after the gain and offset of each"
+    " restored image that come closest to its target in least squares."
 )
 WINNER = " (winner of the search)"
 SECTIONS = {
@@ -122,6 +124,8 @@ def _terminal_rows(study: Study, table: pd.DataFrame) -> pd.DataFrame:
             "SSIM": f"{row['ssim']:.4f}",
             "PSNR dB": f"{row['psnr']:.2f}",
         }
+        for metric, (title, text) in measured_scale_invariant(table).items():
+            cells[title] = text.format(row[metric])
         for level in study.dataset.shown_levels:
             scores = f"{ssim.loc[label, level]:.3f} / {psnr.loc[label, level]:.2f}"
             cells[_level_name(study, level)] = scores
@@ -221,6 +225,10 @@ def _outcome_rows(table: pd.DataFrame) -> pd.DataFrame:
             "SSIM": table["ssim"].map("{:.4f}".format),
             "PSNR (dB)": table["psnr"].map("{:.2f}".format),
             "NRMSE": table["nrmse"].map("{:.4f}".format),
+            **{
+                title: column_texts(table, metric, text)
+                for metric, (title, text) in measured_scale_invariant(table).items()
+            },
             "seeds": table["seeds"].map(lambda seeds: str(seeds) if seeds else ""),
             **{title: column_texts(table, cost, text) for cost, (title, text) in COSTS.items()},
         }
@@ -228,13 +236,14 @@ def _outcome_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _upper_bounds(study: Study) -> Iterator[Block]:
-    bounds = final_references(study, ReferenceRole.UPPER_BOUND)
+    bounds = final_references(study, ReferenceRole.UPPER_BOUND, ReferenceRole.MEAN_SCALE)
     if not bounds:
         return
     scores = [study.references[bound] for bound in bounds]
     yield Paragraph(
         "The upper bound at each image size: what a perfect restoration at that size scores at the"
-        " evaluation resolution."
+        " evaluation resolution. Right shape, mean scale: what it scores if it must guess, by the"
+        " mean of the training images, the range of intensities that its target is normalised by."
     )
     yield Table(
         pd.DataFrame(
@@ -266,11 +275,14 @@ def _levels(study: Study) -> Iterator[Block]:
     yield Heading(f"By {study.dataset.level_title}", "levels")
     yield from curve_figures(study)
     yield from _winner_by_level(study)
-    for metric, text in (("ssim", "{:.3f}"), ("psnr", "{:.2f}")):
+    texts = {"ssim": "{:.3f}", "psnr": "{:.2f}"}
+    texts |= {name: text for name, (_, text) in measured_scale_invariant(study.images).items()}
+    for metric, text in texts.items():
+        title = metric.upper().replace("_", "-")
         table = curve_table(curves_by_level(study, metric))
         rows = pd.DataFrame({level: column_texts(table, level, text) for level in table.columns})
-        rows.insert(0, metric.upper(), table.index)
-        yield Fold(f"{metric.upper()} at every level", [Table(rows)])
+        rows.insert(0, title, table.index)
+        yield Fold(f"{title} at every level", [Table(rows)])
 
 
 def _winner_by_level(study: Study) -> Iterator[Block]:

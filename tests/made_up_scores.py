@@ -38,6 +38,7 @@ def make_score(
         Means of metrics at the model's own size; 0.5 but for SSIM, which is the same.
     """
     evaluation = {"ssim": ssim, "psnr": 20 + 10 * ssim, "nrmse": 1 - ssim, "mse": (1 - ssim) / 10}
+    evaluation |= {"si_ssim": (1 + ssim) / 2, "si_psnr": 23 + 10 * ssim}
     constant = ("mse", "rmse", "nrmse", "psnr", "ssim_range2", "cells_bias")
     sizes = {name: np.full(ssim.shape, own.get(name, 0.5)) for name in constant}
     sizes["cells_bias"] += 0.05 * (ssim - np.nanmean(ssim))  # as noisy as SSIM

@@ -268,6 +268,7 @@ class _Maker:
             Reference(ReferenceRole.UNRESTORED_INPUT, split, size=768): seen,
             Reference(ReferenceRole.UPPER_BOUND, split, size=128): np.full_like(seen, 0.98),
             Reference(ReferenceRole.UPPER_BOUND, split, size=768): np.full_like(seen, 1.0),
+            Reference(ReferenceRole.MEAN_SCALE, split, size=128): np.full_like(seen, 0.95),
         }
         for reference, ssim in scored.items():
             score = self.score(ssim, eval_split=split, cells_bias=-0.1)

@@ -18,10 +18,11 @@ from study.data.store import Resolution, Store
 from study.errors import StudyError
 from study.models.autoencoder import build, count_operations, count_training_operations
 from study.planning.expected import ExpectedStudy, by_size
-from study.planning.sample import SCORED, Sample
+from study.planning.sample import SCORED, TRAINED, Sample
 from study.record.identities import Role
 from study.trial.classical import DECONVOLUTIONS
 from study.trial.evaluation import score_deconvolution
+from study.trial.mean_scale import TrainingImages
 from study.trial.steps import batch_size_of
 from study.trial.task import TrialTask
 from study.trial.timing import Profile, profile_trial
@@ -130,7 +131,8 @@ def measure(study: ExpectedStudy, sample: Sample, *, start_s: float, log: Log) -
     """
     networks, worker_s = _measure_networks(study, sample, log)
     began = time.perf_counter()
-    list(score_references(study.config, sample.store, [SCORED], "test", skip=()))
+    training = TrainingImages(sample.store, [TRAINED])
+    list(score_references(study.config, sample.store, [SCORED], "test", training=training, skip=()))
     return Measurements(
         networks,
         raw_s=sample.raw_s,

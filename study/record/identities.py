@@ -129,6 +129,7 @@ class ReferenceRole(StrEnum):
     AFFINE_FIT = "affine fit"
     DECONVOLUTION = "deconvolution"
     UPPER_BOUND = "upper bound"
+    MEAN_SCALE = "right shape, mean scale"
     PAPER = "paper"
 
 

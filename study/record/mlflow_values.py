@@ -11,7 +11,7 @@ from mlflow.entities import Metric
 from study.record.events import Event, ReferenceScored, TransferScored, TrialScored
 from study.record.identities import Reference, RunId
 
-LEVEL_METRICS = ("ssim", "psnr", "nrmse", "mse")
+LEVEL_METRICS = ("ssim", "psnr", "nrmse", "mse", "si_ssim", "si_psnr")
 STUDY_KEY = "study"
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from skimage import filters, restoration
 
+from study.trial.metrics import fit_intensities
+
 WIENER_BALANCE = 1e-3
 RICHARDSON_LUCY_ITERATIONS = 30
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -30,13 +32,7 @@ def best_affine_fit(defocused: np.ndarray, in_focus: np.ndarray) -> np.ndarray:
     takes that out of a comparison: no change of intensities alone has a smaller mean squared error.
     It knows the target, as no restoration does.
     """
-    x, y = (images.reshape(len(images), -1).astype(np.float64) for images in (defocused, in_focus))
-    mean_x, mean_y = x.mean(axis=1, keepdims=True), y.mean(axis=1, keepdims=True)
-    spread = np.square(x - mean_x).mean(axis=1, keepdims=True)
-    gain = ((x - mean_x) * (y - mean_y)).mean(axis=1, keepdims=True) / np.where(
-        spread > 0, spread, 1.0
-    )
-    return (gain * (x - mean_x) + mean_y).reshape(defocused.shape).astype(np.float32)
+    return fit_intensities(in_focus, defocused)
 
 
 def unsharp_mask(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -20,15 +20,19 @@ from study.trial.classical import Method
 from study.trial.objectives import quality
 
 Restore = Callable[[np.ndarray], np.ndarray]
-METRICS = ("ssim", "psnr", "nrmse", "rmse", "mse")
-OWN_METRICS = (*METRICS, "ssim_range2")
+SCALE_INVARIANT = ("si_ssim", "si_psnr")
+METRICS = ("ssim", "psnr", "nrmse", "rmse", "mse", *SCALE_INVARIANT)
+OWN_METRICS = ("ssim", "psnr", "nrmse", "rmse", "mse", "ssim_range2")
 Measured = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # own size, evaluation resolution
 
 
 def measure(
     target: np.ndarray, restored: np.ndarray, *, names: Sequence[str] = METRICS
 ) -> dict[str, np.ndarray]:
-    """Return metrics of images in [0, 1], shape (N, Y, X), each of shape (N,)."""
+    """Return metrics of images in [0, 1], shape (N, Y, X), each of shape (N,).
+
+    ``si_ssim`` and ``si_psnr`` are SSIM and PSNR after `study.trial.metrics.fit_intensities`.
+    """
     computed = {"mse": metrics.mse(target, restored)}
     computed["rmse"] = np.sqrt(computed["mse"])
     if "nrmse" in names:
@@ -38,6 +42,10 @@ def measure(
     computed["ssim"] = metrics.ssim(target, restored, data_range=1.0)
     if "ssim_range2" in names:
         computed["ssim_range2"] = metrics.ssim(target, restored, data_range=2.0)
+    if set(names) & set(SCALE_INVARIANT):
+        fitted = metrics.fit_intensities(target, restored)
+        computed["si_ssim"] = metrics.ssim(target, fitted, data_range=1.0)
+        computed["si_psnr"] = metrics.psnr(target, fitted, data_range=1.0)
     return {name: computed[name] for name in names}
 
 
@@ -110,15 +118,15 @@ def score_model(
 
     def measure_field(field: int, levels: np.ndarray) -> Measured:
         restored = _finite(restore(store.as_float(resolution, field, levels)))
-        target, own_range, evaluation_target, evaluation_range = _targets(
+        target, own_range, evaluation_target, evaluation_range = in_focus_targets(
             store, resolution, evaluation, field, len(levels)
         )
-        return _measure_own(target, restored), measure(
+        return measure_own(target, restored), measure(
             evaluation_target,
             to_evaluation_resolution(restored, own_range, evaluation_range, evaluation),
         )
 
-    return _score(measure_field, store, fields, eval_split, held_out)
+    return score_fields(measure_field, store, fields, eval_split, held_out)
 
 
 def score_classical(
@@ -142,9 +150,9 @@ def score_classical(
                 store.as_float(on, field, store.in_focus_index)[None], len(levels), axis=0
             )
             pairs.append((target, method(store.as_float(on, field, levels), target)))
-        return _measure_own(*pairs[0]), measure(*pairs[1])
+        return measure_own(*pairs[0]), measure(*pairs[1])
 
-    return _score(measure_field, store, fields, eval_split, held_out)
+    return score_fields(measure_field, store, fields, eval_split, held_out)
 
 
 def score_deconvolution(
@@ -185,9 +193,9 @@ def score_deconvolution(
         target = np.repeat(
             store.as_float(evaluation, field, store.in_focus_index)[None], len(levels), axis=0
         )
-        return _measure_own(target, images), measure(target, images)
+        return measure_own(target, images), measure(target, images)
 
-    return _score(measure_field, store, fields, eval_split, None)
+    return score_fields(measure_field, store, fields, eval_split, None)
 
 
 def score_upper_bound(
@@ -203,10 +211,10 @@ def score_upper_bound(
     """
 
     def measure_field(field: int, levels: np.ndarray) -> Measured:
-        target, own_range, evaluation_target, evaluation_range = _targets(
+        target, own_range, evaluation_target, evaluation_range = in_focus_targets(
             store, resolution, evaluation, field, 1
         )
-        own = _measure_own(target, target)
+        own = measure_own(target, target)
         shared = measure(
             evaluation_target,
             to_evaluation_resolution(target, own_range, evaluation_range, evaluation),
@@ -214,10 +222,10 @@ def score_upper_bound(
         repeat = {name: np.repeat(values, len(levels)) for name, values in own.items()}
         return repeat, {name: np.repeat(values, len(levels)) for name, values in shared.items()}
 
-    return _score(measure_field, store, fields, eval_split, None)
+    return score_fields(measure_field, store, fields, eval_split, None)
 
 
-def _measure_own(target: np.ndarray, restored: np.ndarray) -> dict[str, np.ndarray]:
+def measure_own(target: np.ndarray, restored: np.ndarray) -> dict[str, np.ndarray]:
     """Return what is measured at a model's own size."""
     return measure(target, restored, names=OWN_METRICS) | {
         "cells_bias": cells_bias(target, restored)
@@ -317,7 +325,7 @@ def _finite(restored: np.ndarray) -> np.ndarray:
     return restored
 
 
-def _targets(
+def in_focus_targets(
     store: Store, resolution: Resolution, evaluation: Resolution, field: int, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the in-focus image on both resolutions, each with its range, repeated for `count`
@@ -333,7 +341,7 @@ def _targets(
     return repeated[0], repeated[1], repeated[2], repeated[3]
 
 
-def _score(
+def score_fields(
     measure_field: Callable[[int, np.ndarray], Measured],
     store: Store,
     fields: Sequence[int],

@@ -150,6 +150,52 @@ def ssim(target: np.ndarray, restored: np.ndarray, *, data_range: float) -> np.n
     return np.concatenate(chunks) if chunks else np.empty(0)
 
 
+def fit_intensities(target: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    """Return ``gain * restored + offset`` with the gain and offset of each image that come closest
+    to its target in least squares.
+
+    A flat image becomes its target's mean. SSIM and PSNR of what is returned are scale-invariant:
+    the same for all restorations that differ by a gain and an offset.
+
+    Parameters
+    ----------
+    target, restored : numpy.ndarray, shape (N, Y, X)
+        In-focus images and their restorations.
+
+    Returns
+    -------
+    numpy.ndarray, shape (N, Y, X)
+        float32.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not (N, Y, X).
+
+    References
+    ----------
+    Weigert et al., Nature Methods 15, 1090-1097, 2018, supplementary note 2,
+    doi:10.1038/s41592-018-0216-7.
+
+    Examples
+    --------
+    >>> sharp = np.array([[[0.0, 1.0], [0.5, 0.0]]])
+    >>> fit_intensities(sharp, 3 * sharp - 1)
+    array([[[0. , 1. ],
+            [0.5, 0. ]]], dtype=float32)
+    """
+    _check_pair(target, restored)
+    y, x = (np.array(images, np.float64).reshape(len(images), -1) for images in (target, restored))
+    mean_y, mean_x = y.mean(axis=1, keepdims=True), x.mean(axis=1, keepdims=True)
+    x -= mean_x
+    y -= mean_y  # both: what rounding leaves of a flat image must not be stretched
+    covariance = np.einsum("ni,ni->n", x, y)[:, None]
+    energy = np.einsum("ni,ni->n", x, x)[:, None]
+    x *= covariance / np.where(energy > 0, energy, 1.0)
+    x += mean_y
+    return x.reshape(restored.shape).astype(np.float32)
+
+
 def _ssim_chunk(target: np.ndarray, restored: np.ndarray, data_range: float) -> np.ndarray:
     shift = target.mean(axis=(1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
     x = (target - shift).astype(np.float32, copy=False)

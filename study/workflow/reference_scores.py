@@ -17,6 +17,7 @@ from study.record.ledger import Ledger
 from study.score import Score
 from study.trial.classical import DECONVOLUTIONS, Method, best_affine_fit, unrestored_input
 from study.trial.evaluation import score_classical, score_deconvolution, score_upper_bound
+from study.trial.mean_scale import TrainingImages, score_mean_scale
 from study.tune.callbacks import Log
 from study.tune.remote import call_on_cluster
 
@@ -34,14 +35,15 @@ def record_references(
     fields: Sequence[int],
     eval_split: str,
     *,
+    training: TrainingImages,
     held_out: list[list[int]] | None = None,
 ) -> None:
     """Record what learns nothing and the upper bounds on one side of the split, unless the ledger
-    has them.
+    has them; `training` is what the networks beside them learn from.
     """
     known = ledger.history.references
     for reference, score in score_references(
-        config, store, fields, eval_split, skip=known, held_out=held_out
+        config, store, fields, eval_split, training=training, skip=known, held_out=held_out
     ):
         ledger.append(ReferenceScored(reference=reference, **vars(score)))
 
@@ -101,11 +103,29 @@ def score_references(
     fields: Sequence[int],
     eval_split: str,
     *,
+    training: TrainingImages,
     skip: Collection[Reference],
     held_out: list[list[int]] | None = None,
 ) -> Iterator[Scored]:
-    """Score what learns nothing, and the upper bound of each image size, on some fields; but for
-    the references to skip.
+    """Score what learns nothing, and the upper bound and the right shape at the mean scale of each
+    image size, on some fields; but for the references to skip.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        The study's.
+    store : Store
+        The images.
+    fields : sequence of int
+        Which of them.
+    eval_split : str
+        What they are.
+    training : TrainingImages
+        What the networks beside them learn from; not always images of `store`.
+    skip : collection of Reference
+        What is not scored.
+    held_out : list of list of int, optional
+        For each field of the store the levels to score; every level if not given.
     """
     evaluation = Resolution(config.evaluation.resolution, "antialiased")
     on: dict[str, Any] = {"evaluation": evaluation, "fields": fields, "eval_split": eval_split}
@@ -126,3 +146,11 @@ def score_references(
         if reference not in skip:
             resolution = Resolution(size, config.dataset.resize)
             yield reference, score_upper_bound(store, resolution=resolution, **on)
+        own_size = None if size == whole else size
+        reference = Reference(ReferenceRole.MEAN_SCALE, eval_split, size=own_size)
+        if reference not in skip:
+            resolution = Resolution(size, config.dataset.resize)
+            yield (
+                reference,
+                score_mean_scale(training, store, resolution=resolution, held_out=held_out, **on),
+            )

@@ -28,6 +28,7 @@ from study.record.ledger import Ledger
 from study.record.mirror import Mirror
 from study.record.mlflow_runs import Conclude, DrawFigures
 from study.record.outcome import Outcome
+from study.trial.mean_scale import TrainingImages
 from study.tune.callbacks import Log
 from study.tune.cluster import check_nodes, connect, describe_places
 from study.tune.gpu_shares import share_gpus
@@ -245,8 +246,10 @@ def _record_references(study: _Study) -> None:
     for reference in study.curves(study.config.dataset.kind):
         study.ledger.append(reference)
     if Stage.SEARCH in stages_of(study.config):
-        validation = study.split.validation
-        record_references(study.config, study.store, study.ledger, validation, "validation")
+        training, fields = TrainingImages(study.store, study.split.train), study.split.validation
+        record_references(
+            study.config, study.store, study.ledger, fields, "validation", training=training
+        )
 
 
 def _search(study: _Study) -> None:
@@ -318,10 +321,12 @@ def _score_on_test(study: _Study, phase: Phase, jobs: list[Job], text: str) -> N
         opening, candidates = len(study.history.openings), {job.run.trial for job in waiting}
         opened = TestOpened(opening=opening, phase=phase, candidates=sorted(candidates))
         study.ledger.append(opened)
-    held_out = jobs[0].task.held_out if phase == Phase.CONFIRM else None
+    task = jobs[0].task
+    held_out = task.held_out if phase == Phase.CONFIRM else None
     fields = sorted({field for job in jobs for field in job.task.eval_fields})
     config, store, ledger = study.config, study.store, study.ledger
-    record_references(config, store, ledger, fields, "test", held_out=held_out)
+    training = TrainingImages(store, task.train_fields, task.held_out)
+    record_references(config, store, ledger, fields, "test", training=training, held_out=held_out)
     record_deconvolutions(config, store, ledger, fields, study.log)
     if not waiting:
         return
@@ -346,8 +351,17 @@ def _begin_transfer(study: _Study) -> None:
             name: value for name, value in vars(printed).items() if name not in ("time", "row")
         }
         ledger.append(TransferReferenceScored(**score))
-    for reference, measured in score_references(study.config, other, every, "test", skip=known):
+    for reference, measured in score_references(
+        study.config, other, every, "test", training=_confirmed_on(study), skip=known
+    ):
         ledger.append(TransferReferenceScored(reference=reference, **vars(measured)))
+
+
+def _confirmed_on(study: _Study) -> TrainingImages:
+    """Return what the confirmed networks learned from."""
+    configurations = configurations_to_confirm(study.config, study.history)[:1]
+    (first, *_) = confirm_jobs(study.config, configurations, study.split, study.store, epochs={})
+    return TrainingImages(study.store, first.task.train_fields, first.task.held_out)
 
 
 def _evaluate_post_hoc(study: _Study) -> None:

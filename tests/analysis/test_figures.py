@@ -44,6 +44,7 @@ def test_lines_are_told_apart_by_what_they_are_of() -> None:
         Reference(ReferenceRole.PAPER, "paper", name="whole"),
         Reference(ReferenceRole.PAPER, "paper", name="split"),
         Reference(ReferenceRole.DECONVOLUTION, "test", name="Wiener", fields=4),
+        Reference(ReferenceRole.MEAN_SCALE, "test"),
     ]
     styles = list(line_styles(Curve("a", subject, {}) for subject in subjects))
     looks = {tuple(sorted(style.items())) for style in styles}
@@ -57,6 +58,7 @@ def test_lines_are_told_apart_by_what_they_are_of() -> None:
         "--",
         "-.",
         "--",
+        "-.",
     ]
     assert all("marker" in style for style in styles[:2])
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -14,9 +15,11 @@ from analysis.page import Bullets, Fold, Heading, Paragraph, Table, render_page
 from analysis.paper_report import result_tables
 from analysis.report import main, outcome_text, write_report
 from study.errors import StudyError
+from study.record.events import Event
 from study.record.identities import TrialId
 from study.record.ledger import FILE_NAME, Ledger
-from tests.made_up_study import SEARCHED, SPLIT, WHOLE, Truth, begun, make_study
+from study.score import Score
+from tests.made_up_study import SEARCHED, SPLIT, WHOLE, Truth, begun, make_study, study_events
 
 LABELS = [WHOLE.label, SPLIT.label, SEARCHED.label]
 
@@ -40,6 +43,9 @@ def test_the_report_is_one_file_with_all_that_was_asked_for(page: str, complete:
         "split leaks",
         "trial 0002 less every other",
         "The upper bound at each image size",
+        "right shape, mean scale at 128 px (test)",
+        "SI-PSNR (dB)",
+        "SI-SSIM at every level",
     ):
         assert text in page, text
     outside = r'<(?:script|link|img|iframe)[^>]+(?:src|href)="(?!data:)'
@@ -110,7 +116,14 @@ def test_the_tables_are_files(page: str, complete: Study) -> None:
 
 def test_the_outcome_in_a_terminal(complete: Study) -> None:
     text = outcome_text(complete)
-    for title in ("GFLOP an image", "ms an image", "training (s)", "z 32"):
+    for title in (
+        "SI-SSIM",
+        "SI-PSNR (dB)",
+        "GFLOP an image",
+        "ms an image",
+        "training (s)",
+        "z 32",
+    ):
         assert title in text
     assert re.search(r"trial 0002 \(winner of the search\) .* 102 +0.25 +4.5 +10", text)
     assert "trial 0002: family whole, depth 4, image size 128" in text
@@ -177,3 +190,29 @@ def test_a_text_never_becomes_a_tag() -> None:
     assert "i" not in page.tags
     # title twice, heading, paragraph, bullet, a column's name and its cell, summary, heading
     assert page.texts.count(text) == 9
+
+
+def test_a_study_from_before_the_scale_invariant_scores_is_reported_without_them(
+    tmp_path: Path,
+) -> None:
+    def older(event: Event) -> Event:
+        if not isinstance(event, Score):
+            return event
+        held = {
+            name: {metric: of for metric, of in values.items() if not metric.startswith("si_")}
+            for name, values in (("evaluation", event.evaluation), ("summary", event.summary))
+        }
+        return dataclasses.replace(event, **held)
+
+    with Ledger(tmp_path) as ledger:
+        for event in study_events(Truth()):
+            ledger.append(older(event))
+    study = load_study(tmp_path)
+    page = write_report(study).read_text(encoding="utf-8")
+    assert "SSIM at every level" in page
+    assert "SI-SSIM at every level" not in page
+    assert "<th>SI-" not in page
+    assert "SI-" not in outcome_text(study)
+    outcome = pd.read_csv(tmp_path / "tables" / "outcome.csv")
+    assert outcome["si_psnr"].isna().all()
+    assert outcome["psnr"].notna().all()

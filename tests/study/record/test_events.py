@@ -203,6 +203,10 @@ def test_labels_say_what_a_run_and_a_reference_are() -> None:
             "unrestored input, best affine fit (validation)"
         ),
         Reference(ReferenceRole.UPPER_BOUND, "test", size=64): "upper bound at 64 px (test)",
+        Reference(ReferenceRole.MEAN_SCALE, "test"): "right shape, mean scale (test)",
+        Reference(ReferenceRole.MEAN_SCALE, "test", size=64): (
+            "right shape, mean scale at 64 px (test)"
+        ),
         Reference(ReferenceRole.DECONVOLUTION, "test", name="Wiener", fields=2): (
             "Wiener, true blur, 2 fields (test)"
         ),
@@ -211,7 +215,7 @@ def test_labels_say_what_a_run_and_a_reference_are() -> None:
     assert {reference.label for reference in labels} == set(labels.values())
     assert [reference.label for reference in labels] == list(labels.values())
     curves = [reference.is_curve for reference in labels]
-    assert curves == [True, False, True, False, True, True]
+    assert curves == [True, False, True, False, True, False, True, True]
 
 
 def test_a_study_says_its_format() -> None:

@@ -13,6 +13,7 @@ from skimage.metrics import (
 )
 
 from study.trial import metrics
+from study.trial.evaluation import measure
 
 
 def random_pairs(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,3 +90,39 @@ def test_nothing_is_guessed_or_broadcast() -> None:
         metrics.mse(x, x[:1])
     with pytest.raises(ValueError, match="7 px"):
         metrics.ssim(x[:, :6, :6], x[:, :6, :6], data_range=1.0)
+
+
+def test_scale_invariant_scores_against_numpys_least_squares_and_scikit_image() -> None:
+    """The definition of Weigert et al. 2018, as CAREamics has it, where the target spans [0, 1]."""
+    x, y = (images.astype(np.float32) for images in random_pairs(100))
+    y = y * np.linspace(0.2, 3, 100, dtype=np.float32)[:, None, None] - np.float32(0.3)
+    y[-1] = 1 - y[-1]  # upside down: its best gain is negative
+    measured = measure(x, y, names=("si_ssim", "si_psnr"))
+    for index, (target, restored) in enumerate(zip(x.astype(float), y.astype(float), strict=True)):
+        columns = np.stack([restored.ravel(), np.ones(restored.size)], axis=1)
+        solution, *_ = np.linalg.lstsq(columns, target.ravel(), rcond=None)
+        fitted = (columns @ solution).reshape(target.shape)
+        ssim = structural_similarity(target, fitted, data_range=1.0)
+        psnr = peak_signal_noise_ratio(target, fitted, data_range=1.0)
+        assert measured["si_ssim"][index] == pytest.approx(ssim, abs=1e-6)
+        assert measured["si_psnr"][index] == pytest.approx(psnr, abs=1e-5)
+
+
+def test_a_flat_restoration_has_the_scale_invariant_scores_of_its_targets_mean() -> None:
+    x, _ = random_pairs(2)
+    measured = measure(x, np.full_like(x, 0.9))
+    means = np.broadcast_to(x.mean(axis=(1, 2), keepdims=True), x.shape)
+    assert measured["si_psnr"] == pytest.approx(-10 * np.log10(x.var(axis=(1, 2))), abs=1e-6)
+    assert measured["si_ssim"] == pytest.approx(metrics.ssim(x, means, data_range=1.0), abs=1e-6)
+    assert np.isfinite(measured["si_ssim"]).all()
+
+
+def test_a_gain_and_an_offset_change_no_scale_invariant_score() -> None:
+    x, y = random_pairs(10)
+    first, other = measure(x, y), measure(x, 0.4 * y + 0.3)
+    assert (np.abs(first["psnr"] - other["psnr"]) > 0.1).all()
+    for name in ("si_ssim", "si_psnr"):
+        np.testing.assert_allclose(first[name], other[name], atol=1e-5)
+    assert (
+        first["si_psnr"] >= first["psnr"] - 1e-6
+    ).all()  # nothing comes closer than the best fit
