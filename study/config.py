@@ -163,7 +163,7 @@ class SearchConfig:
     objectives : list of str
         What is searched for: first a quality on validation, which also decides who is stopped
         early: ssim, psnr; worst_ssim, worst_psnr, of the worst level; penalized_ssim, the mean SSIM
-        less the harm done to levels (`study.trial.objectives.harm`); then costs that are weighed
+        less the harm done to levels (`study.objectives.harm`); then costs that are weighed
         against it: parameters, gflop, latency_ms.
     level_weights : dict of int to float, optional
         Weights of levels in the mean of ssim (of penalized_ssim too, but not in the harm) or psnr;

@@ -21,12 +21,12 @@ from study.data.patches import split_patches, stitch_patches
 from study.data.store import Resolution, Store, open_store
 from study.errors import TrialFailed
 from study.files import new_file
+from study.objectives import quality
 from study.score import Score
 from study.trial.device import gpu_total_mib, processor_name
 from study.trial.evaluation import Restore, defocused_mse, measure, rung_score, score_model
 from study.trial.examples import save_examples
 from study.trial.latency import latency_ms
-from study.trial.objectives import quality
 from study.trial.task import EpochReport, PostHocTask, TrialTask
 
 MOST_BATCHES = 12  # of an epoch that are trained on, however many it holds

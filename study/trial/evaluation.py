@@ -14,10 +14,10 @@ from study.data.prepare import resize_image
 from study.data.store import Resolution, Store
 from study.errors import StudyError, TrialFailed
 from study.files import read_image
+from study.objectives import quality
 from study.score import Score
 from study.trial import metrics
 from study.trial.classical import Method
-from study.trial.objectives import quality
 
 Restore = Callable[[np.ndarray], np.ndarray]
 SCALE_INVARIANT = ("si_ssim", "si_psnr")

@@ -39,7 +39,7 @@ class TrialTask:
     held_out : for each field of the store the indices of the levels that are not trained on, and
         alone are scored; without it a field is trained on, or scored, at every level.
     objective, level_weights : what the rung score and the score are summed up to, see
-        `study.trial.objectives`.
+        `study.objectives`.
     gpu_share : the share of a GPU's memory that it may take; no bound if not given.
     node_folder : where this machine keeps a copy of the store to read; the store itself is read if
         not given.

@@ -23,6 +23,7 @@ from study.errors import TrialFailed
 from study.models.autoencoder import build, count_operations, patch_size_of
 from study.models.losses import loss_of
 from study.models.schedules import schedule_of
+from study.objectives import quality
 from study.score import Score
 from study.trial.checkpoints import (
     STOPPED,
@@ -36,7 +37,6 @@ from study.trial.evaluation import Restore, defocused_mse, rung_score, score_mod
 from study.trial.examples import save_examples
 from study.trial.inference import make_restore
 from study.trial.latency import latency_ms
-from study.trial.objectives import quality
 from study.trial.steps import batch_size_of, steps_a_pass, steps_in_all, steps_of_epoch
 from study.trial.task import EpochReport, TrialTask
 from study.trial.threads import limit_threads

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from study.data.store import Store
+from study.objectives import quality
 from study.trial.classical import unrestored_input
 from study.trial.evaluation import rung_score, score_classical
-from study.trial.objectives import quality
 from tests.small_trials import Trained
 
 LEVELS = np.array([4, 4, 7, 7])
