@@ -4,35 +4,85 @@ which networks are worth keeping.
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from analysis.best_run import best_run
 from analysis.differences import differences
 from analysis.load import Study, tables_of
 from analysis.outcome_table import Standing, ranking
-from analysis.report import write_report
+from analysis.report import outcome_text, write_report
 from analysis.search_report import front_text
 from study.record.history import History, Run
 from study.record.identities import Phase, Role
-from study.record.outcome import CHAMPION, KeptModel, Outcome
+from study.record.ledger import FILE_NAME
+from study.record.outcome import CHAMPION, PROBLEM, KeptModel, Outcome
 
 
-def conclude(folder: Path, history: History) -> Outcome:
-    """Write the report of a study that has ended, and return its outcome; an empty one if nothing
-    has finished.
+def conclude(
+    folder: Path,
+    history: History,
+    *,
+    log: Callable[[str], None] = lambda line: None,
+    write: bool = True,
+) -> Outcome:
+    """Say how a study that has ended came out, write its report, and return its outcome: an empty
+    one if nothing has finished, one with a problem if anything failed.
 
     Parameters
     ----------
     folder : Path
         The study's folder.
     history : History
-        What its ledger says, or what it said when a run of the study ended: one that was resumed
-        has ended more than once.
+        What its ledger says.
+    log : callable, optional
+        Prints the outcome and where the report is.
+    write : bool
+        Whether to write the report.
+    """
+    outcome = Outcome()
+    try:
+        study = tables_of(folder, history)
+        if not study.anything_finished:
+            return outcome
+        outcome = _summarize(study)
+        log(f"\n{outcome_text(study)}\n")
+        if write:
+            log(f"report:  {write_report(study)}")
+    except Exception as error:  # of any kind: what was learned is in the ledger all the same
+        problem = (
+            f"the report could not be written: {type(error).__name__}: {error}. To try it again:"
+            f" refocus report {folder}"
+        )
+        return dataclasses.replace(outcome, tags=outcome.tags | {PROBLEM: problem})
+    return dataclasses.replace(outcome, artifacts=_artifacts(study))
+
+
+def report_is_old(folder: Path) -> bool:
+    """Return whether a study's report is not there, or older than its ledger."""
+    report = folder / "report.html"
+    return not report.is_file() or report.stat().st_mtime < (folder / FILE_NAME).stat().st_mtime
+
+
+def summarize(folder: Path, history: History) -> Outcome:
+    """Return the outcome of a study without writing anything; an empty one if nothing has finished.
+
+    Parameters
+    ----------
+    folder : Path
+        The study's folder.
+    history : History
+        What its ledger said when a run of the study ended: one that was resumed has ended more
+        than once.
     """
     study = tables_of(folder, history)
-    if not study.anything_finished:
-        return Outcome()
+    return _summarize(study) if study.anything_finished else Outcome()
+
+
+def _summarize(study: Study) -> Outcome:
+    history = study.history
     table, winner = ranking(study), history.winner()
     tags, metrics = {"champion": best_run(study).label}, {}
     won = table[table["role"] == Standing.WINNER]
@@ -48,14 +98,20 @@ def conclude(folder: Path, history: History) -> Outcome:
                 "difference_high": one.high,
                 "p": one.p,
             }
-    artifacts = [write_report(study)]
     if text := front_text(study):
         tags["front"] = text
+    return Outcome(tags, metrics, models=_models(study))
+
+
+def _artifacts(study: Study) -> list[Path]:
+    """Return the report and, where costs were searched for, the Pareto front."""
+    artifacts = [study.folder / "report.html"]
+    if front_text(study):
         artifacts += [
             study.folder / "tables" / "front.csv",
             *sorted((study.folder / "figures").glob("front-*.png")),
         ]
-    return Outcome(tags, metrics, artifacts, _models(study))
+    return artifacts
 
 
 def _models(study: Study) -> list[KeptModel]:

@@ -209,11 +209,11 @@ def _repro(options: argparse.Namespace) -> int:
 
 
 def _sync(options: argparse.Namespace) -> int:
-    from analysis.conclusion import conclude
+    from analysis.conclusion import conclude, report_is_old, summarize
     from analysis.figures import draw_trial
-    from study.record.ledger import read_events
+    from study.record.ledger import read_history
 
-    events = read_events(options.study)
+    history = read_history(options.study)
     with quiet_import():
         from study.record.mirror import Mirror
         from study.workflow.setup import tracking_uri
@@ -229,18 +229,24 @@ def _sync(options: argparse.Namespace) -> int:
         uri=uri,
         experiment=options.experiment or config.record.experiment,
         draw=draw_trial,
-        conclude=conclude,
+        conclude=summarize,
         again=options.all,
     )
     mirror.check()
-    print(f"{len(events)} events of {options.study} -> {uri}")
-    mirror.start()
-    left = mirror.close(patience_s=SYNC_PATIENCE_S, log=print)
+    print(f"{len(history.events)} events of {options.study} -> {uri}")
+    outcome = None
+    if history.ended:
+        outcome = conclude(folder, history, write=report_is_old(folder))
+    mirror.start(run=history.ends[-1].run if history.ended else None)
+    left = mirror.close(outcome=outcome, patience_s=SYNC_PATIENCE_S, log=print)
     print(
         f"{left} events are not there: {mirror.failure}. Run it again"
         if left or mirror.failure
         else "all of them are there"
     )
+    if outcome is not None and outcome.problem:
+        print(f"problem: {outcome.problem}", file=sys.stderr)
+        return 1
     return 1 if left or mirror.failure else 0
 
 

@@ -4,6 +4,7 @@ complete; 2: bad input; 130: interrupted.
 
 from __future__ import annotations
 
+import functools
 import signal
 import sys
 import time
@@ -17,11 +18,9 @@ if not __package__:
     # started by its path, perhaps uninstalled: this folder must not hide other packages' modules
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from analysis.conclusion import conclude
+from analysis.conclusion import conclude, summarize
 from analysis.figures import draw_trial
-from analysis.load import tables_of
 from analysis.paper_tables import reference_curves
-from analysis.report import outcome_text
 from study.command_line import parse_run
 from study.config import StudyConfig
 from study.errors import StudyError
@@ -61,12 +60,11 @@ def main(arguments: Sequence[str] | None = None, *, code: TrialCode | None = Non
             log=log,
             curves=reference_curves,
             draw=draw_trial,
-            conclude=conclude,
+            summarize=summarize,
+            conclude=functools.partial(conclude, log=print),
             resume=resume,
             code=code or KERAS,
         )
-        study = tables_of(result.folder, result.history)
-        outcome = result.outcome or conclude(result.folder, result.history)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -79,9 +77,6 @@ def main(arguments: Sequence[str] | None = None, *, code: TrialCode | None = Non
         )
         print(f"\n{interrupt or 'interrupted'}{where}", file=sys.stderr)
         return 130
-    if outcome.artifacts:
-        print(f"\n{outcome_text(study)}\n")
-        print(f"report:  {outcome.artifacts[0]}")
     _print_mlflow(config, result.experiment_id)
     print(
         "record:  {:.1f} s in the ledger, {:.1f} s in the mirror to MLflow beside the trials,"
@@ -93,9 +88,10 @@ def main(arguments: Sequence[str] | None = None, *, code: TrialCode | None = Non
             f"         {result.unmirrored} events have not reached MLflow{why}; the ledger holds"
             f" them all: refocus sync {result.folder}"
         )
-    for problem in result.problems:
+    problems = [*result.problems, *([result.outcome.problem] if result.outcome else [])]
+    for problem in filter(None, problems):
         print(f"problem: {problem}", file=sys.stderr)
-    return 1 if result.problems else 0
+    return 1 if any(problems) else 0
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -31,6 +31,7 @@ from mlflow import MlflowClient
 from study.errors import StudyError
 from study.files import new_file
 from study.record.events import Event
+from study.record.history import History
 from study.record.ledger import FILE_NAME, LineReader, is_written
 from study.record.mlflow_runs import Conclude, DrawFigures, Runs
 from study.record.outcome import Outcome
@@ -54,7 +55,8 @@ class Mirror:
     experiment : str
         Name of the MLflow experiment.
     draw, conclude : callable, optional
-        See `study.record.mlflow_runs.Runs`.
+        See `study.record.mlflow_runs.Runs`; both are called in the mirror's own thread, `conclude`
+        for every end but the one that `start` names.
     again : bool
         Replay the whole ledger, whatever the server was sent before.
     """
@@ -75,6 +77,8 @@ class Mirror:
         if uri and uri.startswith("sqlite:///"):
             self._file = Path(uri.removeprefix("sqlite:///")).resolve()
         self._stop, self._again = threading.Event(), again
+        self._run: int | None = None
+        self._outcome: Outcome | None = None
         self._thread: threading.Thread | None = None
         self._runs: Runs | None = None
         self._lock = FileLock(folder / FOLDER / "lock", thread_local=False)
@@ -86,11 +90,6 @@ class Mirror:
         self.failure = ""  # why the last attempt failed
         self.seconds = 0.0  # of the processor's time, so far
         self.waited_s = 0.0  # that the study waited for it, at its end
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """How the study came out, if it has ended and that was mirrored."""
-        return self._runs.outcome if self._runs else None
 
     def check(self) -> None:
         """Raise a `StudyError` if the server does not answer, the experiment is deleted there, or
@@ -137,17 +136,28 @@ class Mirror:
         with FileLock(self._file.with_name(f".{self._file.name}.lock")):
             yield
 
-    def start(self) -> None:
-        """Begin to mirror in the background."""
+    def start(self, *, run: int | None = None) -> None:
+        """Begin to mirror in the background.
+
+        Parameters
+        ----------
+        run : int, optional
+            The run of the study whose outcome `close` is given; the end of that run is sent then.
+        """
+        self._run = run
         if self._uri is not None:
             self._thread = threading.Thread(target=self._follow, name="mlflow-mirror", daemon=True)
             self._thread.start()
 
     def close(
-        self, *, patience_s: float = 60.0, log: Callable[[str], None] = lambda line: None
+        self,
+        *,
+        outcome: Outcome | None = None,
+        patience_s: float = 60.0,
+        log: Callable[[str], None] = lambda line: None,
     ) -> int:
-        """Mirror what is left; give up after `patience_s` without progress; return the number of
-        events that MLflow has not got.
+        """Mirror what is left, with the outcome of the run that was named at the start; give up
+        after `patience_s` without progress; return the number of events that MLflow has not got.
 
         Whatever holds it up is said when it begins to.
         """
@@ -156,7 +166,7 @@ class Mirror:
         if self.failure:  # it was away before: what it misses is told, and the ledger has it
             patience_s = min(patience_s, PATIENCE_IF_AWAY_S)
         began = self._progressed = time.monotonic()
-        self._patience_s = patience_s
+        self._patience_s, self._outcome = patience_s, outcome
         self._stop.set()
         said = ""
         while self._thread.is_alive() and time.monotonic() - self._progressed < patience_s:
@@ -270,7 +280,16 @@ class Mirror:
         """Return runs that know of nothing, to be told the ledger from its beginning."""
         self._done = 0
         self._reader = LineReader(self._folder / FILE_NAME)
-        return Runs(client, experiment_id, self._folder, draw=self._draw, conclude=self._conclude)
+        return Runs(
+            client, experiment_id, self._folder, draw=self._draw, conclude=self._outcome_at_end
+        )
+
+    def _outcome_at_end(self, folder: Path, history: History) -> Outcome | None:
+        """Return the outcome of the run of the study that has just ended in this history."""
+        if history.ends[-1].run == self._run:
+            self._stop.wait()
+            return self._outcome
+        return self._conclude(folder, history) if self._conclude else None
 
     def _take_lock(self) -> None:
         """Be the only process that mirrors this study: two addresses may be one server."""

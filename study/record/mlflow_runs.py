@@ -42,15 +42,14 @@ from study.record.mlflow_values import (
     score_metrics,
     transfer_key,
 )
-from study.record.outcome import Outcome
+from study.record.outcome import PROBLEM, Outcome
 from study.record.registry import KEY_TAG, register
 
 DrawFigures = Callable[[Path, History, TrialScored], list[Path]]
 """Study's folder, what its ledger says, a run's score -> files of that run's figures."""
-Conclude = Callable[[Path, History], Outcome]
+Conclude = Callable[[Path, History], Outcome | None]
 """Study's folder and what its ledger said when a run of it ended -> its outcome then."""
 
-PROBLEM = "problem"
 OUTCOME_TAGS = ("champion", "winner", "baseline", "verdict", "front", PROBLEM)
 # MLflow's limits for the metrics and the parameters of one request, and what is kept of a text
 BATCH, PARAMS, PARAM_LENGTH = 1000, 100, 500
@@ -95,7 +94,6 @@ class Runs:
         self._params: dict[str, set[str]] = {}  # names of those that a run has on the server
         self._waiting: dict[str, list[Metric]] = {}
         self._last_ms = 0
-        self.outcome: Outcome | None = None
 
     @property
     def complete(self) -> bool:
@@ -298,10 +296,9 @@ class Runs:
         if self._conclude is None:
             return None
         try:
-            self.outcome = self._conclude(self._folder, self._history)
+            return self._conclude(self._folder, self._history)
         except Exception as error:
-            self.outcome = Outcome(tags={PROBLEM: f"not concluded: {error}"})
-        return self.outcome
+            return Outcome(tags={PROBLEM: f"not concluded: {error}"})
 
     def _runs_on_server(self) -> Iterator[Run]:
         token = None

@@ -10,6 +10,7 @@ from pathlib import Path
 from study.record.identities import RunId
 
 CHAMPION = "champion"  # the alias of the best network in MLflow's registry
+PROBLEM = "problem"  # the tag that says what could not be concluded
 
 
 @dataclass(frozen=True)
@@ -47,3 +48,8 @@ class Outcome:
     metrics: dict[str, float] = field(default_factory=dict)
     artifacts: list[Path] = field(default_factory=list)
     models: list[KeptModel] = field(default_factory=list)
+
+    @property
+    def problem(self) -> str:
+        """What could not be concluded; empty if all could."""
+        return self.tags.get(PROBLEM, "")

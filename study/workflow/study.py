@@ -88,7 +88,7 @@ class StudyResult:
     experiment_id : str, optional
         MLflow's number of the experiment; None without a mirror.
     outcome : Outcome, optional
-        How it came out, if the mirror got so far.
+        How it came out, if `conclude` was given.
     record_seconds : tuple of float
         What the ledger took of the driver's time, the mirror of the processor's, and how long was
         waited for it at the end.
@@ -143,7 +143,8 @@ def run_study(
     log: Log,
     curves: Curves = lambda kind: [],
     draw: DrawFigures | None = None,
-    conclude: Conclude | None = None,
+    summarize: Conclude | None = None,
+    conclude: Conclude = lambda folder, history: None,
     resume: bool = False,
     code: TrialCode = KERAS,
 ) -> StudyResult:
@@ -157,9 +158,12 @@ def run_study(
         Prints a line of progress.
     curves : callable, optional
         Kind of data set -> curves to be recorded beside the trials, such as the paper's.
-    draw, conclude : callable, optional
-        Draws the figures that MLflow holds beside a trial; says how the study came out, see
+    draw, summarize : callable, optional
+        Draws the figures that MLflow holds beside a trial; gives the outcome of earlier ends, see
         `study.record.mlflow_runs`.
+    conclude : callable, optional
+        Says how the study came out, in this thread, after its last event and before MLflow is
+        waited for, which gets the outcome.
     resume : bool
         Resume the study of this name: what its ledger holds is not done again.
     code : TrialCode, optional
@@ -176,7 +180,7 @@ def run_study(
         uri=tracking_uri(config),
         experiment=config.record.experiment,
         draw=draw,
-        conclude=conclude,
+        conclude=summarize,
     )
     mirror.check()
     store, other = prepare_store(config, log), prepare_transfer(config, log)
@@ -186,14 +190,14 @@ def run_study(
     else:
         check_resumed(learned, config, store, other)
         sides = Sides(split_by_name(learned.study.split, store.fields))
-    split = sides.split
+    split, outcome = sides.split, None
     check_sides(store, split, config)
     try:
         config = _join_cluster(config, store, split, log)
         with Ledger(config.folder) as ledger:
             study = _Study(config, store, split, other, ledger, log, code, curves)
             run = _begin(study, sides, resume=resume)
-            mirror.start()
+            mirror.start(run=run)
             run_stage = {
                 Stage.REFERENCES: _record_references,
                 Stage.SEARCH: _search,
@@ -205,9 +209,10 @@ def run_study(
             for stage in stages_of(config):
                 run_stage[stage](study)
             problems = _end(study, run)
+        outcome = conclude(config.folder, ledger.history)
     finally:
         ray.shutdown()
-        unmirrored = mirror.close()
+        unmirrored = mirror.close(outcome=outcome)
     return StudyResult(
         config.folder,
         ledger.history,
@@ -215,7 +220,7 @@ def run_study(
         unmirrored,
         mirror.failure,
         mirror.experiment_id,
-        mirror.outcome,
+        outcome,
         (ledger.seconds, mirror.seconds, mirror.waited_s),
     )
 

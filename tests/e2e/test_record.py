@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from mlflow import MlflowClient
 
+from analysis import report
 from analysis.conclusion import conclude
 from analysis.figures import draw_trial
 from study.cli import main
@@ -45,6 +48,51 @@ def test_a_password_is_asked_for_before_anything_is_spent(
         assert done.status == 2
         assert "MLFLOW" not in done.err
         assert f"{tmp_path / 'away'}, which does not exist" in done.err
+
+
+def test_a_report_that_fails_is_said_and_the_numbers_reach_mlflow(
+    run_small: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, threads = f"sqlite:///{tmp_path}/mlflow.db", []
+
+    def fail(*_: object) -> str:
+        threads.append(threading.current_thread())
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(report, "render_page", fail)
+        done = run_small("untold", "--record.mlflow", uri)
+    assert done.status == 1
+    assert "OSError: no space left" in done.err
+    assert f"refocus report {done.folder}" in done.err
+    assert "unrestored input (test)" in done.out
+    assert threads == [threading.main_thread()]
+    client = MlflowClient(uri)
+    [parent] = client.search_runs(["1"], "tags.kind = 'study'")
+    assert parent.data.tags["outcome.winner"] == parent.data.tags["outcome.champion"] != ""
+    assert "no space left" in parent.data.tags["outcome.problem"]
+    assert not client.list_artifacts(parent.info.run_id, "report")
+    assert main(["sync", str(done.folder), "--all"]) == 0
+    [artifact] = client.list_artifacts(parent.info.run_id, "report")
+    assert artifact.path == "report/report.html"
+    assert client.get_run(parent.info.run_id).data.tags["outcome.problem"] == ""
+
+
+def test_a_report_is_built_once_and_not_by_the_mirror(
+    run_small: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, render_page = [], report.render_page
+
+    def count(*told: Any) -> str:
+        threads.append(threading.current_thread())
+        return render_page(*told)
+
+    monkeypatch.setattr(report, "render_page", count)
+    done = run_small("once", "--record.mlflow", f"sqlite:///{tmp_path}/mlflow.db")
+    assert done.status == 0, done.err
+    assert f"report:  {done.folder / 'report.html'}" in done.out
+    assert main(["sync", str(done.folder), "--all"]) == 0
+    assert threads == [threading.main_thread()]
 
 
 @pytest.mark.usefixtures("on_local_ray")
