@@ -51,7 +51,7 @@ Conclude = Callable[[Path, History], Outcome]
 """Study's folder and what its ledger said when a run of it ended -> its outcome then."""
 
 PROBLEM = "problem"
-OUTCOME_TAGS = ("champion", "winner", "baseline", "verdict", "front", PROBLEM)
+OUTCOME_TAGS = ("champion", "endpoint", "winner", "baseline", "verdict", "front", PROBLEM)
 # MLflow's limits for the metrics and the parameters of one request, and what is kept of a text
 BATCH, PARAMS, PARAM_LENGTH = 1000, 100, 500
 _STATUS = {
