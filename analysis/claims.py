@@ -12,13 +12,14 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
+from analysis.collapse import collapse_text
+from analysis.final_scores import final_images, final_split
 from analysis.load import Study
-from analysis.outcome_table import collapsed, final_images, final_split
 from analysis.paper_tables import averages, paper_facts
 from analysis.questions import fall_text, relative_loss
 from analysis.reproduced_tables import baseline_runs
 from analysis.sentences import Agreement, agreement, interval_text
-from analysis.statistics import Estimate, estimate
+from analysis.statistics import Estimate, estimate, means_by_well
 from analysis.stitching import stitching_table
 from study.record.identities import Reference, ReferenceRole
 
@@ -63,10 +64,10 @@ def _unmeasured(study: Study, *families: str) -> str:
     names = _baseline_labels(study)
     if missing := [family for family in families if family not in names]:
         return f"No {' and no '.join(missing)}-image network was scored."
-    if failed := [names[family] for family in families if names[family] in collapsed(study)]:
+    if failed := [text for family in families if (text := collapse_text(study, names[family]))]:
         return (
-            f"{' and '.join(failed)} restores the same image whatever it is shown: its training"
-            " collapsed, and says nothing of the claim."
+            f"{' and '.join(failed)}: such a network restores the same image whatever it is shown,"
+            " and says nothing of the claim."
         )
     return ""
 
@@ -154,10 +155,7 @@ def _fall_agreement(falls: Estimate, more: Estimate) -> Agreement:
 
 def _step(images: pd.DataFrame, level: int, start: int) -> pd.DataFrame:
     """Return SSIM at `level` less SSIM at `start`, by well and replicate."""
-    at = {
-        one: images[images["level"] == one].groupby(["well", "replicate"])["ssim"].mean()
-        for one in (level, start)
-    }
+    at = {one: means_by_well(images[images["level"] == one], "ssim") for one in (level, start)}
     return (at[level] - at[start]).reset_index()
 
 
@@ -224,7 +222,7 @@ def _seams(study: Study) -> ClaimCheck:
         f" image at once: {interval_text(excess, digits=5)}. Stitched less whole, SSIM:"
         f" {interval_text(gain, digits=4)}."
     )
-    if names["split"] in collapsed(study):
-        text = f"{_unmeasured(study, 'split')} {text}"
+    if reason := _unmeasured(study, "split"):
+        text = f"{reason} {text}"
         return ClaimCheck(claim, text, Agreement.NOT_MEASURED)
     return ClaimCheck(claim, text, agreement(excess))

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis.best_run import best_run
+from analysis.best_run import choose_run, choose_seed
 from analysis.differences import differences
+from analysis.endpoint import primary_endpoint
 from analysis.load import Study, tables_of
 from analysis.outcome_table import Standing, ranking
 from analysis.report import outcome_text, write_report
@@ -83,12 +84,14 @@ def summarize(folder: Path, history: History) -> Outcome:
 
 def _summarize(study: Study) -> Outcome:
     history = study.history
-    table, winner = ranking(study), history.winner()
-    tags, metrics = {"champion": best_run(study).label}, {}
+    table, winner, best = ranking(study), history.winner(), choose_run(study)
+    champion = f"none: {best.refusal}" if best.refusal else best.run.label
+    tags, metrics = {"champion": champion, "endpoint": primary_endpoint(study).title}, {}
     won = table[table["role"] == Standing.WINNER]
     if winner is not None and len(won):
         tags["winner"] = winner.label
-        metrics = {f"winner_{name}": float(won[name].iloc[0]) for name in ("ssim", "psnr")}
+        names = ("endpoint", "ssim", "psnr")
+        metrics = {f"winner_{name}": float(won[name].iloc[0]) for name in names}
     for one in differences(study):
         if one.candidate == tags.get("winner"):
             tags |= {"verdict": one.text, "baseline": one.baseline}
@@ -115,17 +118,19 @@ def _artifacts(study: Study) -> list[Path]:
 
 
 def _models(study: Study) -> list[KeptModel]:
-    """Return the champion (see `best_run`), the search's winner and the baselines, each by its
-    first replicate, where its weights are still there; none of a search without a confirmation.
+    """Return the champion (see `choose_run`; none where it is not to be used), the search's winner
+    and the baselines, each by one seed (see `choose_seed`), where its weights are still there; none
+    of a search without a confirmation.
     """
-    first: dict[str, Run] = {}
-    for run in sorted(study.history.finished(Phase.CONFIRM), key=lambda run: run.id):
-        first.setdefault(run.label, run)
-    if not first:
+    runs: dict[str, list[Run]] = {}
+    for run in study.history.finished(Phase.CONFIRM):
+        runs.setdefault(run.label, []).append(run)
+    if not runs:
         return []
-    winner = study.history.winner()
-    kept = [(best_run(study), CHAMPION)]
-    for run in first.values():
+    winner, best = study.history.winner(), choose_run(study)
+    kept = [] if best.refusal else [(best.run, CHAMPION)]
+    for one in sorted(runs.values(), key=lambda one: one[0].trial):
+        run = choose_seed(study, one)
         if winner is not None and run.trial == winner.trial:
             kept.append((run, "winner"))
         elif run.role == Role.BASELINE:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.final_scores import final_images
 from analysis.load import Study
-from analysis.outcome_table import final_images
 from analysis.sentences import interval_text
 from analysis.statistics import Estimate, estimate
 from study.record.identities import Phase
@@ -41,7 +41,7 @@ class Leak:
                 if difference.above
                 else "lower"
                 if difference.below
-                else "no leak can be told from chance"
+                else "inconclusive"
             )
             gain = interval_text(difference, digits=digits)
             by_metric.append(f"{metric.upper()} {gain}{unit}: {sign}")
@@ -65,6 +65,7 @@ def measure_leak(study: Study) -> Leak | None:
     label = str(within_levels["label"].iloc[0])
     held_out = within_levels[["field", "level"]].drop_duplicates()
     by_well = final_images(study, label).merge(held_out, on=["field", "level"])
+    by_well = by_well[by_well["split_number"] == 0]  # trained on the other fields of that split
     rows = {}
     for metric in ("ssim", "psnr"):
         within, apart = (estimate(side, metric=metric).mean for side in (within_levels, by_well))

@@ -40,7 +40,9 @@ class Study:
         field, well, level; metrics at the evaluation resolution, and with `own_` before them at the
         model's own size. References have the phase `reference` and, where they have one, a size;
         the paper's rows are means of many images. `row` is the ledger's line that the numbers stand
-        in.
+        in. `split_number` is that of the split into training and test side that a confirmed run
+        belongs to, 0 where there is one; where there are more, `test_to_train` is the number of
+        test wells to a well trained on.
     transfer : the confirmed networks and references on another data set, as a study of its own;
         None if there is none.
     """
@@ -112,7 +114,11 @@ def tables_of(folder: Path, history: History) -> Study:
         (run.score for run in history.runs.values() if run.score), key=lambda score: score.row
     )
     rows = [
-        _image_rows(score, _about(history.runs[score.run]), eval_split=score.eval_split)
+        _image_rows(
+            score,
+            _about(history.runs[score.run]) | split_of(history, score.run),
+            eval_split=score.eval_split,
+        )
         for score in scores
     ]
     study = Study(
@@ -139,7 +145,7 @@ def _transfer(study: Study) -> Study | None:
         for name in METRICS:
             trials.loc[index, name] = event.summary.get(name, np.nan) if event else np.nan
     rows = [
-        _image_rows(event, _about(history.runs[run]), eval_split="test")
+        _image_rows(event, _about(history.runs[run]) | split_of(history, run), eval_split="test")
         for run, event in history.transfers.items()
     ]
     references = history.transfer_references
@@ -189,11 +195,22 @@ def _about(run: Run) -> dict[str, Any]:
     return {**_key(run.id), "label": run.label, "role": str(run.role)}
 
 
+def split_of(history: History, run: RunId) -> dict[str, float]:
+    """Return which split a run was trained on: the replicates of the first one come first."""
+    confirm = history.config.confirm
+    if confirm.splits == 1:
+        return {"split_number": 0}
+    wells = history.study.images.wells
+    test = wells.get("test", 0)
+    number = run.replicate // confirm.replicates if run.phase == Phase.CONFIRM else 0
+    return {"split_number": number, "test_to_train": test / (sum(wells.values()) - test)}
+
+
 def _reference_rows(references: Mapping[Reference, ReferenceScored]) -> list[pd.DataFrame]:
     tables = []
     for reference, event in references.items():
         about = {"phase": REFERENCE, "trial": None, "replicate": 0}
-        about |= {"label": reference.label, "role": str(reference.role)}
+        about |= {"label": reference.label, "role": str(reference.role), "split_number": 0}
         tables.append(_image_rows(event, about, eval_split=reference.split, size=reference.size))
     return tables
 

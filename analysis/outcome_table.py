@@ -8,11 +8,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from analysis.collapse import collapsed_runs
+from analysis.endpoint import replicate_values
+from analysis.final_scores import final_split
 from analysis.load import REFERENCE, Study
 from study.record.identities import Phase, Reference, ReferenceRole, Role
 
@@ -24,9 +27,9 @@ COSTS = {  # column -> its title, and how a number is written
     "parameters": ("parameters", "{:,.0f}"),
     "gflop": ("GFLOP an image", "{:.3g}"),
     "latency_ms": ("ms an image", "{:.1f}"),
+    "steps": ("training steps", "{:,.0f}"),
     "training_seconds": ("training (s)", "{:.0f}"),
 }
-COLLAPSED_DB = 0.01  # a network whose PSNR differs less between levels does not look at its input
 
 
 class Standing(StrEnum):
@@ -54,54 +57,22 @@ class Curve:
     values: dict[int, float]
 
 
-def final_split(study: Study) -> str:
-    """Return the side of the split that the final phase is scored on: test, or validation."""
-    return "test" if study.history.final_phase == Phase.CONFIRM else "validation"
-
-
-def final_references(study: Study, *roles: ReferenceRole) -> list[Reference]:
-    """Return the references of these roles on the images that the outcome rests on."""
-    split = final_split(study)
-    return [one for one in study.references if one.split == split and one.role in roles]
-
-
-def final_images(study: Study, label: str | None = None, *, defocused: bool = True) -> pd.DataFrame:
-    """Return the rows of `Study.images` that the outcome rests on: the final phase's, and the
-    references on the same images.
-
-    Parameters
-    ----------
-    study : Study
-        The study.
-    label : str, optional
-        Of one configuration or reference; all if not given.
-    defocused : bool
-        Leave the in-focus level out.
-    """
-    images = study.images
-    kept = (images["phase"] == study.history.final_phase) | (
-        (images["phase"] == REFERENCE) & (images["eval_split"] == final_split(study))
-    )
-    if label is not None:
-        kept &= images["label"] == label
-    if defocused:
-        kept &= images["level"] != study.in_focus
-    return images[kept]
-
-
 def ranking(study: Study) -> pd.DataFrame:
     """Return the outcome: a row for each configuration of the final phase and each reference on the
-    same images, the best SSIM first.
+    same images, the best by the primary endpoint first.
 
     Returns
     -------
     pandas.DataFrame
-        label, role (`Standing`), trial, seeds, ssim, psnr, nrmse, mse, si_ssim, si_psnr (means over
-        seeds, fields and defocused levels, at the evaluation resolution; nan where a study did not
-        measure it), and means of what each run cost, see `COSTS`.
+        label, role (`Standing`), trial, seeds, collapsed (how many of them), endpoint (the mean
+        over seeds), endpoint_low, endpoint_high (the lowest and the highest seed), ssim, psnr,
+        nrmse, mse, si_ssim, si_psnr (means over seeds, fields and defocused levels, at the
+        evaluation resolution; nan where a study did not measure it), and means of what each run
+        cost, see `COSTS`.
     """
     history, trials = study.history, study.trials
     winner, metrics = history.winner(), ["ssim", "psnr", "nrmse", "mse", *SCALE_INVARIANT]
+    collapsed = collapsed_runs(study)
     done = trials[(trials["phase"] == history.final_phase) & (trials["status"] == "finished")]
     rows: list[dict[str, Any]] = []
     for trial, runs in done.groupby("trial"):
@@ -112,14 +83,30 @@ def ranking(study: Study) -> pd.DataFrame:
             standing = Standing.WINNER
         about = {"label": runs["label"].iloc[0], "role": standing, "trial": trial}
         means = runs.reindex(columns=[*metrics, *(cost for cost in COSTS if cost in runs)]).mean()
-        rows.append({**about, "seeds": len(runs), **means})
+        counts = {"seeds": len(runs), "collapsed": len(collapsed.get(about["label"], []))}
+        rows.append({**about, **counts, **_endpoint_cells(study, about["label"]), **means})
     for reference, event in study.references.items():
         if reference.split == final_split(study) and reference.is_curve:
             about = {"label": reference.label, "role": Standing.REFERENCE, "trial": None}
-            scored = {name: event.summary.get(name, math.nan) for name in metrics}
-            rows.append({**about, "seeds": 0, **scored})
+            about |= {"seeds": 0, "collapsed": 0, **_endpoint_cells(study, reference.label)}
+            rows.append({**about, **{name: event.summary.get(name, math.nan) for name in metrics}})
     table = pd.DataFrame(rows)
-    return table.sort_values("ssim", ascending=False, ignore_index=True) if len(table) else table
+    return (
+        table.sort_values("endpoint", ascending=False, ignore_index=True, kind="stable")
+        if len(table)
+        else table
+    )
+
+
+def shown_costs(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Return those of `COSTS` that a table of the outcome holds."""
+    return {cost: texts for cost, texts in COSTS.items() if cost in table}
+
+
+def _endpoint_cells(study: Study, label: str) -> dict[str, float]:
+    values = replicate_values(study, label)
+    low, high = (values.min(), values.max()) if len(values) > 1 else (np.nan, np.nan)
+    return {"endpoint": values.mean(), "endpoint_low": low, "endpoint_high": high}
 
 
 def measured_scale_invariant(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
@@ -195,14 +182,3 @@ def curve_table(curves: Sequence[Curve]) -> pd.DataFrame:
     """Return curves as a table: a row for each label, a column for each level."""
     table = pd.DataFrame.from_dict({curve.label: curve.values for curve in curves}, orient="index")
     return table.sort_index(axis="columns")
-
-
-@lru_cache(maxsize=8)
-def collapsed(study: Study) -> tuple[str, ...]:
-    """Return the labels of networks whose PSNR is the same at every level."""
-    networks = [one for one in curves_by_level(study, "psnr") if isinstance(one.subject, Role)]
-    return tuple(
-        curve.label
-        for curve in networks
-        if max(curve.values.values()) - min(curve.values.values()) < COLLAPSED_DB
-    )

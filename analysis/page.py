@@ -19,8 +19,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis.figures import save_figure
+from analysis.final_scores import final_images
 from analysis.load import REFERENCE, Study
-from analysis.outcome_table import final_images
 
 TEMPLATES = Path(__file__).with_name("templates")
 

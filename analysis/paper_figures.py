@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analysis import interactive
+from analysis.endpoint import median_replicate
 from analysis.figures import Example, level_curves, load_examples, restorations
 from analysis.load import Study
 from analysis.outcome_table import Curve, curves_by_level
@@ -69,7 +70,8 @@ def restoration_figures(
         restorations(examples, level_title=title),
         name,
         f"Field {first['field']}: defocused (the unrestored input), with its best affine fit,"
-        " restored by each network (first seed), in focus.",
+        " restored by each network (the seed with the median of the primary endpoint, the lower one"
+        " of two), in focus.",
         interactive=interactive.restorations(examples, name=name, level_title=title),
     )
     levels = [int(level) for level in first["levels"]]
@@ -90,14 +92,14 @@ def restoration_figures(
         yield picture(study, still, f"figure-{number}", caption)
     rows = ", ".join(
         f"{run.begun.row} ({run.label}: {study.run_folder(run).name}/{file})"
-        for run in _first_runs(study)
+        for run in _median_runs(study)
     )
     yield source(study, f"{rows} in the folder trials")
 
 
 def _examples(study: Study, file: str) -> list[Example]:
     """Return the examples that the outcome's networks left: baselines first, then the winner."""
-    runs, winner = sorted(_first_runs(study), key=lambda run: run.id), study.history.winner()
+    runs, winner = sorted(_median_runs(study), key=lambda run: run.id), study.history.winner()
     chosen = [run for run in runs if run.role == Role.BASELINE and run.finished]
     if winner is not None:
         chosen += [run for run in runs if run.trial == winner.trial and run.finished]
@@ -105,7 +107,10 @@ def _examples(study: Study, file: str) -> list[Example]:
     return [(label, arrays) for label, arrays in examples if arrays is not None]
 
 
-def _first_runs(study: Study) -> list[Run]:
-    """Return the first run of each configuration of the final phase."""
+def _median_runs(study: Study) -> list[Run]:
+    """Return the run of each configuration of the final phase that stands for it: its pictures are
+    neither the best nor the worst of its seeds.
+    """
     runs = study.history.of_phase(study.history.final_phase)
-    return [run for run in runs if run.id.replicate == 0]
+    shown = {label: median_replicate(study, label) for label in {run.label for run in runs}}
+    return [run for run in runs if run.id.replicate == shown[run.label]]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from analysis.collapse import collapse_text
+from analysis.final_scores import final_images, final_references, final_split
 from analysis.load import Study
-from analysis.outcome_table import collapsed, final_images, final_references, final_split
 from analysis.reproduced_tables import networks
 from analysis.sentences import interval_text, sign_text
-from analysis.statistics import Estimate, estimate
+from analysis.statistics import Estimate, estimate, means_by_well
 from study.record.identities import Reference, ReferenceRole
 
 RQ1 = "RQ1: To what extent can an autoencoder reconstruct out-of-focus cell images?"
@@ -49,10 +50,10 @@ def _gain(study: Study, label: str) -> list[str]:
             f"{label}: a perfect restoration at its image size would score SSIM {bound:.3f} at the"
             " evaluation resolution."
         )
-    if label in collapsed(study):
+    if text := collapse_text(study, label):
         sentences.append(
-            f"{label} restores the same image whatever it is shown: nothing was learned but the"
-            " mean image."
+            f"{text}: those restore the same image whatever they are shown; nothing was learned but"
+            " the mean image."
         )
     return sentences
 
@@ -127,8 +128,7 @@ def relative_loss(study: Study, label: str) -> Estimate:
     """Return the part of its SSIM that a network loses from the lowest to the highest level."""
     images = final_images(study, label)
     first, last = (
-        images[images["level"] == level].groupby(["well", "replicate"])["ssim"].mean()
-        for level in _ends(images)
+        means_by_well(images[images["level"] == level], "ssim") for level in _ends(images)
     )
     return estimate((1 - last / first).reset_index())
 

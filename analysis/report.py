@@ -10,20 +10,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.differences import against_each, differences
+from analysis.differences import against_each
+from analysis.endpoint import primary_endpoint
+from analysis.final_scores import final_images, final_references
 from analysis.load import Study, load_study
+from analysis.outcome_sentences import cautions, setting, verdict_sentences
 from analysis.outcome_table import (
-    COSTS,
     Standing,
-    collapsed,
     curve_table,
     curves_by_level,
-    final_images,
-    final_references,
-    final_split,
     front_table,
     measured_scale_invariant,
     ranking,
+    shown_costs,
 )
 from analysis.page import (
     Block,
@@ -97,12 +96,12 @@ def outcome_text(study: Study) -> str:
     say.
     """
     table = ranking(study)
-    lines = [_setting(study), _terminal_rows(study, table).to_string(index=False)]
-    lines += _difference_texts(study)
+    lines = [setting(study), _terminal_rows(study, table).to_string(index=False)]
+    lines += verdict_sentences(study)
     for _, row in table[table["role"].isin([Standing.WINNER, Standing.CANDIDATE])].iterrows():
         lines.append(f"{row['label']}: {_hyperparameters(study, row['trial'])}")
     lines += [text for text in (front_text(study), validation_test_gap_text(study)) if text]
-    lines += _cautions(study)
+    lines += cautions(study)
     if study.config.scaled_down:
         lines.append(
             "Scaled down: the baselines are smaller than the paper's. No claim may rest on these"
@@ -116,20 +115,18 @@ def outcome_text(study: Study) -> str:
 def _terminal_rows(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Return the outcome's table for a terminal, with some levels of each configuration."""
     ssim, psnr = (curve_table(curves_by_level(study, metric)) for metric in ("ssim", "psnr"))
-    rows = []
+    endpoint, rows = _endpoint_columns(study, table.set_index("label", drop=False)), []
     for _, row in table.iterrows():
         label = row["label"]
-        cells = {
-            "": f"{label}{WINNER if row['role'] == Standing.WINNER else ''}",
-            "SSIM": f"{row['ssim']:.4f}",
-            "PSNR dB": f"{row['psnr']:.2f}",
-        }
+        cells = {"": f"{label}{WINNER if row['role'] == Standing.WINNER else ''}"}
+        cells |= {title: texts[label] for title, texts in endpoint.items()}
+        cells |= {"SSIM": f"{row['ssim']:.4f}", "PSNR dB": f"{row['psnr']:.2f}"}
         for metric, (title, text) in measured_scale_invariant(table).items():
             cells[title] = text.format(row[metric])
         for level in study.dataset.shown_levels:
             scores = f"{ssim.loc[label, level]:.3f} / {psnr.loc[label, level]:.2f}"
             cells[_level_name(study, level)] = scores
-        for cost, (title, text) in COSTS.items():
+        for cost, (title, text) in shown_costs(table).items():
             cells[title] = "" if pd.isna(row.get(cost)) else text.format(row[cost])
         rows.append(cells)
     return pd.DataFrame(rows)
@@ -151,34 +148,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _cautions(study: Study) -> list[str]:
-    """Return what a reader of any table must know: sampled training, and models that do not look at
-    their input.
-    """
-    cautions = []
-    if (patches := study.config.training.patches_per_image) is not None:
-        cautions.append(
-            f"Training sampled {patches} patch(es) of each image in an epoch where a patch is"
-            " smaller than its image."
-        )
-    for label in collapsed(study):
-        cautions.append(
-            f"{label} restores the same image whatever it is shown (its scores do not change with"
-            " the level): its training collapsed."
-        )
-    return cautions
-
-
-def _setting(study: Study) -> str:
-    images, scored = study.dataset, final_images(study)
-    scored = scored[scored["phase"] == study.history.final_phase]
-    return (
-        f"{images.title}: means over {scored['field'].nunique()} {final_split(study)} fields of"
-        f" {scored['well'].nunique()} {images.well_title}s and all defocused levels, at the"
-        f" evaluation resolution of {study.config.evaluation.resolution} px (SSIM / PSNR)"
-    )
-
-
 def _notices(study: Study) -> Iterator[Block]:
     if study.config.scaled_down:
         yield Paragraph(
@@ -189,14 +158,14 @@ def _notices(study: Study) -> Iterator[Block]:
     history = study.history
     for problem in history.ends[-1].problems if history.ended else ["the study has not ended"]:
         yield Paragraph(f"Not complete: {problem}", "warning")
-    yield from map(Paragraph, _cautions(study))
+    yield from map(Paragraph, cautions(study))
 
 
 def _outcome(study: Study) -> Iterator[Block]:
     table = ranking(study)
     yield Heading("Outcome", "outcome")
-    yield Paragraph(f"{_setting(study)}.")
-    yield Table(_outcome_rows(table), row_styles=list(table["role"]))
+    yield Paragraph(f"{setting(study)}.")
+    yield Table(_outcome_rows(study, table), row_styles=list(table["role"]))
     yield outcome_source(study)
     configurations = table[table["role"] != Standing.REFERENCE]
     hyperparameters = pd.DataFrame(
@@ -206,7 +175,7 @@ def _outcome(study: Study) -> Iterator[Block]:
         }
     )
     yield Fold("Hyperparameters", [Table(hyperparameters)])
-    yield from map(Paragraph, _difference_texts(study))
+    yield from map(Paragraph, verdict_sentences(study))
     if text := front_text(study):
         yield Paragraph(text)
     yield from _upper_bounds(study)
@@ -217,11 +186,35 @@ def _outcome(study: Study) -> Iterator[Block]:
     )
 
 
-def _outcome_rows(table: pd.DataFrame) -> pd.DataFrame:
+def _endpoint_columns(study: Study, table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the columns of the primary endpoint as texts: its mean, unless that is the SSIM that
+    stands there anyway, its range over seeds, and how many of them collapsed.
+    """
+    endpoint = primary_endpoint(study)
+    number = f"{{:.{endpoint.digits}f}}"
+    means = {
+        f"{endpoint.title}{endpoint.unit} (primary endpoint)": table["endpoint"].map(number.format)
+    }
+    ranges = [
+        "" if pd.isna(low) else f"{number.format(low)} to {number.format(high)}"
+        for low, high in zip(table["endpoint_low"], table["endpoint_high"], strict=True)
+    ]
+    collapses = [
+        f"{row['collapsed']} of {row['seeds']}" if row["collapsed"] else ""
+        for _, row in table.iterrows()
+    ]
+    texts = {"range over seeds": pd.Series(ranges, table.index)}
+    if any(collapses):
+        texts["collapsed seeds"] = pd.Series(collapses, table.index)
+    return texts if endpoint.is_plain_ssim else means | texts
+
+
+def _outcome_rows(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "configuration": table["label"]
             + table["role"].map({Standing.WINNER: WINNER}).fillna(""),
+            **_endpoint_columns(study, table),
             "SSIM": table["ssim"].map("{:.4f}".format),
             "PSNR (dB)": table["psnr"].map("{:.2f}".format),
             "NRMSE": table["nrmse"].map("{:.4f}".format),
@@ -230,7 +223,10 @@ def _outcome_rows(table: pd.DataFrame) -> pd.DataFrame:
                 for metric, (title, text) in measured_scale_invariant(table).items()
             },
             "seeds": table["seeds"].map(lambda seeds: str(seeds) if seeds else ""),
-            **{title: column_texts(table, cost, text) for cost, (title, text) in COSTS.items()},
+            **{
+                title: column_texts(table, cost, text)
+                for cost, (title, text) in shown_costs(table).items()
+            },
         }
     )
 
@@ -255,20 +251,6 @@ def _upper_bounds(study: Study) -> Iterator[Block]:
         )
     )
     yield source(study, ", ".join(str(score.row) for score in scores))
-
-
-def _difference_texts(study: Study) -> list[str]:
-    sentences = []
-    for one in differences(study):
-        interval = (
-            ""
-            if pd.isna(one.low)
-            else f", 95 % interval {one.low:+.4f} to {one.high:+.4f}, p {one.p:.3g} (Holm)"
-        )
-        sentences.append(
-            f"{one.candidate} - {one.baseline}: SSIM {one.mean:+.4f}{interval}: {one.text}."
-        )
-    return sentences
 
 
 def _levels(study: Study) -> Iterator[Block]:

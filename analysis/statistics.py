@@ -11,6 +11,7 @@ from scipy import stats
 
 MIN_WELLS = 8  # with fewer, no interval is worth its name
 FLIPS = 20_000
+OF_A_WELL = ("well", "replicate", "split_number", "test_to_train")  # columns that `estimate` reads
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,9 @@ class Estimate:
     low, high : its 95 % interval; nan where there are too few wells for one.
     p : that it is 0: the larger one of a sign-flip test over wells and of a t test that also counts
         seeds; nan where it was not asked for, or there is no interval.
-    wells, seeds : how many of each.
+    wells, seeds : how many of each; of the smallest split where there is more than one.
+    error, freedom : the standard error and its degrees of freedom; nan where there is no interval.
+    splits : how many splits into training and test side the interval holds.
     """
 
     mean: float
@@ -32,6 +35,9 @@ class Estimate:
     p: float
     wells: int
     seeds: int
+    error: float = np.nan
+    freedom: float = np.nan
+    splits: int = 1
 
     @property
     def above(self) -> bool:
@@ -42,6 +48,15 @@ class Estimate:
     def below(self) -> bool:
         """Whether the whole interval lies below 0."""
         return self.high < 0
+
+    def inside(self, low: float, high: float) -> bool:
+        """Whether two one-sided tests at 5 % put the mean between two bounds (Schuirmann, 1987,
+        doi:10.1007/BF01068419): its 90 % interval lies between them. Never without an interval.
+        """
+        if not np.isfinite(self.error):
+            return False
+        reach = float(stats.t.ppf(0.95, self.freedom)) * self.error
+        return low < self.mean - reach and self.mean + reach < high
 
 
 def estimate(
@@ -58,7 +73,8 @@ def estimate(
     the paired differences) and between seeds (of each of the two), less what of the residual stands
     in both (Searle, Casella and McCulloch, 1992, chapter 4), with Welch-Satterthwaite degrees of
     freedom. p is the larger one of this t test's and of flipping the signs of the wells' means,
-    which knows nothing of seeds. See benchmarks/coverage.py.
+    which knows nothing of seeds. See benchmarks/coverage.py. Over more than one split, see
+    `_over_splits`.
 
     Parameters
     ----------
@@ -67,22 +83,39 @@ def estimate(
     metric : str
         The column.
     test : bool
-        Flip signs for p, too.
+        Test for p, too.
     """
     sides = [rows for rows in (ours, theirs) if rows is not None]
+    trained = [_is_trained(rows) for rows in sides]
+    numbers = _shared_splits([rows for rows, of in zip(sides, trained, strict=True) if of])
+    if len(numbers) > 1:
+        return _over_splits(sides, trained, numbers, metric, test=test)
     tables = [_wells_by_seeds(rows, metric) for rows in sides]
-    trained = [
-        table
-        for rows, table in zip(sides, tables, strict=True)
-        if "phase" not in rows or (rows["phase"] != "reference").any()
-    ]
-    by_well = tables[0].mean(axis=1) - (tables[1].mean(axis=1) if len(tables) > 1 else 0.0)
-    values = by_well.dropna().to_numpy()
-    seeds = min((table.shape[1] for table in trained), default=0)  # unrestored input has none
+    values = _differences_by_well(tables)
+    counts = [table.shape[1] for table, of in zip(tables, trained, strict=True) if of]
+    seeds = min(counts, default=0)  # the unrestored input has none
     mean, wells = float(values.mean()) if len(values) else np.nan, len(values)
     if wells < MIN_WELLS or not np.isfinite(values).all():
         return Estimate(mean, np.nan, np.nan, np.nan, wells, seeds)
-    parts, twice = [(values.var(ddof=1) / wells, wells - 1)], 0.0
+    variance, freedom = _crossed_variance(values, tables)
+    error = float(np.sqrt(variance))
+    p = max(_sign_flip(values), _t_test(mean, error, freedom)) if test else np.nan
+    return _with_interval(mean, error, freedom, p=p, counts=(wells, seeds))
+
+
+def _is_trained(rows: pd.DataFrame) -> bool:
+    return "phase" not in rows or bool((rows["phase"] != "reference").any())
+
+
+def _differences_by_well(tables: list[pd.DataFrame]) -> np.ndarray:
+    """Return the mean over seeds of each well, less that of the other table if there is one."""
+    by_well = tables[0].mean(axis=1) - (tables[1].mean(axis=1) if len(tables) > 1 else 0.0)
+    return by_well.dropna().to_numpy()
+
+
+def _crossed_variance(values: np.ndarray, tables: list[pd.DataFrame]) -> tuple[float, float]:
+    """Return the variance of a mean over wells and seeds, and its degrees of freedom."""
+    parts, twice = [(values.var(ddof=1) / len(values), len(values) - 1)], 0.0
     for table in tables:
         if table.shape[1] > 1:
             parts.append((table.mean(axis=0).var(ddof=1) / table.shape[1], table.shape[1] - 1))
@@ -91,18 +124,75 @@ def estimate(
     freedom = (
         variance**2 / sum(part**2 / degrees for part, degrees in parts)
         if variance > 0
-        else wells - 1
+        else len(values) - 1
     )
-    freedom = max(freedom, min(degrees for _, degrees in parts))
-    error = float(np.sqrt(variance))
+    return variance, max(freedom, min(degrees for _, degrees in parts))
+
+
+def _with_interval(
+    mean: float,
+    error: float,
+    freedom: float,
+    *,
+    p: float,
+    counts: tuple[int, int],
+    splits: int = 1,
+) -> Estimate:
+    """Return an estimate over so many wells and seeds by its standard error."""
     reach = float(stats.t.ppf(0.975, freedom)) * error
-    p = np.nan
-    if test:
-        p = max(
-            _sign_flip(values),
-            2 * float(stats.t.sf(abs(mean) / error, freedom)) if error > 0 else 0.0,
-        )
-    return Estimate(mean, mean - reach, mean + reach, p, wells, seeds)
+    return Estimate(mean, mean - reach, mean + reach, p, *counts, error, freedom, splits)
+
+
+def _t_test(mean: float, error: float, freedom: float) -> float:
+    return 2 * float(stats.t.sf(abs(mean) / error, freedom)) if error > 0 else 0.0
+
+
+def _shared_splits(trained: list[pd.DataFrame]) -> list[int]:
+    """Return the numbers of the splits that all networks were trained on."""
+    numbers = [set(rows["split_number"]) for rows in trained if "split_number" in rows]
+    return sorted(set.intersection(*numbers)) if numbers else []
+
+
+def _over_splits(
+    sides: list[pd.DataFrame],
+    trained: list[bool],
+    numbers: list[int],
+    metric: str,
+    *,
+    test: bool,
+) -> Estimate:
+    """Estimate over splits of the wells into training and test side: the mean of the splits' means.
+
+    Test sides and training sides of splits overlap: the variance between their means is s^2 (1/K +
+    test wells / training wells), with K - 1 degrees of freedom (Nadeau and Bengio, 2003,
+    doi:10.1023/A:1024068626366). It holds wells and seeds too; p is of the t test. A reference is
+    the same in all splits, and is compared on the wells of each.
+    """
+    parts = []
+    for number in numbers:
+        held = [
+            rows[rows["split_number"] == number] if of else rows
+            for rows, of in zip(sides, trained, strict=True)
+        ]
+        one = estimate(*held, metric=metric)
+        parts.append((one.mean, one.wells, one.seeds))
+    means, wells, seeds = (np.array(column) for column in zip(*parts, strict=True))
+    mean, counts = float(means.mean()), (int(wells.min()), int(seeds.min()))
+    if counts[0] < MIN_WELLS or not np.isfinite(means).all():
+        return Estimate(mean, np.nan, np.nan, np.nan, *counts, splits=len(numbers))
+    ratio = float(sides[trained.index(True)]["test_to_train"].iloc[0])
+    error = float(means.std(ddof=1) * np.sqrt(1 / len(means) + ratio))
+    p = _t_test(mean, error, len(means) - 1) if test else np.nan
+    return _with_interval(mean, error, len(means) - 1, p=p, counts=counts, splits=len(numbers))
+
+
+def means_by_well(rows: pd.DataFrame, metric: str) -> pd.Series:
+    """Return a metric's mean over the images of each well and replicate; `estimate` takes what is
+    made from it after `reset_index`.
+    """
+    keys = [column for column in OF_A_WELL if column in rows]
+    means: pd.Series = rows.groupby(keys)[metric].mean()
+    return means
 
 
 def holm(values: list[float]) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.load import Study
+from analysis.load import Study, split_of
 
 MODES = ("stitched", "whole")
 
@@ -37,6 +37,7 @@ def stitching_table(study: Study) -> pd.DataFrame:
                 {
                     "label": study.history.runs[run].label,
                     "replicate": run.replicate,
+                    **split_of(study.history, run),
                     "well": well,
                     "row": event.row,
                     "border_px": event.border_px,

@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.load import Study
 from analysis.paper_tables import paper_facts, printed_level
 from analysis.reproduced_tables import PRINTED, average_table
-from analysis.verdicts import Judgement, Verdict
+from analysis.verdicts import MARGINS, Judgement, Verdict
 
 TITLES = {
     "mse": "MSE",
@@ -26,12 +26,19 @@ SIGNS = {
     Verdict.SAME: "=",
     Verdict.BETTER: "+",
     Verdict.WORSE: "−",
+    Verdict.INCONCLUSIVE: "?",
     Verdict.NOT_COMPARABLE: "n. c.",
     Verdict.NONE: "n. v.",
 }
+MARGINS_NOTE = (
+    "within the margin ("
+    + ", ".join(f"{metric.upper()} {margin:g}" for metric, margin in MARGINS.items())
+    + ")"
+)
 SIGNS_NOTE = (
-    "= same, + better, − worse than printed, n. c. not comparable, n. v. no verdict (too few"
-    " wells); blank: the paper has no such cell."
+    f"= same (two one-sided tests at 5 % put ours {MARGINS_NOTE} of what is printed), + better, −"
+    " worse than printed (the 95 % interval leaves it out), ? inconclusive, n. c. not comparable,"
+    " n. v. no verdict (too few wells); blank: the paper has no such cell."
 )
 
 
@@ -70,14 +77,13 @@ def level_rows(study: Study, table: pd.DataFrame) -> pd.DataFrame:
         number = printed_level(study.kind, level)
         row = {title: str(level) if number == level else f"{level} (level {number})"}
         for metric, column in PRINTED.items():
-            cell, sign = cells.loc[metric], f"{column}?"
-            if sign in row:  # a second metric of ours beside the same one of the paper's
-                sign = f"{TITLES[metric]}?"
+            cell = cells.loc[metric]
             row |= {
                 TITLES[metric]: f"{cell['ours']:.3f}",
                 f"paper’s {column}": cell["paper"],
-                sign: verdict_sign(cell["verdict"]),
+                f"{column}?": verdict_sign(cell["verdict"]),
             }
+        row[TITLES["ssim_range2"]] = f"{cells.loc['ssim_range2', 'ours']:.3f}"
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.statistics import estimate, holm
-from analysis.verdicts import Verdict, judge_difference
+from analysis.verdicts import MARGINS, Verdict, judge_difference
 
 SETTINGS = [(13, 3), (29, 3), (48, 3), (77, 3)]  # wells, seeds
 GAINS = (0.0, 0.004, 0.02)
@@ -56,7 +56,7 @@ def any_called(wells: int, seeds: int, rng: np.random.Generator) -> bool:
     differences = [estimate(images[name], images[better], test=True) for name in ("a", "b", "c")]
     corrected = holm([one.p for one in differences])
     return any(
-        judge_difference(one, p, scaled_down=False).verdict in DIFFERENT
+        judge_difference(one, p, margin=MARGINS["ssim"], scaled_down=False).verdict in DIFFERENT
         for one, p in zip(differences, corrected, strict=True)
     )
 
@@ -80,7 +80,9 @@ def main() -> None:
                 images = made_up(wells, seeds, {"candidate": gain}, rng)
                 difference = estimate(images["candidate"], images["baseline"], test=True)
                 held += difference.low <= gain <= difference.high
-                judgement = judge_difference(difference, difference.p, scaled_down=False)
+                judgement = judge_difference(
+                    difference, difference.p, margin=MARGINS["ssim"], scaled_down=False
+                )
                 called += judgement.verdict in DIFFERENT
             row = {
                 "wells": wells,

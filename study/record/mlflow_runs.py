@@ -50,7 +50,7 @@ DrawFigures = Callable[[Path, History, TrialScored], list[Path]]
 Conclude = Callable[[Path, History], Outcome | None]
 """Study's folder and what its ledger said when a run of it ended -> its outcome then."""
 
-OUTCOME_TAGS = ("champion", "winner", "baseline", "verdict", "front", PROBLEM)
+OUTCOME_TAGS = ("champion", "endpoint", "winner", "baseline", "verdict", "front", PROBLEM)
 # MLflow's limits for the metrics and the parameters of one request, and what is kept of a text
 BATCH, PARAMS, PARAM_LENGTH = 1000, 100, 500
 _STATUS = {

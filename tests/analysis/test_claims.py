@@ -11,6 +11,7 @@ from analysis.load import load_study
 from analysis.sentences import Agreement
 from tests.made_up_study import SHAPE, SPLIT, WHOLE, Truth, make_study
 
+ALL_SPLIT = {SPLIT.label: range(3)}
 LOST = {WHOLE.label: 0.1, SPLIT.label: 0.3}
 FALLING = SHAPE | {0: -0.1}  # as much below focus as above
 RISING = SHAPE | {0: -0.1, 32: 0.05}
@@ -27,7 +28,7 @@ def gap(whole_less_split: float) -> dict[str, Any]:
         (gap(-0.05), 0, Agreement.DIFFERS),
         (gap(0.0), 0, Agreement.OPEN),
         (gap(0.3), 0, Agreement.DIFFERS_IN_SIZE),
-        ({"collapsed": True}, 0, Agreement.NOT_MEASURED),
+        ({"collapsed": ALL_SPLIT}, 0, Agreement.NOT_MEASURED),
         ({"wells": 7}, 0, Agreement.NOT_MEASURED),
         ({}, 1, Agreement.AGREES),
         ({"levels": FALLING}, 1, Agreement.OPEN),
@@ -40,10 +41,10 @@ def gap(whole_less_split: float) -> dict[str, Any]:
         ({}, 3, Agreement.AGREES),
         ({"brighter": -0.02}, 3, Agreement.DIFFERS),
         ({"brighter": 0.0}, 3, Agreement.OPEN),
-        ({"collapsed": True}, 3, Agreement.NOT_MEASURED),
+        ({"collapsed": ALL_SPLIT}, 3, Agreement.NOT_MEASURED),
         ({}, 4, Agreement.AGREES),
         ({"excess": 0.001}, 4, Agreement.DIFFERS),
-        ({"collapsed": True}, 4, Agreement.NOT_MEASURED),
+        ({"collapsed": ALL_SPLIT}, 4, Agreement.NOT_MEASURED),
     ],
 )
 def test_claims_are_judged_by_their_intervals(

@@ -10,6 +10,7 @@ from scipy import stats
 from analysis.differences import Difference, against_each, differences
 from analysis.load import Study, load_study
 from analysis.verdicts import Verdict
+from study.config import ConfirmConfig
 from study.record.history import History
 from study.record.identities import Phase, RunId
 from tests.made_up_study import FAITHFUL, SEARCHED, SPLIT, WHOLE, Network, Truth, make_study
@@ -17,7 +18,7 @@ from tests.made_up_study import FAITHFUL, SEARCHED, SPLIT, WHOLE, Network, Truth
 SEEDS, WELLS = 3, 10
 
 
-def of_gain(folder: Path, gain: float, **truth: object) -> tuple[History, list[Difference]]:
+def of_gain(folder: Path, gain: float, **truth: object) -> tuple[History, tuple[Difference, ...]]:
     """A study in which trial 0002 is `gain` better than the split-image network."""
     ssim = {WHOLE.label: 0.6, SPLIT.label: 0.7, SEARCHED.label: 0.7 + gain}
     history = make_study(folder, Truth(ssim=ssim, **truth))
@@ -70,7 +71,11 @@ def test_the_difference_and_its_interval_by_hand(tmp_path: Path) -> None:
 def test_no_difference_is_said_to_be_none(tmp_path: Path) -> None:
     _, [difference] = of_gain(tmp_path, 0.0)
     assert difference.low < 0 < difference.high
-    assert difference.text == "inconclusive against the better baseline"
+    expected = "the same as the better baseline (within the margin of 0.005)"
+    assert difference.text == expected
+    config = dataclasses.replace(FAITHFUL, confirm=ConfirmConfig(margin=0.0001))
+    _, [narrower] = of_gain(tmp_path / "narrower", 0.0, config=config)
+    assert narrower.text == "inconclusive against the better baseline (margin 0.0001)"
 
 
 def test_too_few_wells_give_no_verdict(tmp_path: Path) -> None:
@@ -87,7 +92,7 @@ def test_a_scaled_down_study_gives_no_verdict(tmp_path: Path) -> None:
 
 def test_nothing_is_compared_on_validation(tmp_path: Path) -> None:
     _, none = of_gain(tmp_path, 0.05, seeds=0)
-    assert none == []
+    assert none == ()
 
 
 def test_the_winner_is_held_against_each_other_at_every_level(complete: Study) -> None:

@@ -9,7 +9,7 @@ from analysis.load import load_study
 from tests.made_up_study import SHAPE, WHOLE, Truth, make_study
 
 
-@pytest.mark.parametrize(("by", "text"), [(0.02, "fields leak"), (0.0, "no leak can be told")])
+@pytest.mark.parametrize(("by", "text"), [(0.02, "fields leak"), (0.0, "inconclusive")])
 def test_the_leak_is_measured_on_the_images_that_both_hold_out(
     by: float, text: str, tmp_path: Path
 ) -> None:

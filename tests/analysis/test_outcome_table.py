@@ -7,7 +7,6 @@ import pytest
 from analysis.load import Study, load_study
 from analysis.outcome_table import (
     Standing,
-    collapsed,
     curve_table,
     curves_by_level,
     front_table,
@@ -81,11 +80,3 @@ def test_the_front_by_hand(tmp_path: Path, complete: Study) -> None:
     front = front_table(load_study(tmp_path), ["parameters"]).set_index("label")["on_front"]
     assert front.to_dict() == {SEARCHED.label: True, SPLIT.label: False, WHOLE.label: True}
     assert front_table(complete, ["unknown"]).empty
-
-
-def test_a_network_that_does_not_look_at_its_input_is_named(
-    tmp_path: Path, complete: Study
-) -> None:
-    make_study(tmp_path, Truth(collapsed=True))
-    assert collapsed(load_study(tmp_path)) == (SPLIT.label,)
-    assert collapsed(complete) == ()

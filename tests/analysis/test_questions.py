@@ -28,10 +28,10 @@ def test_the_research_questions_are_answered_beside_the_unrestored_input(tmp_pat
 
 
 def test_a_collapsed_network_is_said_to_have_learned_nothing(tmp_path: Path) -> None:
-    make_study(tmp_path, Truth(collapsed=True))
+    make_study(tmp_path, Truth(collapsed={SPLIT.label: range(3)}))
     (_, sentences), _ = answers(load_study(tmp_path))
     [text] = [one for one in sentences if "mean image" in one]
-    assert text.startswith(SPLIT.label)
+    assert text.startswith(f"3 of 3 seeds of {SPLIT.label} collapsed")
 
 
 def test_a_transfer_that_is_not_finished_is_answered_as_far_as_it_is(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.endpoint import median_replicate
 from analysis.load import Study, load_study
 from analysis.page import Bullets, Fold, Heading, Paragraph, Table, render_page
 from analysis.paper_report import result_tables
@@ -61,8 +62,11 @@ def test_the_papers_pictures_are_made_again(page: str, complete: Study) -> None:
     for number in ("4", "5", "6", "9"):
         assert f"Figure {number} of the paper made again" in page
         assert (complete.folder / "figures" / f"figure-{number}.png").is_file()
-    assert "confirm-0000-0/examples.npz" in page
-    assert "confirm-0000-0/transfer_examples.npz" in page
+    assert complete.transfer is not None
+    here, there = (median_replicate(study, WHOLE.label) for study in (complete, complete.transfer))
+    assert here > 0  # the first seed is not the median
+    assert f"confirm-0000-{here}/examples.npz" in page
+    assert f"confirm-0000-{there}/transfer_examples.npz" in page
 
 
 def test_every_table_names_its_ledger_rows_and_the_rows_hold_the_numbers(
@@ -146,13 +150,15 @@ def test_an_unfinished_study_is_reported_from_the_command_line_with_what_to_bewa
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lost = {WHOLE.label: 0.1}
-    make_study(tmp_path, Truth(collapsed=True, ended=False, searched=False, lost=lost))
+    make_study(
+        tmp_path, Truth(collapsed={SPLIT.label: range(3)}, ended=False, searched=False, lost=lost)
+    )
     assert main([str(tmp_path)]) == 0
     assert f"report: {tmp_path / 'report.html'}" in capsys.readouterr().out
     page = html.unescape((tmp_path / "report.html").read_text(encoding="utf-8"))
     top = page[: page.index("<nav>")]
     assert "Not complete: the study has not ended" in top
-    assert f"{SPLIT.label} restores the same image whatever it is shown" in top
+    assert f"3 of 3 seeds of {SPLIT.label} collapsed" in top
 
 
 def test_where_there_is_nothing_to_report_it_is_said(
