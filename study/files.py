@@ -5,6 +5,7 @@ renamed.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import tifffile
 
 from study.errors import StudyError
 
@@ -23,8 +25,8 @@ def read_image(path: Path) -> np.ndarray:
     Raises
     ------
     StudyError
-        If the file is missing, truncated or no image: OpenCV itself returns None for these, without
-        a word.
+        If the file is missing, truncated or no image, for which OpenCV itself returns None without
+        a word; or if it holds more than one image, of which OpenCV would read the first.
     """
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
@@ -33,7 +35,27 @@ def read_image(path: Path) -> np.ndarray:
     image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
     if image is None:
         raise StudyError("is truncated or no image")
+    held = _count_planes(path, encoded)
+    if held[0] > (image.shape[2] if image.ndim == 3 else 1):
+        raise StudyError(
+            f"has {held[0]} planes{held[1]}; a file must hold one image: split it, for example by"
+            " Image > Stacks > Stack to Images in ImageJ"
+        )
     return image
+
+
+def _count_planes(path: Path, encoded: np.ndarray) -> tuple[int, str]:
+    """Return how many planes a file holds, colours counted as planes, and their shapes in words."""
+    if encoded[:2].tobytes() not in (b"II", b"MM"):
+        return cv2.imcount(str(path)), ""
+    try:
+        with tifffile.TiffFile(io.BytesIO(encoded.tobytes())) as tiff:
+            series = [(one.shape, one.axes, one.size) for one in tiff.series]
+            pixels = tiff.pages.first.imagelength * tiff.pages.first.imagewidth
+    except tifffile.TiffFileError as error:
+        raise StudyError(f"is no TIFF file that can be read whole ({error})") from None
+    shapes = " and ".join(f"{shape}, axes {axes}" for shape, axes, _ in series)
+    return sum(-(-size // pixels) for _, _, size in series), f" (shape {shapes})"
 
 
 @contextlib.contextmanager

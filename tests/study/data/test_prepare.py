@@ -120,14 +120,16 @@ def test_all_broken_files_are_named_at_once_and_nothing_is_left(
     planes[5].write_bytes(b"")
     cv2.imwrite(str(planes[7]), np.zeros((519, 696), np.uint16))
     cv2.imwrite(str(planes[9]), np.zeros((520, 696), np.uint8))
+    tifffile.imwrite(planes[11], np.zeros((3, 520, 696), np.uint16), imagej=True)
     with pytest.raises(StudyError) as error:
         prepare(DatasetConfig(), root, tmp_path / "stores", resolutions=RESOLUTIONS[:1])
     text = str(error.value)
-    assert all(planes[level].name in text for level in (2, 5, 7, 9))
+    assert all(planes[level].name in text for level in (2, 5, 7, 9, 11))
+    assert f"{planes[11]} has 3 planes" in text
     assert "(519, 696)" in text
     assert "uint8" in text
     assert text.count("truncated") == 2
-    assert "4 problems" in text
+    assert "5 problems" in text
     assert list((tmp_path / "stores").iterdir()) == []
 
 
