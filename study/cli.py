@@ -62,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=("search", "confirm", "leak"),
         help="search if the trial was searched, else confirm",
     )
-    repro.add_argument("--replicate", type=int, default=0)
+    repro.add_argument(
+        "--replicate", type=int, default=0, help="which of its seeds, from 0 on; 0 if not given"
+    )
     sync = _add_study_command(
         commands, "sync", "bring an MLflow server as far as a study's ledger is", _sync
     )
@@ -92,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "space",
         help="show a search space: hyperparameters, number of configurations, the baselines in it",
     )
-    space.add_argument("name", choices=SPACE_NAMES)
+    space.add_argument("name", choices=SPACE_NAMES, help="which of the search spaces")
     space.set_defaults(command=_space)
     _add_simulate(commands)
     return parser
@@ -119,9 +121,11 @@ def _add_simulate(commands: Any) -> None:
     human.add_argument(
         "--from-sharp", type=Path, metavar="FOLDER", help="real in-focus images, 520 x 696"
     )
-    human.add_argument("--wells", type=int, default=24)
-    human.add_argument("--fields-per-well", type=int, default=1)
-    human.add_argument("--seed", type=int, default=0)
+    human.add_argument("--wells", type=int, default=24, help="how many; 24 if not given")
+    human.add_argument(
+        "--fields-per-well", type=int, default=1, help="fields of view in each; 1 if not given"
+    )
+    human.add_argument("--seed", type=int, default=0, help="of the images; 0 if not given")
     human.set_defaults(command=_simulate_bbbc006)
     synthetic = kinds.add_parser("bbbc005", help="all 16 blur levels from real F1 images")
     synthetic.add_argument("folder", type=Path, help="a new folder")
@@ -149,13 +153,13 @@ def _reporting(command: Callable[[], int]) -> int:
 def _prepare(arguments: Sequence[str]) -> int:
     from study.workflow.setup import prepare_store
 
-    store = prepare_store(parse(arguments), print)
+    store = prepare_store(parse(arguments, program="refocus prepare"), print)
     print(f"store: {store.folder}")
     return 0
 
 
 def _plan(arguments: Sequence[str]) -> int:
-    config = parse(arguments)
+    config = parse(arguments, program="refocus plan")
     with quiet_import():
         from study.planning.plan import make_plan
     plan = make_plan(config, print)
