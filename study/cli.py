@@ -12,8 +12,10 @@ from typing import Any
 
 from study.command_line import load, parse
 from study.config import SizesConfig
-from study.errors import StudyError, raise_all
+from study.errors import StudyError
 from study.libraries import quiet_import
+from study.restore_command import add_arguments
+from study.restore_command import restore as restore_images
 
 SYNC_PATIENCE_S = 120.0
 SPACE_NAMES = ("paper", "beyond")
@@ -75,21 +77,10 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="send everything again, whatever the server was sent before; nothing is there twice",
     )
-    restore = _add_study_command(
-        commands, "restore", "sharpen your own images with a network of a study", _restore
+    images = _add_study_command(
+        commands, "restore", "sharpen your own images with a network of a study", restore_images
     )
-    restore.add_argument("images", type=Path, nargs="+", help="grey images, any size; TIFF or PNG")
-    restore.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FOLDER",
-        help="where NAME_restored.tif are written",
-    )
-    restore.add_argument(
-        "--trial",
-        help="a number of the report's table; the best of the outcome if not given",
-    )
+    add_arguments(images)
     space = commands.add_parser(
         "space",
         help="show a search space: hyperparameters, number of configurations, the baselines in it",
@@ -252,47 +243,6 @@ def _sync(options: argparse.Namespace) -> int:
         print(f"problem: {outcome.problem}", file=sys.stderr)
         return 1
     return 1 if left or mirror.failure else 0
-
-
-def _restore(options: argparse.Namespace) -> int:
-    import cv2
-
-    from analysis.best_run import best_run
-    from analysis.load import load_study
-    from study.files import new_file, read_image
-    from study.record.identities import TrialId
-
-    study = load_study(options.study)
-    run = best_run(study, trial=TrialId.parse(options.trial) if options.trial else None)
-    images, problems = {}, []
-    for path in options.images:
-        try:
-            image = read_image(path)
-        except StudyError as error:
-            problems.append(f"{path} {error}")
-            continue
-        if image.ndim != 2:
-            problems.append(
-                f"{path} has shape {image.shape}; an image has to be grey, with two axes"
-            )
-        images[path] = image
-    raise_all(problems, heading="Some images cannot be restored")
-    with quiet_import():
-        from study.trial.restoring import load_restorer
-    restorer = load_restorer(study.run_folder(run))
-    print(
-        f"{run.label} ({run.hyperparameters}), at {restorer.resolution.size} px: finer detail is"
-        " lost"
-    )
-    for path, image in images.items():
-        restored = restorer.restore(image)
-        with new_file(options.out / f"{path.stem}_restored.tif") as partial:
-            cv2.imwrite(
-                str(partial),
-                restored.round().astype(image.dtype) if image.dtype.kind == "u" else restored,
-            )
-        print(f"{path} -> {options.out / path.stem}_restored.tif")
-    return 0
 
 
 def _simulate_bbbc006(options: argparse.Namespace) -> int:

@@ -116,8 +116,8 @@ def test_what_was_resolved_can_be_read_again(tmp_path: Path) -> None:
         (
             ["--confirm.comparators", "[unet_residual]", "--search.initial_configurations", "unet"],
             [
-                "confirm.comparators must be a list in brackets, each item one of residual_unet,"
-                " earlier; got ['unet_residual']. Did you mean residual_unet?",
+                "confirm.comparators must be a list in brackets, each item one of residual_unet, ",
+                "got ['unet_residual']. Did you mean residual_unet?",
                 "each item one of unet, robust, context; got 'unet'",
             ],
         ),
