@@ -12,8 +12,10 @@ from typing import Any
 
 from study.command_line import load, parse
 from study.config import SizesConfig
-from study.errors import StudyError, raise_all
+from study.errors import StudyError
 from study.libraries import quiet_import
+from study.restore_command import add_arguments
+from study.restore_command import restore as restore_images
 
 SYNC_PATIENCE_S = 120.0
 SPACE_NAMES = ("paper", "beyond")
@@ -62,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=("search", "confirm", "leak"),
         help="search if the trial was searched, else confirm",
     )
-    repro.add_argument("--replicate", type=int, default=0)
+    repro.add_argument(
+        "--replicate", type=int, default=0, help="which of its seeds, from 0 on; 0 if not given"
+    )
     sync = _add_study_command(
         commands, "sync", "bring an MLflow server as far as a study's ledger is", _sync
     )
@@ -73,26 +77,15 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="send everything again, whatever the server was sent before; nothing is there twice",
     )
-    restore = _add_study_command(
-        commands, "restore", "sharpen your own images with a network of a study", _restore
+    images = _add_study_command(
+        commands, "restore", "sharpen your own images with a network of a study", restore_images
     )
-    restore.add_argument("images", type=Path, nargs="+", help="grey images, any size; TIFF or PNG")
-    restore.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FOLDER",
-        help="where NAME_restored.tif are written",
-    )
-    restore.add_argument(
-        "--trial",
-        help="a number of the report's table; the best of the outcome if not given",
-    )
+    add_arguments(images)
     space = commands.add_parser(
         "space",
         help="show a search space: hyperparameters, number of configurations, the baselines in it",
     )
-    space.add_argument("name", choices=SPACE_NAMES)
+    space.add_argument("name", choices=SPACE_NAMES, help="which of the search spaces")
     space.set_defaults(command=_space)
     _add_simulate(commands)
     return parser
@@ -119,9 +112,11 @@ def _add_simulate(commands: Any) -> None:
     human.add_argument(
         "--from-sharp", type=Path, metavar="FOLDER", help="real in-focus images, 520 x 696"
     )
-    human.add_argument("--wells", type=int, default=24)
-    human.add_argument("--fields-per-well", type=int, default=1)
-    human.add_argument("--seed", type=int, default=0)
+    human.add_argument("--wells", type=int, default=24, help="how many; 24 if not given")
+    human.add_argument(
+        "--fields-per-well", type=int, default=1, help="fields of view in each; 1 if not given"
+    )
+    human.add_argument("--seed", type=int, default=0, help="of the images; 0 if not given")
     human.set_defaults(command=_simulate_bbbc006)
     synthetic = kinds.add_parser("bbbc005", help="all 16 blur levels from real F1 images")
     synthetic.add_argument("folder", type=Path, help="a new folder")
@@ -149,13 +144,13 @@ def _reporting(command: Callable[[], int]) -> int:
 def _prepare(arguments: Sequence[str]) -> int:
     from study.workflow.setup import prepare_store
 
-    store = prepare_store(parse(arguments), print)
+    store = prepare_store(parse(arguments, program="refocus prepare"), print)
     print(f"store: {store.folder}")
     return 0
 
 
 def _plan(arguments: Sequence[str]) -> int:
-    config = parse(arguments)
+    config = parse(arguments, program="refocus plan")
     with quiet_import():
         from study.planning.plan import make_plan
     plan = make_plan(config, print)
@@ -248,47 +243,6 @@ def _sync(options: argparse.Namespace) -> int:
         print(f"problem: {outcome.problem}", file=sys.stderr)
         return 1
     return 1 if left or mirror.failure else 0
-
-
-def _restore(options: argparse.Namespace) -> int:
-    import cv2
-
-    from analysis.best_run import best_run
-    from analysis.load import load_study
-    from study.files import new_file, read_image
-    from study.record.identities import TrialId
-
-    study = load_study(options.study)
-    run = best_run(study, trial=TrialId.parse(options.trial) if options.trial else None)
-    images, problems = {}, []
-    for path in options.images:
-        try:
-            image = read_image(path)
-        except StudyError as error:
-            problems.append(f"{path} {error}")
-            continue
-        if image.ndim != 2:
-            problems.append(
-                f"{path} has shape {image.shape}; an image has to be grey, with two axes"
-            )
-        images[path] = image
-    raise_all(problems, heading="Some images cannot be restored")
-    with quiet_import():
-        from study.trial.restoring import load_restorer
-    restorer = load_restorer(study.run_folder(run))
-    print(
-        f"{run.label} ({run.hyperparameters}), at {restorer.resolution.size} px: finer detail is"
-        " lost"
-    )
-    for path, image in images.items():
-        restored = restorer.restore(image)
-        with new_file(options.out / f"{path.stem}_restored.tif") as partial:
-            cv2.imwrite(
-                str(partial),
-                restored.round().astype(image.dtype) if image.dtype.kind == "u" else restored,
-            )
-        print(f"{path} -> {options.out / path.stem}_restored.tif")
-    return 0
 
 
 def _simulate_bbbc006(options: argparse.Namespace) -> int:

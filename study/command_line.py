@@ -24,8 +24,9 @@ from jsonargparse import (  # type: ignore[attr-defined]
 
 from study.config import StudyConfig
 from study.errors import StudyError, raise_all
-from study.renamed import KEYS, current_config, find_renamed
+from study.renamed import current_config, find_renamed
 from study.validation import validate
+from study.wanted_values import did_you_mean, wrong_value
 
 WITHOUT_MLFLOW = "--without-mlflow"
 ALIASES = {WITHOUT_MLFLOW: ["--record.mlflow", "none"], "--warm-start": ["--search.warm_start"]}
@@ -39,6 +40,7 @@ EXTENDABLE = (
     "record.",
 )
 CONFIG_FOLDER = Path(__file__).parent / "configs"
+PROGRAM = "python study/run.py"
 UNREADABLE = "The configuration cannot be read"
 
 
@@ -73,7 +75,7 @@ def configs() -> list[str]:
     return sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
 
 
-def parse(arguments: Sequence[str], *, begun: bool = False) -> StudyConfig:
+def parse(arguments: Sequence[str], *, begun: bool = False, program: str = PROGRAM) -> StudyConfig:
     """Build a sound configuration from the command line.
 
     Parameters
@@ -83,6 +85,8 @@ def parse(arguments: Sequence[str], *, begun: bool = False) -> StudyConfig:
         its value; ``--without-mlflow``; ``--warm-start STUDY``.
     begun : bool
         It is that of a study that has begun: what is needed only to begin one is not asked for.
+    program : str
+        The command that its help names.
 
     Raises
     ------
@@ -94,7 +98,7 @@ def parse(arguments: Sequence[str], *, begun: bool = False) -> StudyConfig:
     """
     words, given = _read(arguments, begun=begun)
     _check_names(given)
-    parser = _parser()
+    parser = _parser(program)
     try:
         values = vars(parser.instantiate(parser.parse_args(words)))
     except ArgumentError as error:
@@ -169,7 +173,7 @@ def parse_run(arguments: Sequence[str]) -> tuple[StudyConfig, bool]:
     fixed = [
         f"{key} cannot change: the trials that are done rest on it"
         for key in used
-        if not key.startswith(EXTENDABLE) and key not in KEYS  # which `parse` refuses
+        if not key.startswith(EXTENDABLE) and key in dict(_known_keys(StudyConfig))
     ]
     raise_all(
         fixed,
@@ -198,9 +202,9 @@ def _without_alias(argument: str) -> list[str]:
     return [*ALIASES[name], *([value] if equals else [])] if name in ALIASES else [argument]
 
 
-def _parser() -> ArgumentParser:
+def _parser(program: str) -> ArgumentParser:
     parser = ArgumentParser(
-        prog="python study/run.py",
+        prog=program,
         exit_on_error=False,
         description="Run a study, of a configuration or of an earlier one: --resume STUDY alone,"
         " or --extend STUDY and what is added. --without-mlflow keeps no mirror; --warm-start STUDY"
@@ -208,7 +212,9 @@ def _parser() -> ArgumentParser:
         default_env=False,
     )
     parser.add_argument(
-        "--config", action=ActionConfigFile, help=f"a YAML file, or one of: {', '.join(configs())}"
+        "--config",
+        action=ActionConfigFile,
+        help=f"A YAML file, or the name of one of the program's: {', '.join(configs())}.",
     )
     parser.add_class_arguments(StudyConfig)
     return parser
@@ -246,7 +252,8 @@ def _config_file(name: str) -> Path:
     path = Path(name) if Path(name).is_file() else CONFIG_FOLDER / f"{name}.yaml"
     if not path.is_file():
         raise StudyError(
-            f"--config must name a YAML file or one of: {', '.join(configs())}; got {name!r}"
+            f"--config must name a YAML file or one of: {', '.join(configs())}; got"
+            f" {name!r}{did_you_mean(name, configs())}"
         )
     return path
 
@@ -272,7 +279,7 @@ def _check_names(given: Sequence[_Given]) -> None:
     """Name every unknown or old key of the files and of the command line, each with the nearest
     known one or the new one, and every section of a file that holds no keys.
     """
-    known = list(_known_keys(StudyConfig))
+    known = [key for key, _ in _known_keys(StudyConfig)]
     accepted, sections = {*known, "help", "print_config"}, _sections()
     problems = []
     for one in given:
@@ -294,24 +301,29 @@ def _check_names(given: Sequence[_Given]) -> None:
 
 def _wrong_values(parser: ArgumentParser, given: Sequence[_Given]) -> Iterator[str]:
     """Name every value that cannot be read; the parser itself stops at the first."""
+    hints = dict(_known_keys(StudyConfig))
     for one in given:
         try:
             if one.word:
                 parser.parse_args([one.word])
             else:
                 parser.parse_object({one.key: one.value})
-        except ArgumentError as error:
-            yield _told(error)
+        except ArgumentError:
+            if one.key in _sections():
+                yield f"{one.key} must name a YAML file that holds its keys; got {one.value!r}"
+            else:
+                yield wrong_value(one.key, one.value, hints[one.key])
 
 
 def _told(error: ArgumentError) -> str:
     return " ".join(str(error).removeprefix("Parser key ").split())
 
 
-def _known_keys(cls: type, prefix: str = "") -> Iterator[str]:
+def _known_keys(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every key, sections too, and its type."""
     hints = typing.get_type_hints(cls)
     for item in dataclasses.fields(cls):
-        yield prefix + item.name
+        yield prefix + item.name, hints[item.name]
         if dataclasses.is_dataclass(hints[item.name]):
             yield from _known_keys(typing.cast(type, hints[item.name]), f"{prefix}{item.name}.")
 
@@ -327,4 +339,4 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _sections() -> set[str]:
-    return {key.rpartition(".")[0] for key in _known_keys(StudyConfig)}
+    return {key.rpartition(".")[0] for key, _ in _known_keys(StudyConfig)}

@@ -18,6 +18,8 @@ import tifffile
 
 from study.errors import StudyError
 
+LZW = 5  # a compression of the TIFF standard
+
 
 def read_image(path: Path) -> np.ndarray:
     """Read an image file as it is, shape (Y, X) or (Y, X, C).
@@ -103,3 +105,18 @@ def new_file(path: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_tiff(path: Path, image: np.ndarray, *, compression: int = LZW) -> None:
+    """Write an image; `compression` is a number of the TIFF standard.
+
+    Raises
+    ------
+    StudyError
+        If it could not be written, which OpenCV itself tells by what it returns.
+    """
+    with new_file(path) as partial:
+        if not cv2.imwrite(str(partial), image, [cv2.IMWRITE_TIFF_COMPRESSION, compression]):
+            raise StudyError(
+                f"{path} could not be written; is the disk full, or the folder read-only?"
+            )

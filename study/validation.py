@@ -16,6 +16,7 @@ from study.config import QUALITIES, SEARCHERS, Bound, SimulateConfig, StudyConfi
 from study.data.layouts import all_layouts, layout_of
 from study.data.planes import Layout
 from study.errors import raise_all
+from study.wanted_values import did_you_mean
 
 COMPARISONS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     ">=": (operator.ge, "{:g} or more"),
@@ -73,7 +74,10 @@ def _check_dataset(config: StudyConfig) -> Iterator[str]:
         )
     for key, kind in (("dataset.kind", dataset.kind), ("transfer.kind", config.transfer.kind)):
         if kind not in all_layouts():
-            yield f"{key} must be one of {', '.join(all_layouts())}; got {kind!r}"
+            yield (
+                f"{key} must be one of {', '.join(all_layouts())}; got"
+                f" {kind!r}{did_you_mean(kind, list(all_layouts()))}"
+            )
     if dataset.kind in all_layouts():
         yield from _check_simulation(dataset.simulate, layout_of(dataset.kind))
     if dataset.test == 0:
@@ -236,7 +240,8 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
 def _check_surroundings(config: StudyConfig) -> Iterator[str]:
     if config.search.searcher not in SEARCHERS:
         yield (
-            f"search.searcher must be one of {', '.join(SEARCHERS)}; got {config.search.searcher!r}"
+            f"search.searcher must be one of {', '.join(SEARCHERS)}; got"
+            f" {config.search.searcher!r}{did_you_mean(config.search.searcher, SEARCHERS)}"
         )
     if (
         config.search.warm_start is not None

@@ -81,18 +81,6 @@ def to_camera_range(image: np.ndarray) -> np.ndarray:
     return grey * (FULL_SCALE / max(FULL_SCALE, int(grey.max())))
 
 
-def write_tiff(path: Path, image: np.ndarray, *, compression: int) -> None:
-    """Write an image; `compression` is a number of the TIFF standard.
-
-    Raises
-    ------
-    StudyError
-        If it could not be written.
-    """
-    if not cv2.imwrite(str(path), image, [cv2.IMWRITE_TIFF_COMPRESSION, compression]):
-        raise StudyError(f"{path} could not be written; is the disk full, or the folder read-only?")
-
-
 def in_parallel(write: Callable[[int], None], numbers: range) -> None:
     """Call `write` with every number, in threads."""
     with ThreadPoolExecutor() as pool:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from study.cli import main
 from study.command_line import CONFIG_FOLDER, configs, load, parse, parse_run
 from study.config import StudyConfig, derive_seed
 from study.errors import StudyError
@@ -97,6 +98,38 @@ def test_what_was_resolved_can_be_read_again(tmp_path: Path) -> None:
             ],
         ),
         (["--scaled_down", "false"], ["768", "scaled_down: true"]),
+        (
+            ["--search.searcher", "tpee", "--dataset.kind", "bbc006"],
+            [
+                "must be one of tpe, random, grid, nsga2, gp, cmaes; got 'tpee'. Did you mean tpe?",
+                "must be one of bbbc005, bbbc006; got 'bbc006'. Did you mean bbbc006 or bbbc005?",
+            ],
+        ),
+        (
+            ["--search.scheduler", "ahsa", "--confirm.best", "frnt", "--training.epochs", "2.5"],
+            [
+                "search.scheduler must be one of asha, median, none; got 'ahsa'. Did you mean asha",
+                "confirm.best must be a whole number or front; got 'frnt'. Did you mean front?",
+                "training.epochs must be a whole number; got 2.5",
+            ],
+        ),
+        (
+            ["--confirm.comparators", "[unet_residual]", "--search.initial_configurations", "unet"],
+            [
+                "confirm.comparators must be a list in brackets, each item one of residual_unet, ",
+                "got ['unet_residual']. Did you mean residual_unet?",
+                "each item one of unet, robust, context; got 'unet'",
+            ],
+        ),
+        (
+            ["--scaled_down", "maybe", "--search.level_weights", "{far: 2}", "--dataset", "5"],
+            [
+                "scaled_down must be true or false; got 'maybe'",
+                "each item a whole number : a number or null; got {'far': 2}",
+                "dataset must name a YAML file that holds its keys; got 5",
+            ],
+        ),
+        (["--trials", "3"], ["'trials'", "the nearest is 'search.trials'"]),
         (["--dataset.test", "0"], ["dataset.test must be above 0"]),
         (
             ["--dataset.test", "0.9", "--dataset.validation", "0.1"],
@@ -153,6 +186,8 @@ def test_an_extension_adds_trials_to_those_that_there_are(tmp_path: Path) -> Non
         parse_run(["--extend", str(folder), "--search.trials", "0"])
     with pytest.raises(StudyError, match=r"training\.epochs cannot change"):
         parse_run(["--extend", str(folder), "--training.epochs", "9"])
+    with pytest.raises(StudyError, match=r"'trainig\.epochs'.* nearest is 'training\.epochs'"):
+        parse_run(["--extend", str(folder), "--trainig.epochs", "9"])
 
 
 def test_a_study_that_has_begun_needs_neither_its_earlier_study_nor_the_folder_it_was_typed_in(
@@ -243,23 +278,54 @@ def section_keys(cls: type, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield prefix + item.name, " ".join(told[1].split()) if told else ""
 
 
+def is_sentence(option: str) -> bool:
+    """Whether an option's text, behind its names and before its type, is one or more whole ones."""
+    text = option.partition(" (type:")[0]
+    return len(text.split()) >= 4 and text.endswith(".")
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "prepare"])
 def test_help_shows_the_whole_text_of_every_option(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "2000")
     with pytest.raises(SystemExit):
-        parse(["--help"])
-    _, *options = re.split(r"\n +(?=-)", capsys.readouterr().out)
-    shown = {words.split()[0].rstrip(","): " ".join(words.split()) for words in options}
+        main([command, "--help"])
+    usage, *options = re.split(r"\n +(?=-)", capsys.readouterr().out)
+    assert f"usage: {'python study/run.py' if command == 'run' else f'refocus {command}'} " in usage
+    texts = [option.partition("\n\n")[0] for option in options]  # without the next section's title
+    shown = {text.split()[0].rstrip(","): " ".join(text.split()) for text in texts}
     assert len(shown) > 60
-    assert [
-        name for name, text in shown.items() if len(text.partition("(type:")[0].split()) < 4
-    ] == []
+    assert [name for name, text in shown.items() if not is_sentence(text)] == []
     assert [
         key
         for key, text in section_keys(StudyConfig)
         if not text or f" {text} (type:" not in shown[f"--{key}"]
     ] == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["repro"],
+        ["report"],
+        ["sync"],
+        ["restore"],
+        ["space"],
+        ["simulate", "bbbc005"],
+        ["simulate", "bbbc006"],
+    ],
+)
+def test_help_has_a_text_for_every_argument_of_a_command(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "2000")
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    _, *arguments = re.split(r"\n  (?=\S)", capsys.readouterr().out)
+    assert arguments
+    texts = [argument.partition("\n\n")[0].strip() for argument in arguments]
+    assert [text for text in texts if not re.search(r"\S\s{2,}\S", text)] == []
 
 
 def test_a_file_is_printed_as_it_was_understood(capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,6 +338,8 @@ def test_a_file_is_printed_as_it_was_understood(capsys: pytest.CaptureFixture[st
 def test_a_configuration_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(StudyError, match="baseline_only, beyond_search, paper_search, smoke"):
         parse(["--config", "nothing"])
+    with pytest.raises(StudyError, match=r"got 'smok'\. Did you mean smoke\?"):
+        parse(["--config", "smok"])
 
 
 def test_seeds_differ_by_every_part_and_come_back() -> None:

@@ -16,9 +16,9 @@ import numpy as np
 
 from study.data.planes import Layout, PaperFacts, Plane, Simulation, find_files
 from study.data.provenance import write_provenance
-from study.data.simulate import in_parallel, write_tiff
+from study.data.simulate import in_parallel
 from study.errors import StudyError, raise_all
-from study.files import new_folder, read_image
+from study.files import new_folder, read_image, write_tiff
 
 COUNTS = tuple(round(1 + 99 * step / 23) for step in range(24))  # of cells: 1, 5, 10, .. 96, 100
 BLURS = (1, 4, 7, 10, 14, 17, 20, 23, 26, 29, 32, 35, 39, 42, 45, 48)

@@ -23,10 +23,9 @@ from study.data.simulate import (
     find_sharp_images,
     in_parallel,
     to_camera_range,
-    write_tiff,
 )
 from study.errors import StudyError
-from study.files import new_folder, read_image
+from study.files import new_folder, read_image, write_tiff
 
 PLANE_FOLDER = "BBBC006_v1_images_z_{level:02d}"
 PREFIX = "mcf-z-stacks-03212011"
@@ -35,7 +34,6 @@ IN_FOCUS_LEVEL = 16
 # native pixels, measured on real planes below focus: 4.75, 8.25, 12.0, 15.5 px at 8, 16, 24, 32 um
 SIGMA_PX_PER_UM = 0.48
 MAX_FIELDS_PER_WELL = 9
-_LZW = 5
 
 _FOLDER = re.compile(r"BBBC006_v1_images_z_(\d\d)", re.IGNORECASE)
 _IMAGE = re.compile(rf"{PREFIX}_([a-p]\d\d)_s(\d)_(w[12])[0-9a-f-]*\.tiff?", re.IGNORECASE)
@@ -115,7 +113,7 @@ def simulate(
             identifier = uuid.UUID(int=identifiers.getrandbits(128), version=4)
             name = f"{PREFIX}_{_well_name(well)}_s{site}_w1{identifier}.tif"
             path = target / PLANE_FOLDER.format(level=level) / name
-            write_tiff(path, add_noise(blurred, rng), compression=_LZW)
+            write_tiff(path, add_noise(blurred, rng))
 
     with new_folder(folder) as target:
         for level in LAYOUT.all_levels:
