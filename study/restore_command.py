@@ -49,20 +49,25 @@ def restore(options: argparse.Namespace) -> int:
     StudyError
         If there is no network to use, an image cannot be read, or two would have one name.
     """
-    from analysis.best_run import best_run
+    from analysis.best_run import choose_run
     from analysis.load import load_study
 
     targets = _name_targets(options.images, options.out)
     study = load_study(options.study)
-    run = best_run(study, trial=TrialId.parse(options.trial) if options.trial else None)
+    best = choose_run(study, trial=TrialId.parse(options.trial) if options.trial else None)
+    if best.refusal and not options.anyway:
+        raise StudyError(
+            f"{best.refusal}. Take another network of the report (--trial N), or this one all the"
+            " same: --anyway"
+        )
     images = _read(options.images)
     with quiet_import():
         from study.trial.restoring import load_restorer
-    restorer = load_restorer(study.run_folder(run))
-    print(
-        f"{run.label} ({run.hyperparameters}), at {restorer.resolution.size} px: finer detail is"
-        " lost"
-    )
+    restorer = load_restorer(study.run_folder(best.run))
+    print(best.sentence)
+    if best.refusal:
+        print(f"caution: {best.refusal}", file=sys.stderr)
+    print(f"{best.run.hyperparameters}, at {restorer.resolution.size} px: finer detail is lost")
     empty = 0
     for path, image in images.items():
         restored = restorer.restore(image)

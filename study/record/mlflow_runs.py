@@ -42,8 +42,8 @@ from study.record.mlflow_values import (
     score_metrics,
     transfer_key,
 )
-from study.record.outcome import PROBLEM, Outcome
-from study.record.registry import KEY_TAG, register
+from study.record.outcome import CHAMPION, PROBLEM, Outcome
+from study.record.registry import KEY_TAG, register, withdraw
 
 DrawFigures = Callable[[Path, History, TrialScored], list[Path]]
 """Study's folder, what its ledger says, a run's score -> files of that run's figures."""
@@ -284,6 +284,8 @@ class Runs:
                     run=self._ids[key],
                     kept=kept,
                 )
+            if CHAMPION in outcome.tags and CHAMPION not in {kept.alias for kept in outcome.models}:
+                withdraw(self._client, study=study.name, alias=CHAMPION)
         self.flush()
         self._client.log_batch(parent, tags=[RunTag(name, text) for name, text in tags.items()])
         status = "FAILED" if event.status == "failed" else "FINISHED"

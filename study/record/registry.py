@@ -79,6 +79,19 @@ def register(client: MlflowClient, *, study: str, key: str, run: str, kept: Kept
     client.set_registered_model_alias(name, kept.alias, version.version)
 
 
+def withdraw(client: MlflowClient, *, study: str, alias: str) -> None:
+    """Let an alias point at no version of the study's model any more, where an earlier end of the
+    study has set it.
+    """
+    name = model_name(study)
+    try:
+        held = client.get_registered_model(name).aliases
+    except MlflowException:
+        return
+    if alias in held:
+        client.delete_registered_model_alias(name, alias)
+
+
 def _save(kept: KeptModel, folder: Path) -> None:
     """Write the model's folder: code, weights and JSON."""
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from study.trial.restoring import Restorer
 from tests.made_up_study import SEARCHED, SPLIT, WHOLE, Truth, make_study
 
 SIDE = 32
+ALL = (WHOLE, SPLIT, SEARCHED)
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
@@ -46,8 +48,71 @@ def study(tmp_path: Path) -> Path:
     """A study whose winner is better than the baselines and the unrestored input."""
     folder = tmp_path / "study"
     ssim = {WHOLE.label: 0.65, SPLIT.label: 0.7, SEARCHED.label: 0.75}
-    make_study(folder, Truth(ssim=ssim, unrestored=0.4))
+    losses = {SEARCHED.label: [0.3, 0.1, 0.2]}
+    make_study(folder, Truth(ssim=ssim, unrestored=0.4, losses=losses))
     return folder
+
+
+def test_the_network_is_named_with_what_it_scored_beside_the_unrestored_input(
+    study: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    [image] = write_images(tmp_path, "x.png")
+    loaded = use(lambda images: images, monkeypatch)
+    assert main(["restore", str(study), image, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert re.search(
+        rf"{SEARCHED.label}, seed 1, on test images: SSIM 0\.7\d+, PSNR \d+\.\d+ dB;"
+        r" the unrestored input SSIM 0\.3\d+, PSNR",
+        said,
+    )
+    assert loaded == [study / "trials" / "confirm-0002-1"]  # the seed of the lowest loss
+
+
+def test_a_network_that_only_validation_has_seen_is_named_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_study(tmp_path / "study", Truth(unrestored=0.4, seeds=0))
+    [image] = write_images(tmp_path, "x.png")
+    use(lambda images: images, monkeypatch)
+    command = ["restore", str(tmp_path / "study"), image, "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert "on validation images: SSIM" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("truth", "told"),
+    [
+        (Truth(unrestored=0.9), "is below the unrestored input: SSIM"),
+        (
+            Truth(unrestored=0.1, collapsed={one.label: range(3) for one in ALL}),
+            "collapsed: it restores the same image whatever it is shown",
+        ),
+    ],
+)
+def test_a_network_that_is_not_to_be_used_is_refused_unless_it_is_wanted_anyway(
+    truth: Truth,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_study(tmp_path / "study", truth)
+    [image] = write_images(tmp_path, "x.png")
+    loaded, out = use(lambda images: images, monkeypatch), tmp_path / "out"
+    command = ["restore", str(tmp_path / "study"), image, "--out", str(out)]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert "--trial N" in said
+    assert "--anyway" in said
+    assert not loaded
+    assert not out.exists()
+    assert main([*command, "--anyway"]) == 0
+    assert told in capsys.readouterr().err
+    assert (out / "x_restored.tif").is_file()
 
 
 def test_images_that_would_share_a_file_are_refused_by_name_before_anything_is_read(

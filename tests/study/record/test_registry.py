@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import subprocess
@@ -153,6 +154,19 @@ def test_the_best_network_is_registered_once_and_restores_in_a_fresh_process(
     assert not list(Path(logged).rglob("*.pkl"))
     kept = {path.name for path in Path(logged, "artifacts", "trial").iterdir()}
     assert kept == {"weights.npz", "model.json"}
+
+
+def test_a_champion_that_is_none_any_more_is_withdrawn(
+    tmp_path: Path, network: Path, make_database: MakeDatabase
+) -> None:
+    uri, folder = make_database("withdrawn"), tmp_path / "fourteen"
+    outcome = write_confirmed_study(folder, network)
+    sync(folder, uri, outcome=outcome)
+    write_events(folder, [resumed(1), StudyEnded(run=1, status="finished")])
+    kept = [model for model in outcome.models if model.alias != CHAMPION]
+    assert sync(folder, uri, outcome=dataclasses.replace(outcome, models=kept)) == 0
+    [held] = MlflowClient(uri).search_registered_models()
+    assert set(held.aliases) == {"winner"}
 
 
 def test_a_study_that_has_ended_twice_is_concluded_as_it_was_each_time(
