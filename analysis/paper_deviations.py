@@ -85,6 +85,12 @@ def _of_evaluation(study: Study) -> Iterator[str]:
         yield (
             "Images are shrunk by their area mean; the paper's bicubic resizing does not low-pass."
         )
+    if config.dataset.normalisation == "pair":
+        yield (
+            "Both images of a pair are normalised by the range of the defocused one, and the"
+            " networks end in a linear layer; the paper normalises each image by its own range, and"
+            " its networks end in a sigmoid."
+        )
     if config.evaluation.inference == "whole":
         yield (
             "The split-image network restores the whole image at once; the paper stitches patches."
@@ -154,6 +160,7 @@ def not_comparable(study: Study, family: str, *, average: bool = False) -> str:
         "epochs of sampled images": training.images_per_epoch is not None,
         f"batches of {training.batch_size}": training.batch_size != BATCH_SIZE,
         f"channel {config.dataset.channel}": config.dataset.channel != CHANNEL,
+        "normalised by the pair": config.dataset.normalisation == "pair",
         "resized by area mean": config.dataset.resize != RESIZE,
         "patches were sampled": split and training.patches_per_image is not None,
         "not stitched": split and config.evaluation.inference == "whole",

@@ -75,6 +75,10 @@ class DatasetConfig:
         Use at most so many fields of view, chosen evenly over the wells; all if not given.
     resize : {'antialiased', 'paper'}
         antialiased (area mean when shrinking) or paper (bicubic always).
+    normalisation : {'own', 'pair'}
+        own (each image by its own minimum and maximum, as the paper does: how the target's range
+        relates to what the network sees is hidden from it) or pair (both images of a pair by the
+        range of the defocused one; networks then end in a linear layer).
     test : float
         Share of the wells or scenes in the test set; above 0.
     validation : float
@@ -95,6 +99,7 @@ class DatasetConfig:
     test: Share = 0.20
     validation: Share = 0.16
     split: Literal["by_well", "within_levels"] = "by_well"
+    normalisation: Literal["own", "pair"] = "own"
     simulate: SimulateConfig = field(default_factory=SimulateConfig)
 
 

@@ -62,7 +62,7 @@ def restore(options: argparse.Namespace) -> int:
         )
     images = _read(options.images)
     with quiet_import():
-        from study.trial.restoring import load_restorer
+        from study.trial.restoring import as_type, load_restorer
     restorer = load_restorer(study.run_folder(best.run))
     print(best.sentence)
     if best.refusal:
@@ -80,10 +80,7 @@ def restore(options: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             continue
-        whole_numbers = image.dtype.kind == "u"
-        write_tiff(
-            targets[path], restored.round().astype(image.dtype) if whole_numbers else restored
-        )
+        write_tiff(targets[path], as_type(restored, image.dtype))
         print(f"{path} -> {targets[path]}")
     return 1 if empty else 0
 

@@ -270,6 +270,7 @@ def _finish(fitted: Filter, task: TrialTask, store: Store) -> Score:
             "hyperparameters": task.hyperparameters,
             "store": store.fingerprint,
             "resize": task.resize,
+            "normalisation": task.normalisation,
         }
         path.write_text(json.dumps(described), encoding="utf-8")
     save_examples(folder / "examples.npz", restore, store, task.resolution, fields=task.eval_fields)

@@ -10,7 +10,7 @@ import cv2
 import keras
 import numpy as np
 
-from study.data.store import FULL_SCALE, Resolution, Store
+from study.data.store import FULL_SCALE, Resolution, Store, change_range
 
 LIT = 0.5  # the share of crops that background light is added to
 LIGHT = 0.2  # the most of it, of the range of the image in focus
@@ -23,7 +23,7 @@ LEAST_SPAN = 0.1
 
 
 class EpochBatches(keras.utils.PyDataset):
-    """All pairs of one epoch, shuffled; float32 in [0, 1], "NYXC".
+    """All pairs of one epoch, shuffled; float32, "NYXC", the defocused patches in [0, 1].
 
     Parameters
     ----------
@@ -79,7 +79,8 @@ class EpochBatches(keras.utils.PyDataset):
     ) -> None:
         super().__init__()
         self._images, self._focus = store.images(resolution), store.in_focus_index
-        self._spans, self._side = np.ptp(store.ranges(resolution), axis=-1), resolution.size
+        self._ranges, self._side = np.array(store.ranges(resolution)), resolution.size
+        self._normalisation = store.normalisation
         self._patch_size, self._batch_size = patch_size, batch_size
         images, rng = training_images(store, fields, held_out), np.random.default_rng([seed, epoch])
         if images_per_epoch is not None and images_per_epoch < len(images):
@@ -111,14 +112,14 @@ class EpochBatches(keras.utils.PyDataset):
                 else (row * size, column * size)
             )
             window = np.s_[top : top + size, left : left + size]
-            crop = np.stack(
-                [self._images[field, at][window] for at in (level, self._focus)]
-            ) / np.float32(FULL_SCALE)
+            crop = self._pair(field, level, window)
             if self._augment_light:
                 crop = relight(
                     crop,
                     draw_light(self._side, rng)[window],
-                    ratio=self._spans[field, self._focus] / self._spans[field, level],
+                    ratio=np.ptp(self._ranges[field, self._focus])
+                    / np.ptp(self._ranges[field, level]),
+                    normalisation=self._normalisation,
                 )
             pair[:, position] = [turn(image, symmetry) for image in crop]
         batch = pair[0, ..., None], pair[1, ..., None]
@@ -126,11 +127,20 @@ class EpochBatches(keras.utils.PyDataset):
             return batch
         return (*batch, np.array([self._weight(field, level) for field, level in rows[:, :2]]))
 
+    def _pair(self, field: int, level: int, window: tuple[slice, ...] = ()) -> np.ndarray:
+        """Return a part of a defocused and of its in-focus image, shape (2, Y, X), float32, as the
+        store's normalisation has them.
+        """
+        pair = np.stack(
+            [self._images[field, at][window] for at in (level, self._focus)]
+        ) / np.float32(FULL_SCALE)
+        if self._normalisation == "pair":
+            ranges = self._ranges[field]
+            pair[1] = change_range(pair[1], ranges[self._focus], ranges[level])
+        return pair
+
     def _weight(self, field: int, level: int) -> np.float32:
-        defocused, sharp = (
-            self._images[field, at].astype(np.float32) / np.float32(FULL_SCALE)
-            for at in (level, self._focus)
-        )
+        defocused, sharp = self._pair(field, level)
         return np.float32(1 / (np.sqrt(np.mean((defocused - sharp) ** 2)) + LEAST_DEFOCUS))
 
 
@@ -154,7 +164,9 @@ def draw_light(side: int, rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def relight(pair: np.ndarray, light: np.ndarray, *, ratio: float) -> np.ndarray:
+def relight(
+    pair: np.ndarray, light: np.ndarray, *, ratio: float, normalisation: str = "own"
+) -> np.ndarray:
     """Add light to a crop and normalise it by its own range, as images are.
 
     Light adds up, and what is smooth looks the same in focus and out of focus: the crops are images
@@ -164,21 +176,27 @@ def relight(pair: np.ndarray, light: np.ndarray, *, ratio: float) -> np.ndarray:
     Parameters
     ----------
     pair : numpy.ndarray, shape (2, Y, X)
-        A crop out of focus and in focus, each in units of its whole image's range.
+        A crop out of focus and in focus, each in units of its whole image's range; with ``pair``
+        both in units of the range of the one out of focus.
     light : numpy.ndarray, shape (Y, X)
         In units of the range of the image in focus.
     ratio : float
         That range, in intensities, by the range of the image out of focus.
+    normalisation : str
+        The store's.
 
     Returns
     -------
     numpy.ndarray, shape (2, Y, X)
         Each from 0 to 1, or to less where the crop holds less than `LEAST_SPAN`; a flat crop is 0.
+        With ``pair`` this holds of the crop out of focus, and the other one is in its units.
     """
-    units = np.array([ratio, 1], np.float32)[:, None, None]
+    own = normalisation == "own"
+    units = np.array([ratio, 1 if own else ratio], np.float32)[:, None, None]
     lit = pair + light * units
-    span = np.maximum(np.ptp(lit, axis=(1, 2), keepdims=True), LEAST_SPAN * units)
-    return (lit - lit.min(axis=(1, 2), keepdims=True)) / span
+    by = lit if own else lit[:1]
+    span = np.maximum(np.ptp(by, axis=(1, 2), keepdims=True), LEAST_SPAN * units[: len(by)])
+    return (lit - by.min(axis=(1, 2), keepdims=True)) / span
 
 
 def patches_of(side: int, patches_per_image: int | None) -> int:

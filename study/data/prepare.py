@@ -60,10 +60,10 @@ def prepare(
     planes, resolutions = _planes(dataset, root), _in_order(resolutions)
     folder = store_folder(dataset, root, stores, resolutions=resolutions)
     if (folder / STORE_FILE).is_file():
-        return Store(folder)
+        return Store(folder, normalisation=dataset.normalisation)
     with new_folder(folder) as partial:
         _write_store(partial, layout, root, planes, resolutions, progress)
-    return Store(folder)
+    return Store(folder, normalisation=dataset.normalisation)
 
 
 def store_folder(

@@ -47,6 +47,9 @@ class Store:
     ----------
     folder : Path
         What `prepare` wrote.
+    normalisation : str
+        What a pair is to a network: ``own``, each image from 0 to 1 by its own range, as they are
+        stored; or ``pair``, both by the range of the defocused image.
 
     Attributes
     ----------
@@ -60,8 +63,8 @@ class Store:
         Of the image files' bytes and of all that was done to them.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Path, *, normalisation: str = "own") -> None:
+        self.folder, self.normalisation = Path(folder), normalisation
         description = self.folder / STORE_FILE
         try:
             self.description: dict[str, Any] = json.loads(description.read_text(encoding="utf-8"))
@@ -115,6 +118,29 @@ class Store:
         """Return images as float32 in [0, 1], indexed by field and level as numpy does."""
         return self.images(resolution)[fields, levels].astype(np.float32) / np.float32(FULL_SCALE)
 
+    def in_focus_units(
+        self, images: np.ndarray, resolution: Resolution, fields: Any, levels: Any
+    ) -> np.ndarray:
+        """Bring images that stand in the units of defocused images, or restorations of those, into
+        the units of the images in focus.
+
+        Each by its ``own`` range: the numbers stay, and what they stand for becomes another. By the
+        range of the ``pair``: through the intensities, which stay.
+
+        Parameters
+        ----------
+        images : numpy.ndarray, shape (N, Y, X)
+            In units of the defocused images.
+        resolution : Resolution
+            Theirs.
+        fields, levels : int or sequence of int
+            Which defocused images, as for `as_float`.
+        """
+        if self.normalisation == "own":
+            return images
+        ranges = self.ranges(resolution)
+        return change_range(images, ranges[fields, levels], ranges[fields, self.in_focus_index])
+
     def planes(self) -> list[dict[str, str]]:
         """Return the table of planes: field, well, level, channel, path."""
         with (self.folder / "planes.csv").open(newline="", encoding="utf-8") as file:
@@ -130,7 +156,23 @@ def format_of(folder: Path) -> int | None:
     return int(described["format"])
 
 
-def open_store(folder: str, node_folder: str | None = None) -> Store:
+def change_range(images: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return the same intensities in other units.
+
+    Parameters
+    ----------
+    images : numpy.ndarray, shape (..., Y, X)
+        Where 0 and 1 stand for the intensities `before`.
+    before, after : numpy.ndarray, shape (..., 2)
+        Intensities at 0 and at 1.
+    """
+    span = after[..., 1] - after[..., 0]
+    gain = ((before[..., 1] - before[..., 0]) / span).astype(np.float32)
+    offset = ((before[..., 0] - after[..., 0]) / span).astype(np.float32)
+    return images * gain[..., None, None] + offset[..., None, None]
+
+
+def open_store(folder: str, node_folder: str | None = None, *, normalisation: str = "own") -> Store:
     """Open prepared images where they are, or the copy that this machine keeps of them, which is
     made if it is not there yet.
 
@@ -141,13 +183,15 @@ def open_store(folder: str, node_folder: str | None = None) -> Store:
     node_folder : str, optional
         A folder on a disk of this machine alone, for copies; several processes may ask for one at
         once.
+    normalisation : str
+        See `Store`.
 
     Raises
     ------
     StudyError
         If the images or the folder cannot be reached; the message names the path.
     """
-    store = Store(Path(folder))
+    store = Store(Path(folder), normalisation=normalisation)
     if node_folder is None:
         return store
     near = Path(node_folder) / f"{store.folder.name}-{store.fingerprint[:12]}"
@@ -162,7 +206,7 @@ def open_store(folder: str, node_folder: str | None = None) -> Store:
             f"{store.folder} cannot be copied to {near}: {error.strerror or error}:"
             " resources.node_folder"
         ) from None
-    return Store(near)
+    return Store(near, normalisation=normalisation)
 
 
 @lru_cache(maxsize=64)

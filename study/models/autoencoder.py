@@ -19,7 +19,11 @@ PAPERS_GROWTH = {"whole": 2, "split": 1}  # filters double at each halving, or s
 
 
 def build(
-    hyperparameters: Hyperparameters, *, size: int | None = None, precision: str = "float32"
+    hyperparameters: Hyperparameters,
+    *,
+    size: int | None = None,
+    precision: str = "float32",
+    output_activation: str = "sigmoid",
 ) -> keras.Model:
     """Build the network that the hyperparameters of a search space describe.
 
@@ -35,11 +39,14 @@ def build(
     precision : str
         What it computes in: a Keras dtype policy, float32 or mixed_bfloat16. Weights and output are
         float32 in both.
+    output_activation : str
+        Of the last layer: sigmoid, or linear where targets leave [0, 1]. A residual network adds to
+        its input and has none.
 
     Returns
     -------
     keras.Model
-        "NYXC" in [0, 1] -> "NYXC" in [0, 1], of the same shape.
+        "NYXC" in [0, 1] -> "NYXC" of the same shape, in [0, 1] after a sigmoid.
 
     Raises
     ------
@@ -57,7 +64,7 @@ def build(
     keras.config.set_dtype_policy(precision)
     try:
         inputs = keras.Input((size, size, 1))
-        outputs = FAMILIES[hyperparameters["family"]](inputs, hyperparameters)
+        outputs = FAMILIES[hyperparameters["family"]](inputs, hyperparameters, output_activation)
         return keras.Model(inputs, outputs, name=f"{hyperparameters['family']}_image_autoencoder")
     finally:
         keras.config.set_dtype_policy(before)
@@ -102,7 +109,7 @@ def _widths(hyperparameters: Hyperparameters) -> list[int]:
     ]
 
 
-def _whole(inputs: Any, hyperparameters: Hyperparameters) -> Any:
+def _whole(inputs: Any, hyperparameters: Hyperparameters, output_activation: str) -> Any:
     """Transposed convolutions bring the size back; batch normalisation between pairs. The paper's
     filters double (growth 2).
     """
@@ -117,10 +124,12 @@ def _whole(inputs: Any, hyperparameters: Hyperparameters) -> Any:
         tensor = layers.Conv2DTranspose(width, 3, strides=2, padding="same", activation="elu")(
             tensor
         )
-    return layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32")(tensor)
+    return layers.Conv2D(1, 3, padding="same", activation=output_activation, dtype="float32")(
+        tensor
+    )
 
 
-def _split(inputs: Any, hyperparameters: Hyperparameters) -> Any:
+def _split(inputs: Any, hyperparameters: Hyperparameters, output_activation: str) -> Any:
     """The outermost activations are sigmoid, the inner ones relu. The paper's layers have the same
     filters (growth 1).
     """
@@ -133,10 +142,12 @@ def _split(inputs: Any, hyperparameters: Hyperparameters) -> Any:
     for width, activation in zip(reversed(widths), reversed(activations), strict=True):
         tensor = layers.Conv2D(width, 3, padding="same", activation=activation)(tensor)
         tensor = layers.UpSampling2D(2)(tensor)
-    return layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32")(tensor)
+    return layers.Conv2D(1, 3, padding="same", activation=output_activation, dtype="float32")(
+        tensor
+    )
 
 
-FAMILIES: dict[str, Callable[[Any, Hyperparameters], Any]] = {
+FAMILIES: dict[str, Callable[[Any, Hyperparameters, str], Any]] = {
     "whole": _whole,
     "split": _split,
     "unet": unet,

@@ -20,7 +20,7 @@ NORMALISATIONS = {
 }
 
 
-def unet(inputs: Any, hyperparameters: Mapping[str, Any]) -> Any:
+def unet(inputs: Any, hyperparameters: Mapping[str, Any], output_activation: str) -> Any:
     """Build an encoder and a decoder with skips between them (Ronneberger et al., 2015,
     doi:10.1007/978-3-319-24574-4_28).
 
@@ -33,11 +33,13 @@ def unet(inputs: Any, hyperparameters: Mapping[str, Any]) -> Any:
         Images in [0, 1].
     hyperparameters : mapping
         See `search_spaces.beyond`.
+    output_activation : str
+        Of the last layer of a network that is not ``residual``.
 
     Returns
     -------
     keras tensor, "NYXC"
-        With ``residual`` what is added to the input, unbounded; otherwise a sigmoid's, in [0, 1].
+        With ``residual`` what is added to the input, unbounded; otherwise the output activation's.
     """
     widths = [
         int(hyperparameters["unet_filters"]) * int(hyperparameters["growth"]) ** level
@@ -69,7 +71,9 @@ def unet(inputs: Any, hyperparameters: Mapping[str, Any]) -> Any:
             1, 3, padding="same", kernel_initializer="zeros", dtype="float32"
         )(tensor)
         return layers.Add(dtype="float32")([inputs, correction])
-    return layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32")(tensor)
+    return layers.Conv2D(1, 3, padding="same", activation=output_activation, dtype="float32")(
+        tensor
+    )
 
 
 def _block(tensor: Any, width: int, hyperparameters: Mapping[str, Any]) -> Any:

@@ -119,6 +119,7 @@ def prepare_sample(config: StudyConfig, scratch: Path) -> Sample:
         channel=dataset.channel,
         levels=dataset.levels,
         max_fields=FIELDS,
+        normalisation=dataset.normalisation,
     )
     began = time.perf_counter()
     resolutions = resolutions_of(config, dataset)

@@ -47,8 +47,8 @@ def save_weights(path: Path, model: keras.Model) -> None:
 
 
 def save_model(model: keras.Model, task: TrialTask, *, fingerprint: str) -> None:
-    """Leave a trained model in its trial's folder: weights, and the ``hyperparameters``, ``resize``
-    and fingerprint of the ``store`` that belong to them.
+    """Leave a trained model in its trial's folder: weights, and what belongs to them, the
+    ``hyperparameters``, ``resize``, ``normalisation`` and fingerprint of the ``store``.
     """
     folder = Path(task.folder)
     save_weights(folder / WEIGHTS, model)
@@ -56,6 +56,7 @@ def save_model(model: keras.Model, task: TrialTask, *, fingerprint: str) -> None
         "hyperparameters": task.hyperparameters,
         "store": fingerprint,
         "resize": task.resize,
+        "normalisation": task.normalisation,
     }
     with new_file(folder / DESCRIPTION) as path:
         path.write_text(json.dumps(described, indent=1), encoding="utf-8")

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from study.data.prepare import resize_image
-from study.data.store import Resolution, Store
+from study.data.store import Resolution, Store, change_range
 from study.errors import StudyError, TrialFailed
 from study.files import read_image
 from study.objectives import quality
@@ -81,11 +82,7 @@ def to_evaluation_resolution(
         if restored.shape[1] == evaluation.size
         else np.stack([cv2.resize(image, size, interpolation=method) for image in restored])
     )
-    low, high = own_range[:, 0], own_range[:, 1]
-    evaluation_low, evaluation_high = evaluation_range[:, 0], evaluation_range[:, 1]
-    gain = ((high - low) / (evaluation_high - evaluation_low)).astype(np.float32)
-    offset = ((low - evaluation_low) / (evaluation_high - evaluation_low)).astype(np.float32)
-    return resized * gain[:, None, None] + offset[:, None, None]
+    return change_range(resized, own_range, evaluation_range)
 
 
 def score_model(
@@ -117,7 +114,7 @@ def score_model(
     """
 
     def measure_field(field: int, levels: np.ndarray) -> Measured:
-        restored = _finite(restore(store.as_float(resolution, field, levels)))
+        restored = restore_images(restore, store, resolution, field, levels)
         target, own_range, evaluation_target, evaluation_range = in_focus_targets(
             store, resolution, evaluation, field, len(levels)
         )
@@ -139,7 +136,7 @@ def score_classical(
     eval_split: str,
     held_out: Sequence[Sequence[int]] | None = None,
 ) -> Score:
-    """Score a classical method on defocused images that are each normalised by their own range; see
+    """Score a classical method on defocused images that are normalised as the store has them; see
     `score_model`.
     """
 
@@ -149,7 +146,9 @@ def score_classical(
             target = np.repeat(
                 store.as_float(on, field, store.in_focus_index)[None], len(levels), axis=0
             )
-            pairs.append((target, method(store.as_float(on, field, levels), target)))
+            defocused = store.as_float(on, field, levels)
+            defocused = store.in_focus_units(defocused, on, field, levels)
+            pairs.append((target, method(defocused, target)))
         return measure_own(*pairs[0]), measure(*pairs[1])
 
     return score_fields(measure_field, store, fields, eval_split, held_out)
@@ -266,7 +265,7 @@ def rung_score(
     totals: dict[str, list[float]] = {"ssim": [], "psnr": [], "mse": []}
     for start in range(0, len(chosen), 8):
         field, level = chosen[start : start + 8].T
-        restored = _finite(restore(store.as_float(resolution, field, level)))
+        restored = restore_images(restore, store, resolution, field, level)
         focus = np.full(len(field), store.in_focus_index)
         ranges = store.ranges(resolution)[field, focus], store.ranges(evaluation)[field, focus]
         scored = measure(
@@ -309,20 +308,28 @@ def defocused_mse(
         errors.append(
             metrics.mse(
                 store.as_float(evaluation, field, [store.in_focus_index]),
-                store.as_float(evaluation, field, [level]),
+                store.in_focus_units(
+                    store.as_float(evaluation, field, [level]), evaluation, field, [level]
+                ),
             )
         )
     return np.concatenate(errors)
 
 
-def _finite(restored: np.ndarray) -> np.ndarray:
-    """Return restorations that are numbers everywhere: others have no score, and what has none must
-    not stand as if it had not been asked for.
+def restore_images(
+    restore: Restore, store: Store, resolution: Resolution, fields: Any, levels: Any
+) -> np.ndarray:
+    """Return restorations, indexed by field and level as numpy does, in the units of their in-focus
+    images.
+
+    They are numbers everywhere: others have no score, and what has none must not stand as if it had
+    not been asked for.
     """
+    restored = restore(store.as_float(resolution, fields, levels))
     if not np.isfinite(restored).all():
         share = 1 - float(np.isfinite(restored).mean())
         raise TrialFailed(f"diverged: {share:.2g} of what it restores are no numbers")
-    return restored
+    return store.in_focus_units(restored, resolution, fields, levels)
 
 
 def in_focus_targets(

@@ -9,7 +9,7 @@ import numpy as np
 
 from study.data.store import Resolution, Store
 from study.files import new_file
-from study.trial.evaluation import Restore
+from study.trial.evaluation import Restore, restore_images
 
 PLACES = (0.0, 8 / 33, 15 / 33, 24 / 33, 1.0)  # among the levels: z 0, 8, 15, 24, 33 of BBBC006
 
@@ -34,10 +34,10 @@ def save_examples(
     """
     field, last = fields[len(fields) // 2], len(store.levels) - 1
     levels = sorted({round(place * last) for place in PLACES} | {store.in_focus_index})
-    images = store.as_float(resolution, field, np.array(levels))
+    at = resolution, field, np.array(levels)
     arrays = {
-        "defocused": images,
-        "restored": restore(images),
+        "defocused": store.in_focus_units(store.as_float(*at), *at),
+        "restored": restore_images(restore, store, *at),
         "in_focus": store.as_float(resolution, field, store.in_focus_index),
     }
     stored = {

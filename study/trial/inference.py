@@ -17,6 +17,7 @@ from study.models.autoencoder import Hyperparameters, build, patch_size_of
 from study.trial.checkpoints import DESCRIPTION, WEIGHTS
 from study.trial.device import exact_products
 from study.trial.evaluation import Restore
+from study.trial.task import OUTPUT_ACTIVATIONS
 
 PREDICTED_PIXELS = 16 * 128 * 128  # in one call: bounds the memory of the network's widest layer
 
@@ -27,6 +28,7 @@ def make_restore(
     *,
     inference: str,
     precision: str = "float32",
+    output_activation: str = "sigmoid",
 ) -> Restore:
     """Return the function that restores images of the network's image size with the weights that
     the model then has.
@@ -41,6 +43,8 @@ def make_restore(
         ``whole`` (the whole image at once) or ``stitched`` (patch by patch).
     precision : str
         What it computes in, whatever the model is trained in; float32 is float32 on every GPU.
+    output_activation : str
+        What the model ends in.
 
     Returns
     -------
@@ -51,7 +55,11 @@ def make_restore(
     patch_size = patch_size_of(hyperparameters)
     size = patch_size if inference == "stitched" else int(hyperparameters["image_size"])
     own = size == model.input_shape[1] and model.dtype_policy.name == precision
-    network = model if own else build(hyperparameters, size=size, precision=precision)
+    network = model
+    if not own:
+        network = build(
+            hyperparameters, size=size, precision=precision, output_activation=output_activation
+        )
     at_once = max(1, PREDICTED_PIXELS // size**2)
     copied: list[int] = []
 
@@ -93,18 +101,23 @@ def load_model(folder: Path, *, size: int | None = None) -> keras.Model:
     """Build the network that a trial left in its folder, for images of `size` or its own, from
     plain arrays and JSON alone.
     """
-    model = build(read_description(folder)["hyperparameters"], size=size)
+    described = read_description(folder)
+    model = build(
+        described["hyperparameters"],
+        size=size,
+        output_activation=OUTPUT_ACTIVATIONS[described["normalisation"]],
+    )
     with np.load(folder / WEIGHTS, allow_pickle=False) as arrays:
         model.set_weights([arrays[name] for name in arrays.files])
     return model
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Read what a trial left beside its weights: ``hyperparameters``, ``resize``, and the
-    fingerprint of its ``store``.
+    """Read what a trial left beside its weights: ``hyperparameters``, ``resize``,
+    ``normalisation``, and the fingerprint of its ``store``.
     """
     described: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    return described
+    return {"normalisation": "own", **described}  # older ones do not say it
 
 
 def _restore(predict: Restore) -> Restore:

@@ -14,10 +14,10 @@ import numpy as np
 from study.data.store import Resolution, Store, open_store
 from study.models.autoencoder import patch_size_of
 from study.trial.device import limit_gpu_memory
-from study.trial.evaluation import measure, score_model
+from study.trial.evaluation import measure, restore_images, score_model
 from study.trial.examples import save_examples
 from study.trial.inference import load_model, make_restore, read_description
-from study.trial.task import PostHocTask
+from study.trial.task import OUTPUT_ACTIVATIONS, PostHocTask
 from study.trial.threads import limit_threads
 
 BORDER_PX = 8  # so far from a seam between patches a pixel counts as its border
@@ -31,22 +31,33 @@ def answer_question(task: PostHocTask) -> dict[str, Any]:
     if task.question == "stitching":
         return measure_stitching(
             Path(task.folder),
-            open_store(task.store, task.node_folder),
+            _open_store(task),
             fields=task.fields,
             levels=task.levels,
         )
     return score_transfer(task)
 
 
+def _open_store(task: PostHocTask) -> Store:
+    """Open the images of a question, as the network was trained to see them."""
+    normalisation = read_description(Path(task.folder))["normalisation"]
+    return open_store(task.store, task.node_folder, normalisation=normalisation)
+
+
 def score_transfer(task: PostHocTask) -> dict[str, Any]:
     """Score a network on images of another data set, prepared as its own were; leaves an example in
     the trial's folder.
     """
-    folder, store = Path(task.folder), open_store(task.store, task.node_folder)
+    folder, store = Path(task.folder), _open_store(task)
     description = read_description(folder)
     hyperparameters = description["hyperparameters"]
     resolution = Resolution(int(hyperparameters["image_size"]), description["resize"])
-    restore = make_restore(load_model(folder), hyperparameters, inference=task.inference)
+    restore = make_restore(
+        load_model(folder),
+        hyperparameters,
+        inference=task.inference,
+        output_activation=OUTPUT_ACTIVATIONS[description["normalisation"]],
+    )
     score = score_model(
         restore,
         store,
@@ -88,7 +99,11 @@ def measure_stitching(
     resolution = Resolution(int(hyperparameters["image_size"]), description["resize"])
     patch_size = patch_size_of(hyperparameters)
     model = load_model(folder)
-    restore = {mode: make_restore(model, hyperparameters, inference=mode) for mode in MODES}
+    ends_in = OUTPUT_ACTIVATIONS[description["normalisation"]]
+    restore = {
+        mode: make_restore(model, hyperparameters, inference=mode, output_activation=ends_in)
+        for mode in MODES
+    }
     distance = distance_to_seam(resolution.size, patch_size)
     count = np.bincount(distance.ravel())
     sums = {mode: np.zeros(len(count)) for mode in MODES}
@@ -97,12 +112,11 @@ def measure_stitching(
     }
     near = distance < BORDER_PX
     for field in fields:
-        images = store.as_float(resolution, field, np.array(levels))
         target = np.repeat(
             store.as_float(resolution, field, store.in_focus_index)[None], len(levels), axis=0
         )
         for mode in MODES:
-            restored = restore[mode](images)
+            restored = restore_images(restore[mode], store, resolution, field, np.array(levels))
             error = np.abs(restored - target).mean(axis=0, dtype=np.float64)
             sums[mode] += np.bincount(distance.ravel(), weights=error.ravel())
             by_field["border"][mode].append(float(error[near].mean()))

@@ -22,19 +22,22 @@ class Restorer:
     ----------
     predict : images in [0, 1], "NYXC", of the resolution's size -> restorations of the same shape.
     resolution : the size that the network sees images at.
+    normalisation : what a pair was to it in training, see `study.data.store.Store`.
     """
 
     predict: Callable[[np.ndarray], np.ndarray]
     resolution: Resolution
+    normalisation: str = "own"
 
     def restore(self, image: np.ndarray) -> np.ndarray:
-        """Restore one grey image, shape (Y, X); the result has its shape and its range of
-        intensities, float32.
+        """Restore one grey image, shape (Y, X); the result has its shape and its unit of intensity,
+        float32.
 
         The image is brought to the network's size, normalised by its own minimum and maximum,
-        restored, and brought back: detail finer than the network's size is lost, and 0 and 1 of the
-        restoration are given the image's own minimum and maximum, for those of an in-focus image
-        are not known.
+        restored, and brought back: detail finer than the network's size is lost. 0 and 1 of the
+        restoration are given the image's own minimum and maximum. Of a network of the normalisation
+        ``own`` it is kept between them, for the range of an in-focus image is not known; one of
+        ``pair`` restores intensities, which may leave the image's range.
         """
         scaled, low, high = normalise(resize_image(image, self.resolution))
         restored = np.asarray(
@@ -45,7 +48,18 @@ class Restorer:
             (image.shape[1], image.shape[0]),
             interpolation=cv2.INTER_CUBIC,
         )
-        return (np.clip(back, 0, 1) * (high - low) + low).astype(np.float32)
+        kept = np.clip(back, 0, 1) if self.normalisation == "own" else back
+        return (kept * (high - low) + low).astype(np.float32)
+
+
+def as_type(restored: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return a restoration in the type of its image's file: rounded, and cut to what that holds,
+    where it is one of unsigned integers.
+    """
+    if dtype.kind != "u":
+        return restored
+    limits = np.iinfo(dtype)
+    return np.clip(restored.round(), limits.min, limits.max).astype(dtype)
 
 
 def load_restorer(folder: Path) -> Restorer:
@@ -54,4 +68,5 @@ def load_restorer(folder: Path) -> Restorer:
     """
     described = read_description(folder)
     resolution = Resolution(int(described["hyperparameters"]["image_size"]), described["resize"])
-    return Restorer(load_model(folder, size=resolution.size).predict_on_batch, resolution)
+    predict = load_model(folder, size=resolution.size).predict_on_batch
+    return Restorer(predict, resolution, described["normalisation"])

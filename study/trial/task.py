@@ -10,6 +10,9 @@ from typing import Any
 from study.data.store import Resolution
 from study.score import Score
 
+# a target that is normalised by another image's range leaves [0, 1]
+OUTPUT_ACTIVATIONS = {"own": "sigmoid", "pair": "linear"}
+
 
 @dataclass(frozen=True)
 class TrialTask:
@@ -41,6 +44,7 @@ class TrialTask:
     objective, level_weights : what the rung score and the score are summed up to, see
         `study.objectives`.
     gpu_share : the share of a GPU's memory that it may take; no bound if not given.
+    normalisation : what a pair of images is to the network, see `study.data.store.Store`.
     node_folder : where this machine keeps a copy of the store to read; the store itself is read if
         not given.
     """
@@ -69,11 +73,17 @@ class TrialTask:
     steps: int | None = None
     gpu_share: float | None = None
     node_folder: str | None = None
+    normalisation: str = "own"
 
     @property
     def resolution(self) -> Resolution:
         """The size that the network sees images at."""
         return Resolution(int(self.hyperparameters["image_size"]), self.resize)
+
+    @property
+    def output_activation(self) -> str:
+        """What the network ends in."""
+        return OUTPUT_ACTIVATIONS[self.normalisation]
 
     @property
     def evaluation(self) -> Resolution:

@@ -12,14 +12,19 @@ from typing import Any
 
 import keras
 
-from study.data.store import Store, open_store
+from study.data.store import Store
 from study.trial.device import gpu_busy, gpu_peak_bytes, gpu_total_mib, limit_gpu_memory
 from study.trial.evaluation import score_model
-from study.trial.inference import make_restore
 from study.trial.steps import steps_an_epoch
 from study.trial.task import TrialTask
 from study.trial.threads import limit_threads
-from study.trial.training import compile_model, epoch_batches, score_rung
+from study.trial.training import (
+    compile_model,
+    epoch_batches,
+    make_task_restore,
+    open_task_store,
+    score_rung,
+)
 
 WARM_UP_STEPS = 5
 STEPS = 20
@@ -80,14 +85,12 @@ def profile_trial(task: TrialTask) -> Profile:
     model.fit(batches, epochs=1, steps_per_epoch=1, shuffle=False, verbose=0)
     setup_s = time.perf_counter() - began
     step_s = _time_steps(model, batches, PLANNED_STEPS)
-    restore = make_restore(
-        model, task.hyperparameters, inference=task.inference, precision=task.precision
-    )
+    restore = make_task_restore(model, task, precision=task.precision)
     field, rung_s = task.eval_fields[0], 0.0
     if task.rung_images:
         for _ in range(2):  # the first traces the network
             rung_s = score_rung(restore, store, task)["rung_seconds"]
-    restore = make_restore(model, task.hyperparameters, inference=task.inference)
+    restore = make_task_restore(model, task)
     began = time.perf_counter()
     score_model(
         restore,
@@ -143,7 +146,7 @@ def _begin(task: TrialTask) -> tuple[keras.Model, Any, Store]:
     limit_threads(task.threads)
     limit_gpu_memory(task.gpu_share)
     keras.backend.clear_session()
-    store = open_store(task.store, task.node_folder)
+    store = open_task_store(task)
     return compile_model(task, store), epoch_batches(task, store, epoch=0), store
 
 

@@ -72,13 +72,11 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
     """
     limit_threads(task.threads)
     limit_gpu_memory(task.gpu_share)
-    store, folder = open_store(task.store, task.node_folder), Path(task.folder)
+    store, folder = open_task_store(task), Path(task.folder)
     keras.backend.clear_session()
     keras.utils.set_random_seed(task.seed)
     model = compile_model(task, store)
-    restore = make_restore(
-        model, task.hyperparameters, inference=task.inference, precision=task.precision
-    )
+    restore = make_task_restore(model, task, precision=task.precision)
     operations = count_operations(task.hyperparameters)
     done, trained_s = load_checkpoint(folder, model)
     for epoch in range(done, task.epochs):
@@ -90,7 +88,7 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
                 metrics |= score_rung(restore, store, task)
             if epoch + 1 == task.epochs:
                 if task.precision != "float32":
-                    restore = make_restore(model, task.hyperparameters, inference=task.inference)
+                    restore = make_task_restore(model, task)
                 score = _finish(model, restore, task, store)
         cost = {
             "parameters": float(model.count_params()),
@@ -113,6 +111,24 @@ def run_trial(task: TrialTask) -> Generator[EpochReport]:
             save_checkpoint(folder, model, epochs=epoch + 1, trained_s=trained_s)
 
 
+def open_task_store(task: TrialTask) -> Store:
+    """Open the images of a task, as its network is to see them."""
+    return open_store(task.store, task.node_folder, normalisation=task.normalisation)
+
+
+def make_task_restore(
+    model: keras.Model, task: TrialTask, *, precision: str = "float32"
+) -> Restore:
+    """Return what restores images with a task's network, see `make_restore`."""
+    return make_restore(
+        model,
+        task.hyperparameters,
+        inference=task.inference,
+        precision=precision,
+        output_activation=task.output_activation,
+    )
+
+
 def compile_model(task: TrialTask, store: Store) -> keras.Model:
     """Build a task's network with its optimiser and loss."""
     hyperparameters = task.hyperparameters
@@ -121,7 +137,9 @@ def compile_model(task: TrialTask, store: Store) -> keras.Model:
         steps_per_pass=steps_a_pass(task, store),
         steps=steps_in_all(task, store),
     )
-    model = build(hyperparameters, precision=task.precision)
+    model = build(
+        hyperparameters, precision=task.precision, output_activation=task.output_activation
+    )
     model.compile(
         optimizer=keras.optimizers.Adam(
             schedule,

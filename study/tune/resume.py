@@ -116,6 +116,6 @@ def _same_scores(config: StudyConfig, store: Store, earlier: History) -> bool:
         and all(getattr(there.search, name) == getattr(config.search, name) for name in SCORED_BY)
         and all(
             getattr(there.dataset, name) == getattr(config.dataset, name)
-            for name in ("test", "validation", "split")
+            for name in ("test", "validation", "split", "normalisation")
         )
     )

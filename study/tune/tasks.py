@@ -78,6 +78,7 @@ def make_task(config: StudyConfig, store: Store, **own: Any) -> TrialTask:
     shared: dict[str, Any] = {
         "store": str(store.folder),
         "resize": config.dataset.resize,
+        "normalisation": config.dataset.normalisation,
         "evaluation_size": config.evaluation.resolution,
         "epochs": config.training.epochs,
         "batch_size": config.training.batch_size,

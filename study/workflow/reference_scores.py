@@ -148,7 +148,8 @@ def score_references(
             yield reference, score_upper_bound(store, resolution=resolution, **on)
         own_size = None if size == whole else size
         reference = Reference(ReferenceRole.MEAN_SCALE, eval_split, size=own_size)
-        if reference not in skip:
+        # by the range of the pair no scale is hidden: it would be the upper bound again
+        if reference not in skip and config.dataset.normalisation == "own":
             resolution = Resolution(size, config.dataset.resize)
             yield (
                 reference,

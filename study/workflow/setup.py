@@ -63,6 +63,7 @@ def prepare_transfer(config: StudyConfig, log: Log) -> Store | None:
         levels=wanted.levels,
         max_fields=wanted.max_fields,
         resize=config.dataset.resize,
+        normalisation=config.dataset.normalisation,
     )
     return _prepare(config, dataset, Path(wanted.root), log)
 

@@ -33,6 +33,11 @@ def changed(part: str | None = None, **values: Any) -> StudyConfig:
             "whole",
             "resized by area mean",
         ),
+        (
+            Truth(config=changed("dataset", normalisation="pair")),
+            "whole",
+            "normalised by the pair",
+        ),
         (Truth(config=changed("dataset", channel="w2")), "whole", "channel w2"),
         (Truth(config=changed("training", epochs=2)), "whole", "2 epochs"),
         (Truth(config=changed("training", batch_size=4)), "whole", "batches of 4"),

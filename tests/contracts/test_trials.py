@@ -128,6 +128,7 @@ def test_what_a_finished_trial_leaves(code: Any, make_task: MakeTask) -> None:
         "hyperparameters": task.hyperparameters,
         "store": Store(Path(task.store)).fingerprint,
         "resize": task.resize,
+        "normalisation": task.normalisation,
     }
     with np.load(folder / "examples.npz", allow_pickle=False) as examples:
         assert set(examples.files) == {"defocused", "restored", "in_focus", "levels", "field"}
