@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.deconvolutions import parameter_fold
 from analysis.differences import against_each
 from analysis.endpoint import primary_endpoint
 from analysis.final_scores import final_images, final_references
@@ -179,6 +180,7 @@ def _outcome(study: Study) -> Iterator[Block]:
     if text := front_text(study):
         yield Paragraph(text)
     yield from _upper_bounds(study)
+    yield from parameter_fold(study)
     yield Paragraph(
         f"{METRICS_NOTE} The winner is the searched trial that was best on validation; the test set"
         f" was opened {len(study.history.openings)} time(s).",

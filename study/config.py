@@ -309,8 +309,8 @@ class EvaluationConfig:
     inference : {'whole', 'stitched'}
         whole (the whole image at once) or stitched (patch by patch, as the paper does).
     deconvolved_fields : int
-        So many test fields are also restored by unsharp mask, Wiener and Richardson-Lucy, told the
-        true blur; none of published BBBC006 images, whose blur nobody knows.
+        So many test fields are also restored by classical deconvolutions, told the true blur and
+        tuned by level on validation; none of published BBBC006 images, whose blur nobody knows.
     """
 
     resolution: int = 128

@@ -21,7 +21,7 @@ from study.planning.expected import ExpectedStudy, by_size
 from study.planning.sample import SCORED, TRAINED, Sample
 from study.record.identities import Role
 from study.trial.classical import DECONVOLUTIONS
-from study.trial.evaluation import score_deconvolution
+from study.trial.deconvolving import choose_parameter, score_deconvolution
 from study.trial.mean_scale import TrainingImages
 from study.trial.steps import batch_size_of
 from study.trial.task import TrialTask
@@ -30,7 +30,8 @@ from study.tune.callbacks import Log
 from study.tune.cluster import trials_at_once
 from study.tune.remote import call_on_cluster
 from study.tune.trainable import Job
-from study.workflow.reference_scores import deconvolved_fields, score_references
+from study.workflow.deconvolutions import deconvolved_fields, tuning_metric
+from study.workflow.reference_scores import score_references
 from study.workflow.stages import Stage
 
 MOST_COPIES = 8  # of a configuration that are measured at once
@@ -54,9 +55,9 @@ class Measurements:
     ----------
     networks : mapping
         What `key_of` a job returns -> the network.
-    raw_s, prepare_s, reference_s, deconvolution_s : float
+    raw_s, prepare_s, reference_s, deconvolution_s, tuning_s : float
         Seconds for each field: to simulate it, to prepare it, to score what learns nothing on it,
-        and to restore it by all deconvolutions.
+        to restore it by all deconvolutions, and to tune them on it.
     start_s, worker_s : float
         Until the program can begin, and until a worker can.
     """
@@ -66,6 +67,7 @@ class Measurements:
     prepare_s: float
     reference_s: float
     deconvolution_s: float
+    tuning_s: float
     start_s: float
     worker_s: float
 
@@ -133,12 +135,15 @@ def measure(study: ExpectedStudy, sample: Sample, *, start_s: float, log: Log) -
     began = time.perf_counter()
     training = TrainingImages(sample.store, [TRAINED])
     list(score_references(study.config, sample.store, [SCORED], "test", training=training, skip=()))
+    reference_s = time.perf_counter() - began
+    deconvolution_s, tuning_s = _time_deconvolutions(study.config, sample.store)
     return Measurements(
         networks,
         raw_s=sample.raw_s,
         prepare_s=sample.prepare_s,
-        reference_s=time.perf_counter() - began,
-        deconvolution_s=_time_deconvolutions(study.config, sample.store),
+        reference_s=reference_s,
+        deconvolution_s=deconvolution_s,
+        tuning_s=tuning_s,
         start_s=start_s,
         worker_s=worker_s,
     )
@@ -214,19 +219,38 @@ def _median_profile(answers: list[dict[str, float]]) -> Profile:
     )
 
 
-def _time_deconvolutions(config: StudyConfig, store: Store) -> float:
-    """Return what all deconvolutions of one field take, if the study asks for any."""
-    began = time.perf_counter()
-    if deconvolved_fields(config, store, [SCORED]):
-        for method in DECONVOLUTIONS.values():
-            score_deconvolution(
-                method,
-                store,
-                evaluation=Resolution(config.evaluation.resolution, "antialiased"),
-                fields=[SCORED],
-                eval_split="test",
-            )
-    return time.perf_counter() - began
+def _time_deconvolutions(config: StudyConfig, store: Store) -> tuple[float, float]:
+    """Return what all deconvolutions of one field take, and all their tuning on it, if the study
+    asks for any: at most, for the largest parameter is timed, at a level in the middle.
+    """
+    if not deconvolved_fields(config, store, [SCORED]):
+        return 0.0, 0.0
+    levels = store.defocused_indices
+    middle = levels[len(levels) // 2]
+    evaluation, seconds = Resolution(config.evaluation.resolution, "antialiased"), [0.0, 0.0]
+    for method in DECONVOLUTIONS.values():
+        began = time.perf_counter()
+        score_deconvolution(
+            method,
+            store,
+            evaluation=evaluation,
+            fields=[SCORED],
+            eval_split="test",
+            parameters={store.levels[middle]: method.grid[-1]},
+            held_out=[[middle]] * len(store.fields),
+        )
+        scored = time.perf_counter()
+        choose_parameter(
+            method,
+            store,
+            evaluation=evaluation,
+            fields=[SCORED],
+            level=middle,
+            metric=tuning_metric(config),
+        )
+        seconds[0] += scored - began
+        seconds[1] += time.perf_counter() - scored
+    return seconds[0] * len(levels), seconds[1] * len(levels)
 
 
 def _step_operations(job: Job) -> float:

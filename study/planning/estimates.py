@@ -16,8 +16,8 @@ from study.trial.timing import STEPS, WARM_UP_STEPS
 from study.tune.budget import expected_course
 from study.tune.trainable import Job
 from study.workflow.confirmation import TIMED_ROUNDS, first_replicates
+from study.workflow.deconvolutions import TUNING_FIELDS, deconvolved_fields
 from study.workflow.post_hoc import is_stitched, shown_level_indices
-from study.workflow.reference_scores import deconvolved_fields
 from study.workflow.stages import Stage
 
 REPORT_S = 8.0  # the report and its figures, and the record's end
@@ -146,9 +146,11 @@ class Estimate:
         study, split = self.study, self.study.counts.split
         validation = split.validation if Stage.SEARCH in study.stages else []
         deconvolved = deconvolved_fields(study.config, study.store, split.test)
-        return (
-            len([*split.test, *validation]) * self.measured.reference_s
-            + len(deconvolved) * self.measured.deconvolution_s
+        tuned = min(TUNING_FIELDS, len(split.validation or split.train)) if deconvolved else 0
+        seconds = self.measured.deconvolution_s, self.measured.tuning_s
+        deconvolutions = [seconds[0]] * len(deconvolved), [seconds[1]] * tuned
+        return len([*split.test, *validation]) * self.measured.reference_s + sum(
+            makespan(durations, self.places) for durations in deconvolutions
         )
 
     def _timing_s(self, job: Job) -> float:

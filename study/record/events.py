@@ -236,11 +236,14 @@ class NumbersDiffered(RunEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceScored(Score, Event):
-    """A score of what stands beside the networks."""
+    """A score of what stands beside the networks; of a deconvolution with level -> the parameter
+    that was chosen there.
+    """
 
     kind: ClassVar[str] = "reference"
     keyed_by: ClassVar[tuple[str, ...]] = ("reference",)
     reference: Reference
+    parameters: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

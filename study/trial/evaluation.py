@@ -5,16 +5,13 @@ the evaluation resolution.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from study.data.prepare import resize_image
 from study.data.store import Resolution, Store, change_range
-from study.errors import StudyError, TrialFailed
-from study.files import read_image
+from study.errors import TrialFailed
 from study.objectives import quality
 from study.score import Score
 from study.trial import metrics
@@ -152,49 +149,6 @@ def score_classical(
         return measure_own(*pairs[0]), measure(*pairs[1])
 
     return score_fields(measure_field, store, fields, eval_split, held_out)
-
-
-def score_deconvolution(
-    method: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    store: Store,
-    *,
-    evaluation: Resolution,
-    fields: Sequence[int],
-    eval_split: str,
-) -> Score:
-    """Score a deconvolution that is told the true blur, at native pixels before any resizing, on
-    the evaluation resolution.
-
-    Its restorations keep the camera's intensities, so that they need no normalisation of their own:
-    another advantage.
-
-    Raises
-    ------
-    StudyError
-        If the true blur of these images is not known.
-    """
-    blur_kernel = store.layout.blur_kernel
-    if blur_kernel is None or not store.blur_known:
-        raise StudyError(f"nobody knows the true blur of the images in {store.folder}")
-    planes, root = store.planes(), Path(store.description["source"])
-
-    def measure_field(field: int, levels: np.ndarray) -> Measured:
-        low, high = store.ranges(evaluation)[field, store.in_focus_index]
-        restored = []
-        for level in levels:
-            plane = planes[field * len(store.levels) + int(level)]
-            image = read_image(root / plane["path"]).astype(np.float64)
-            scale = image.max() or 1.0
-            kernel = blur_kernel(store.levels[level])
-            sharp = image if kernel.size == 1 else method(image / scale, kernel) * scale
-            restored.append((resize_image(sharp, evaluation) - low) / (high - low))
-        images = np.stack(restored).astype(np.float32)
-        target = np.repeat(
-            store.as_float(evaluation, field, store.in_focus_index)[None], len(levels), axis=0
-        )
-        return measure_own(target, images), measure(target, images)
-
-    return score_fields(measure_field, store, fields, eval_split, None)
 
 
 def score_upper_bound(

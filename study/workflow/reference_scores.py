@@ -1,25 +1,21 @@
-"""What stands beside every network: the unrestored input, classical restorations, and the upper
-bound of each image size.
+"""What stands beside every network: the unrestored input, its best affine fit, and the upper bound
+and the right shape at the mean scale of each image size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from study.config import StudyConfig
 from study.data.store import Resolution, Store
-from study.errors import StudyError
 from study.record.events import ReferenceScored
 from study.record.identities import Reference, ReferenceRole
 from study.record.ledger import Ledger
 from study.score import Score
-from study.trial.classical import DECONVOLUTIONS, Method, best_affine_fit, unrestored_input
-from study.trial.evaluation import score_classical, score_deconvolution, score_upper_bound
+from study.trial.classical import Method, best_affine_fit, unrestored_input
+from study.trial.evaluation import score_classical, score_upper_bound
 from study.trial.mean_scale import TrainingImages, score_mean_scale
-from study.tune.callbacks import Log
-from study.tune.remote import call_on_cluster
 
 METHODS: dict[ReferenceRole, Method] = {
     ReferenceRole.UNRESTORED_INPUT: unrestored_input,
@@ -46,55 +42,6 @@ def record_references(
         config, store, fields, eval_split, training=training, skip=known, held_out=held_out
     ):
         ledger.append(ReferenceScored(reference=reference, **vars(score)))
-
-
-def record_deconvolutions(
-    config: StudyConfig, store: Store, ledger: Ledger, fields: Sequence[int], log: Log
-) -> None:
-    """Score what classical deconvolution makes of some of the test fields."""
-    if config.evaluation.deconvolved_fields and not store.blur_known:
-        log(
-            "no deconvolution beside the networks: it needs the true blur, which is not known of"
-            f" these images of {store.layout.title}"
-        )
-    chosen = deconvolved_fields(config, store, fields)
-    if not chosen:
-        return
-    wanted = [
-        Reference(ReferenceRole.DECONVOLUTION, "test", name=name, fields=len(chosen))
-        for name in DECONVOLUTIONS
-    ]
-    missing = [one for one in wanted if one not in ledger.history.references]
-    size = config.evaluation.resolution
-    tasks = [(one.name, str(store.folder), size, chosen) for one in missing]
-    for index, answer in call_on_cluster(config.resources, _deconvolve, tasks):
-        reference = missing[index]
-        if isinstance(answer, str):
-            raise StudyError(f"{reference.label} could not be scored: {answer}")
-        ledger.append(ReferenceScored(reference=reference, **answer))
-        log(f"scored {reference.label}")
-
-
-def deconvolved_fields(config: StudyConfig, store: Store, fields: Sequence[int]) -> list[int]:
-    """Return those of the test fields that classical deconvolution restores too, evenly chosen;
-    none where the true blur is not known.
-    """
-    count = min(config.evaluation.deconvolved_fields, len(fields))
-    if not count or not store.blur_known:
-        return []
-    return [fields[index * len(fields) // count] for index in range(count)]
-
-
-def _deconvolve(task: tuple[str, str, int, list[int]]) -> dict[str, Any]:
-    name, store, size, fields = task
-    score = score_deconvolution(
-        DECONVOLUTIONS[name],
-        Store(Path(store)),
-        evaluation=Resolution(size, "antialiased"),
-        fields=fields,
-        eval_split="test",
-    )
-    return dict(vars(score))
 
 
 def score_references(

@@ -46,13 +46,10 @@ from study.workflow.confirmation import (
     leak_jobs,
     record_timings,
 )
+from study.workflow.deconvolutions import record_deconvolutions
 from study.workflow.post_hoc import evaluate_post_hoc
 from study.workflow.preflight import check_folder, check_new, check_resumed, check_sides
-from study.workflow.reference_scores import (
-    record_deconvolutions,
-    record_references,
-    score_references,
-)
+from study.workflow.reference_scores import record_references, score_references
 from study.workflow.setup import (
     describe_environment,
     describe_images,
@@ -332,7 +329,9 @@ def _score_on_test(study: _Study, phase: Phase, jobs: list[Job], text: str) -> N
     config, store, ledger = study.config, study.store, study.ledger
     training = TrainingImages(store, task.train_fields, task.held_out)
     record_references(config, store, ledger, fields, "test", training=training, held_out=held_out)
-    record_deconvolutions(config, store, ledger, fields, study.log)
+    record_deconvolutions(
+        config, store, ledger, fields, study.log, split=study.split, held_out=held_out
+    )
     if not waiting:
         return
     study.log(

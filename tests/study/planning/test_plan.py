@@ -77,6 +77,7 @@ def make_measurements(networks: Sequence[tuple[Job, Profile]]) -> Measurements:
         prepare_s=2.0,
         reference_s=0.25,
         deconvolution_s=100.0,
+        tuning_s=200.0,
         start_s=9.0,
         worker_s=4.0,
     )
@@ -183,6 +184,15 @@ def test_every_stage_that_a_study_has_is_estimated_in_its_order(
             "the report": REPORT_S,
         }
     )
+
+
+def test_deconvolutions_are_tuned_and_scored_side_by_side(
+    config: StudyConfig, expect: Expect
+) -> None:
+    asked = replace(config, evaluation=EvaluationConfig(resolution=32, deconvolved_fields=9))
+    parts = [estimate(expect(asked), places=places).parts["the references"] for places in (1, 2)]
+    # two fields of validation and two of test
+    assert parts == pytest.approx([1 + 2 * 100 + 2 * 200, 1 + 100 + 200])
 
 
 def scored_levels(study: ExpectedStudy) -> int:

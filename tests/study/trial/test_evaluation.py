@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from study.data.layouts import bbbc005
 from study.data.prepare import resize_image
 from study.data.store import Resolution, Store
 from study.files import read_image
-from study.trial.classical import DECONVOLUTIONS, best_affine_fit, unrestored_input
+from study.trial.classical import best_affine_fit, unrestored_input
 from study.trial.evaluation import (
     rung_score,
     score_classical,
-    score_deconvolution,
     score_model,
     score_upper_bound,
     to_evaluation_resolution,
@@ -219,50 +217,3 @@ def test_no_level_comes_twice_into_the_rung_score_before_all_have_come_once(
     drawn = Counter(of_level[call] for call in calls)
     counts = [drawn[level] for level in store.defocused_indices]
     assert max(counts) - min(counts) <= 1
-
-
-def test_deconvolution_with_the_true_blur_brings_a_blurred_image_back() -> None:
-    rng = np.random.default_rng(0)
-    image = np.zeros((90, 90))
-    for _ in range(12):
-        y, x = rng.integers(20, 70, 2)
-        image[y - 3 : y + 4, x - 3 : x + 4] = rng.uniform(0.5, 1)
-    blurred = bbbc005.blur_image((image * 255).astype(np.uint8), 17) / 255
-    before = np.abs(blurred - image).mean()
-    errors = {
-        name: np.abs(method(blurred, bbbc005.blur_kernel(17)) - image).mean()
-        for name, method in DECONVOLUTIONS.items()
-    }
-    assert errors["Richardson-Lucy"] < 0.6 * before
-    assert errors["Wiener"] < 0.8 * before
-    assert errors["unsharp mask"] < before
-
-
-def test_deconvolution_is_scored_in_the_cameras_intensities(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("study.trial.classical.RICHARDSON_LUCY_ITERATIONS", 3)
-    unchanged = score_deconvolution(
-        lambda image, kernel: image, store, evaluation=EVALUATION, fields=[1], eval_split="test"
-    )
-    reference = score_classical(
-        unrestored_input,
-        store,
-        resolution=EVALUATION,
-        evaluation=EVALUATION,
-        fields=[1],
-        eval_split="test",
-    )
-    in_focus = store.in_focus_index
-    assert unchanged.evaluation["ssim"][0][in_focus] == pytest.approx(1, abs=1e-5)
-    assert unchanged.evaluation["ssim"][0][0] != pytest.approx(
-        reference.evaluation["ssim"][0][0], abs=1e-3
-    )  # that one is normalised by itself
-    sharp = score_deconvolution(
-        DECONVOLUTIONS["Richardson-Lucy"],
-        store,
-        evaluation=EVALUATION,
-        fields=[1],
-        eval_split="test",
-    )
-    assert sharp.summary["psnr"] > unchanged.summary["psnr"]
