@@ -120,7 +120,7 @@ def endpoint_by_well(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
         parts = [_weighted_means(rows, endpoint)]
     else:
         parts = [
-            _pseudo_values(one, endpoint).assign(replicate=replicate)
+            pseudo_values(one, endpoint).assign(replicate=replicate)
             for replicate, one in rows.groupby("replicate")
         ]
     table = pd.concat(parts, ignore_index=True) if parts else _weighted_means(rows, endpoint)
@@ -173,8 +173,16 @@ def _weighted_means(rows: pd.DataFrame, endpoint: Endpoint) -> pd.DataFrame:
     return (sums["sum"] / sums["weight"]).rename("endpoint").reset_index()
 
 
-def _pseudo_values(rows: pd.DataFrame, endpoint: Endpoint) -> pd.DataFrame:
-    """Return the pseudo-value of every well of one replicate."""
+def pseudo_values(rows: pd.DataFrame, endpoint: Endpoint) -> pd.DataFrame:
+    """Return the pseudo-value of every well of one replicate, see `endpoint_by_well`.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        well, level, the endpoint's metric and, where harm counts, mse and defocused_mse.
+    endpoint : Endpoint
+        What is estimated.
+    """
     well, wells = pd.factorize(rows["well"], sort=True)
     level, levels = pd.factorize(rows["level"], sort=True)
     shape, cell = (len(wells), len(levels)), well * len(levels) + level

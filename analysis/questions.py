@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.collapse import collapse_text
+from analysis.endpoint import endpoint_tables, primary_endpoint
 from analysis.final_scores import final_images, final_references, final_split
 from analysis.load import Study
 from analysis.reproduced_tables import networks
@@ -41,6 +42,7 @@ def _gain(study: Study, label: str) -> list[str]:
     upper bound is, and whether it has learned anything.
     """
     sentences = [
+        *_above_by_endpoint(study, label),
         *_above_unrestored_input(study, label),
         *_above_affine_fit(study, label),
     ]
@@ -56,6 +58,23 @@ def _gain(study: Study, label: str) -> list[str]:
             " the mean image."
         )
     return sentences
+
+
+def _above_by_endpoint(study: Study, label: str) -> list[str]:
+    """Compare by the primary endpoint, where it is not the SSIM that is compared anyway."""
+    endpoint, tables = primary_endpoint(study), endpoint_tables(study)
+    unrestored = Reference(ReferenceRole.UNRESTORED_INPUT, final_split(study)).label
+    if endpoint.is_plain_ssim or not {label, unrestored} <= set(tables):
+        return []
+    difference = estimate(tables[label], tables[unrestored], metric="endpoint")
+    values = [
+        f"{_mean(tables[one], 'endpoint'):.{endpoint.digits}f}" for one in (label, unrestored)
+    ]
+    return [
+        f"{label}: {endpoint.title} (primary endpoint) {values[0]}{endpoint.unit} against"
+        f" {values[1]}{endpoint.unit} of the unrestored input:"
+        f" {interval_text(difference, digits=endpoint.digits)}, {sign_text(difference)}."
+    ]
 
 
 def _above_unrestored_input(study: Study, label: str) -> list[str]:

@@ -101,9 +101,18 @@ def test_the_record_is_written_read_and_mirrored(
 
 
 def test_the_coverage_of_intervals_is_counted(run: Any) -> None:
-    rows = run("coverage", "--repeats", "3")
-    assert len(rows) == 4 * 3 + 4  # settings x gains, and the families
-    assert all(0 <= row["called"] <= 1 for row in rows)
+    rows = run("coverage", "--repeats", "2")
+    # at 4 settings: 3 gains, 3 about the margin, 2 collapses, 2 worst levels, and a family; 6 of
+    # splits
+    assert len(rows) == 4 * (3 + 3 + 2 + 2 + 1) + 6
+    verdicts = ("better", "worse", "same", "inconclusive")
+    for row in rows:
+        if row["case"] == "family":
+            assert 0 <= row["called"] <= 1
+        else:
+            assert sum(row[verdict] for verdict in verdicts) == pytest.approx(1)
+    collapsed = [row for row in rows if "collapsed" in row["case"]]
+    assert all(row["same"] == row["better"] == 0 for row in collapsed)
 
 
 def test_searchers_race_on_curves_that_were_recorded(run: Any, tmp_path: Path) -> None:

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
+
+import pytest
 
 from analysis.claims import check_claims
 from analysis.load import load_study
 from analysis.questions import answers
 from analysis.reproduced_tables import average_table
 from analysis.sentences import Agreement
-from tests.made_up_study import SEARCHED, SPLIT, WHOLE, Truth, make_study
+from study.config import SearchConfig
+from tests.made_up_study import FAITHFUL, SEARCHED, SPLIT, WHOLE, Truth, make_study
 
 LOST = {WHOLE.label: 0.1, SPLIT.label: 0.3, SEARCHED.label: 0.1}
 
@@ -43,3 +48,15 @@ def test_a_transfer_that_is_not_finished_is_answered_as_far_as_it_is(tmp_path: P
     assert check_claims(study)[1].agreement == Agreement.NOT_MEASURED
     _, (_, sentences) = answers(study)
     assert all(one.startswith(WHOLE.label) for one in sentences[1:])
+
+
+def test_the_questions_are_answered_by_the_primary_endpoint_first(tmp_path: Path) -> None:
+    search = SearchConfig(objectives=["worst_ssim"])
+    config = dataclasses.replace(FAITHFUL, search=search)
+    make_study(tmp_path, Truth(config=config, unrestored=0.6))
+    (_, sentences), _ = answers(load_study(tmp_path))
+    [*_, text] = [one for one in sentences if "(primary endpoint)" in one]
+    assert text.startswith(f"{SEARCHED.label}: worst level's SSIM (primary endpoint) 0.70")
+    gain = re.search(r"of the unrestored input: \+(0\.\d+) ", text)
+    assert gain is not None
+    assert float(gain[1]) == pytest.approx(0.2, abs=0.005)
