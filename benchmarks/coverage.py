@@ -40,7 +40,6 @@ ALL_WELLS, TEST_SHARE = 60, 0.2  # of studies over splits
 # standard deviation of what a well that is trained on adds to a configuration's SSIM, over their
 # number: the choice of 48 wells to train on moves a difference by .0014 or .0043
 INFLUENCES = {"little": 0.01, "much": 0.03}
-Tables = dict[str, pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -75,25 +74,33 @@ class Case:
     draw: Callable[[np.random.Generator], Estimate]
 
 
-def made_up(
+def made_up_values(
     wells: int,
     seeds: int,
     gains: dict[str, float],
     rng: np.random.Generator,
     noise: Noise = Noise(),
-) -> Tables:
-    """Return the images of a baseline and of candidates that are so much better in truth."""
+) -> dict[str, np.ndarray]:
+    """Return SSIM of a baseline and of candidates that are so much better in truth, shape (seeds,
+    wells).
+    """
     difficulty, values = rng.normal(0, noise.well, wells), {}
     for label, gain in {"baseline": 0.0, **gains}.items():
         response = rng.normal(0, noise.response / np.sqrt(2), wells)
         varied = rng.normal(0, noise.field, (seeds, wells))
         trained = rng.normal(0, noise.seed, (seeds, 1))
-        values[label] = (0.8 + gain + difficulty + response + varied + trained).ravel()
+        values[label] = 0.8 + gain + difficulty + response + varied + trained
+    return values
+
+
+def as_images(values: np.ndarray) -> pd.DataFrame:
+    """Return values, shape (seeds, wells), as rows of images."""
+    seeds, wells = values.shape
     places = {
         "replicate": np.repeat(np.arange(seeds), wells),
         "well": np.tile(np.arange(wells), seeds),
     }
-    return {label: pd.DataFrame(places | {"ssim": column}) for label, column in values.items()}
+    return pd.DataFrame(places | {"ssim": values.ravel()})
 
 
 def means(
@@ -106,28 +113,31 @@ def means(
     collapsed: str = "",
 ) -> Estimate:
     """Return the difference of two means; the first seed of the one that is named collapsed."""
-    images = made_up(wells, seeds, {"candidate": gain}, rng, noise)
+    values = made_up_values(wells, seeds, {"candidate": gain}, rng, noise)
     if collapsed:
-        rows = images[collapsed]
-        rows.loc[rows["replicate"] == 0, "ssim"] += COLLAPSE
-    return estimate(images["candidate"], images["baseline"], test=True)
+        values[collapsed][0] += COLLAPSE
+    return estimate(*(as_images(values[label]) for label in ("candidate", "baseline")), test=True)
 
 
 def worst_levels(
     rng: np.random.Generator, *, wells: int, seeds: int, gain: float, levels: tuple[float, ...]
 ) -> Estimate:
     """Return the difference of two worst levels' means, by jackknife."""
-    rows: dict[str, list[pd.DataFrame]] = {"candidate": [], "baseline": []}
-    by_level = [made_up(wells, seeds, {"candidate": gain}, rng) for _ in levels]
-    for label, tables in rows.items():
-        images = pd.concat(
-            one[label].assign(level=number, ssim=one[label]["ssim"] + levels[number] - 0.8)
-            for number, one in enumerate(by_level)
-        )
-        for replicate, one in images.groupby("replicate"):
-            tables.append(pseudo_values(one, WORST).assign(replicate=replicate))
-    ours, theirs = (pd.concat(rows[label]) for label in ("candidate", "baseline"))
-    return estimate(ours, theirs, metric="endpoint", test=True)
+    of_levels = [made_up_values(wells, seeds, {"candidate": gain}, rng) for _ in levels]
+    places = {
+        "level": np.repeat(np.arange(len(levels)), wells),
+        "well": np.tile(np.arange(wells), len(levels)),
+    }
+    tables = []
+    for label in ("candidate", "baseline"):
+        # shape (levels, seeds, wells)
+        ssim = np.array([one[label] for one in of_levels]) + np.reshape(levels, (-1, 1, 1)) - 0.8
+        by_seed = [
+            pseudo_values(pd.DataFrame(places | {"ssim": ssim[:, seed].ravel()}), WORST)
+            for seed in range(seeds)
+        ]
+        tables.append(as_images(np.array([one["endpoint"] for one in by_seed])))
+    return estimate(*tables, test=True)
 
 
 def over_splits(
@@ -146,11 +156,11 @@ def over_splits(
         for number, order in enumerate(chosen):
             tested, learned = order[:test], influence[order[test:]].mean()
             of_wells = 0.8 + label_gain + learned + (difficulty + response)[tested]
-            for seed in range(seeds):
-                values = of_wells + rng.normal(0, noise.field, test) + rng.normal(0, noise.seed)
-                about = {"replicate": number * seeds + seed, "split_number": number}
-                about["test_to_train"] = TEST_SHARE / (1 - TEST_SHARE)
-                tables.append(pd.DataFrame({"well": tested, "ssim": values, **about}))
+            seen = rng.normal(0, noise.field, (seeds, test)) + rng.normal(0, noise.seed, (seeds, 1))
+            rows = as_images(of_wells + seen).assign(split_number=number)
+            rows["replicate"] += number * seeds
+            rows["well"] = np.tile(tested, seeds)
+            tables.append(rows.assign(test_to_train=TEST_SHARE / (1 - TEST_SHARE)))
     half = len(tables) // 2
     return estimate(pd.concat(tables[:half]), pd.concat(tables[half:]), test=True)
 
@@ -205,7 +215,9 @@ def any_called(wells: int, seeds: int, rng: np.random.Generator) -> bool:
     """Whether any of three candidates that equal both baselines in truth is called different from
     the better one, as an outcome is judged.
     """
-    images = made_up(wells, seeds, dict.fromkeys(("a", "b", "c", "other baseline"), 0.0), rng)
+    others = dict.fromkeys(("a", "b", "c", "other baseline"), 0.0)
+    values = made_up_values(wells, seeds, others, rng)
+    images = {label: as_images(of_label) for label, of_label in values.items()}
     better = max(("baseline", "other baseline"), key=lambda name: images[name]["ssim"].mean())
     differences = [estimate(images[name], images[better], test=True) for name in ("a", "b", "c")]
     corrected = holm([one.p for one in differences])
@@ -234,7 +246,9 @@ def main() -> None:
             row = measure(case, options.repeats)
             results.append(row)
             shares = " ".join(f"{row[name]:6.1%}" for name in ("held", "better", "worse", "same"))
-            print(f"{case.wells:5} {case.seeds:5} {case.truth:7.3f} {shares}  {case.name}")
+            print(
+                f"{case.wells:5} {case.seeds:5} {case.truth:7.3f} {shares}  {case.name}", flush=True
+            )
     for wells, seeds in SETTINGS if wanted("family") else []:
         rng = np.random.default_rng([wells, seeds, 7])
         wrong = sum(any_called(wells, seeds, rng) for _ in range(options.repeats))
