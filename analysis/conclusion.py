@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from analysis.load import Study, tables_of
 from analysis.outcome_table import Standing, ranking
 from analysis.report import outcome_text, write_report
 from analysis.search_report import front_text
+from study.programs import call_refocus
 from study.record.history import History, Run
 from study.record.identities import Phase, Role
 from study.record.ledger import FILE_NAME
@@ -55,7 +57,7 @@ def conclude(
     except Exception as error:  # of any kind: what was learned is in the ledger all the same
         problem = (
             f"the report could not be written: {type(error).__name__}: {error}. To try it again:"
-            f" refocus report {folder}"
+            f" {call_refocus()} report {shlex.quote(str(folder))}"
         )
         return dataclasses.replace(outcome, tags=outcome.tags | {PROBLEM: problem})
     return dataclasses.replace(outcome, artifacts=_artifacts(study))

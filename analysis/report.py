@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.deconvolutions import parameter_fold
+from analysis.classical_parameters import parameter_fold
 from analysis.differences import against_each
 from analysis.endpoint import primary_endpoint
 from analysis.final_scores import final_images, final_references

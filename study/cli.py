@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from study.command_line import load, parse
 from study.config import SizesConfig
 from study.errors import StudyError
 from study.libraries import quiet_import
+from study.programs import call_run
 from study.restore_command import add_arguments
 from study.restore_command import restore as restore_images
 
@@ -156,7 +158,7 @@ def _plan(arguments: Sequence[str]) -> int:
     plan = make_plan(config, print)
     print("\n" + "\n".join(plan.lines))
     if not plan.problems:
-        print(f"next          python study/run.py {' '.join(arguments)}")
+        print(f"next          {call_run()} {shlex.join(arguments)}")
     return 1 if plan.problems else 0
 
 
@@ -271,8 +273,8 @@ def _simulate_bbbc005(options: argparse.Namespace) -> int:
 def _made(folder: Path, images: int, kind: str) -> int:
     print(f"{images} images in {folder}")
     print(
-        f"next: python study/run.py --config paper_search --dataset.kind {kind} --dataset.root"
-        f" {folder}"
+        f"next: {call_run()} --config paper_search --dataset.kind {kind} --dataset.root"
+        f" {shlex.quote(str(folder))}"
     )
     return 0
 

@@ -13,28 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from study.bounds import Bound, Count, CountOrZero, Share
+
 ROOT = Path(__file__).resolve().parents[1]  # of the program
 SEARCHERS = ("tpe", "random", "grid", "nsga2", "gp", "cmaes")
 QUALITIES = ("ssim", "psnr", "penalized_ssim", "worst_ssim", "worst_psnr")
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What a number of the configuration has to be, such as ``>= 1``; `study.validation` checks it.
-
-    jsonargparse stops at the first number out of its bounds, and its own types stay in the values.
-    """
-
-    comparison: Literal[">=", ">", "<"]
-    limit: float
-
-    def __repr__(self) -> str:
-        return f"{self.comparison} {self.limit:g}"
-
-
-Count = Annotated[int, Bound(">=", 1)]
-CountOrZero = Annotated[int, Bound(">=", 0)]
-Share = Annotated[float, Bound(">=", 0), Bound("<", 1)]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ complete; 2: bad input; 130: interrupted.
 from __future__ import annotations
 
 import functools
+import shlex
 import signal
 import sys
 import time
@@ -25,6 +26,7 @@ from study.command_line import parse_run
 from study.config import StudyConfig
 from study.errors import StudyError
 from study.libraries import quiet_import
+from study.programs import call, call_refocus, call_run
 
 if TYPE_CHECKING:
     from study.tune.trainable import TrialCode
@@ -70,8 +72,8 @@ def main(arguments: Sequence[str] | None = None, *, code: TrialCode | None = Non
         return 2
     except KeyboardInterrupt as interrupt:
         where = (
-            f"; what was learned until then is in {config.folder}\nto resume: python study/run.py"
-            f" --resume {config.folder}"
+            f"; what was learned until then is in {config.folder}\nto resume: {call_run()} --resume"
+            f" {shlex.quote(str(config.folder))}"
             if config
             else ""
         )
@@ -86,7 +88,7 @@ def main(arguments: Sequence[str] | None = None, *, code: TrialCode | None = Non
         why = f" ({result.mirror_failure})" if result.mirror_failure else ""
         print(
             f"         {result.unmirrored} events have not reached MLflow{why}; the ledger holds"
-            f" them all: refocus sync {result.folder}"
+            f" them all: {call_refocus()} sync {shlex.quote(str(result.folder))}"
         )
     problems = [*result.problems, *([result.outcome.problem] if result.outcome else [])]
     for problem in filter(None, problems):
@@ -117,7 +119,8 @@ def _print_mlflow(config: StudyConfig, experiment_id: str | None) -> None:
     address = uri
     if uri.startswith("sqlite:"):
         address = "http://127.0.0.1:5000"
-        print(f"MLflow:  mlflow server --backend-store-uri {uri} --port 5000")
+        server = f"{call('mlflow')} server --backend-store-uri {shlex.quote(uri)} --port 5000"
+        print(f"MLflow:  {server}")
     # sorted by a metric, for MLflow shows a study's runs folded under it otherwise
     shown = quote(f"tags.study = '{config.name}' and tags.eval_split != 'validation'")
     order = quote("metrics.`mean/ssim`", safe="")

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from study.config import QUALITIES, SEARCHERS, Bound, SimulateConfig, StudyConfig
+from study.bounds import Bound
+from study.config import QUALITIES, SEARCHERS, SimulateConfig, StudyConfig
 from study.data.layouts import all_layouts, layout_of
 from study.data.planes import Layout
 from study.errors import raise_all

@@ -18,6 +18,12 @@ TINY_RUN = ROOT / "tests" / "tiny_study.py"  # the same, but for what trains
 SMALL = [
     "--config",
     "smoke",
+    "--search.space",  # patches, the split-image family and the paper's space
+    "paper",
+    "--search.initial_configurations",
+    "[]",
+    "--search.max_tflop",
+    "null",
     "--dataset.levels",
     str(LEVELS),
     "--training.epochs",

@@ -30,6 +30,7 @@ from mlflow import MlflowClient
 
 from study.errors import StudyError
 from study.files import new_file
+from study.programs import call
 from study.record.events import Event
 from study.record.history import History
 from study.record.ledger import FILE_NAME, LineReader, is_written
@@ -104,8 +105,8 @@ class Mirror:
                 experiment = client.get_experiment_by_name(self._experiment)
             if experiment is not None and experiment.lifecycle_stage == "deleted":
                 raise StudyError(
-                    f"its experiment {self._experiment!r} is deleted: mlflow experiments restore -x"
-                    f" {experiment.experiment_id}"
+                    f"its experiment {self._experiment!r} is deleted: {call('mlflow')} experiments"
+                    f" restore -x {experiment.experiment_id}"
                 )
         except Exception as error:  # whatever the server's client raises: there is no common class
             told = (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -11,6 +11,7 @@ from study.config import StudyConfig
 from study.data.splits import Split
 from study.data.store import FORMAT, Store, format_of
 from study.errors import StudyError, raise_all
+from study.programs import call_run
 from study.record.history import History
 from study.record.identities import Phase
 from study.record.ledger import FILE_NAME, check_place, is_written, read_history
@@ -33,8 +34,8 @@ def check_folder(config: StudyConfig, *, resume: bool) -> History | None:
     held = (config.folder / FILE_NAME).exists()
     if held and not resume:
         raise StudyError(
-            f"there is a study in {config.folder} already. To resume it: python study/run.py"
-            f" --resume {config.folder}. To add to it: --extend {config.folder} --search.trials N."
+            f"there is a study in {config.folder} already. To resume it: {call_run()} --resume"
+            f" {config.folder}. To add to it: --extend {config.folder} --search.trials N."
             " To run another: choose another --name"
         )
     if resume and not held:

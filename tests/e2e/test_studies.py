@@ -211,7 +211,8 @@ def test_a_bad_folder_ends_the_study_before_it_begins(
     shutil.copytree(raw_folder, root, copy_function=lambda old, new: Path(new).symlink_to(old))
     told = spoil(root)
     options = ["--config", "smoke", "--dataset.root", str(root), "--storage", str(tmp_path)]
-    done = run_tiny(*options, "--dataset.simulate.wells", "0", folder=tmp_path / "studies")
+    options += ["--dataset.simulate.wells", "0", "--dataset.levels", "null"]
+    done = run_tiny(*options, folder=tmp_path / "studies")
     assert done.status == 2, done.err
     assert [text for text in told if text not in done.err] == []
     assert not done.folder.exists()

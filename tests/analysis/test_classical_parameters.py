@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.deconvolutions import parameter_fold, parameter_table
+from analysis.classical_parameters import parameter_fold, parameter_table
 from analysis.load import Study, load_study
 from analysis.report import write_report
 from study.record.events import ReferenceScored
