@@ -94,7 +94,7 @@ def choose_run(study: Study, *, trial: TrialId | None = None) -> BestRun:
     to use, with what it scored beside the unrestored input.
 
     That configuration is the search's winner, which was chosen on validation; the better baseline
-    where the winner proved worse, or there is none.
+    where the winner proved worse, is not to be used (see `BestRun.refusal`), or there is none.
 
     Raises
     ------
@@ -103,7 +103,9 @@ def choose_run(study: Study, *, trial: TrialId | None = None) -> BestRun:
     """
     finished = [run for run in study.history.runs.values() if run.finished]
     if trial is None and finished:
-        trial = _best_trial(study)
+        by_trial = [[run for run in finished if run.trial == one] for one in _by_outcome(study)]
+        chosen = [_with_scores(study, choose_seed(study, runs)) for runs in by_trial]
+        return next((best for best in chosen if not best.refusal), chosen[0])
     runs = [run for run in finished if run.trial == trial]
     if not runs:
         labels = {run.trial: f"{run.trial} ({run.label})" for run in finished}
@@ -168,13 +170,15 @@ def _means(study: Study, rows: pd.DataFrame) -> dict[str, float]:
     return {name: float(rows[name].mean()) for name in ("ssim", "psnr")} | {"endpoint": endpoint}
 
 
-def _best_trial(study: Study) -> TrialId:
+def _by_outcome(study: Study) -> list[TrialId]:
+    """Return the configurations to use, in the order in which they are: the winner unless it proved
+    worse, then the baselines, the best of them first; any other where there are neither.
+    """
     outcome = ranking(study)
     worse = {one.candidate for one in differences(study) if one.judgement.verdict == Verdict.WORSE}
     usable = outcome[
         outcome["role"].isin([Standing.WINNER, Standing.BASELINE]) & ~outcome["label"].isin(worse)
     ]
     usable = usable if len(usable) else outcome[outcome["role"] != Standing.REFERENCE]
-    winners = usable[usable["role"] == Standing.WINNER]
-    best: TrialId = (winners if len(winners) else usable)["trial"].iloc[0]
-    return best
+    first = usable["role"] == Standing.WINNER
+    return [*usable[first]["trial"], *usable[~first]["trial"]]

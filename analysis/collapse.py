@@ -20,13 +20,18 @@ def collapsed_ids(study: Study) -> frozenset[tuple[str, str, int]]:
     """Return phase, label and replicate of every run that was scored and collapsed.
 
     A run is collapsed if over the levels of a field, the in-focus one among them, its PSNR at the
-    evaluation resolution ranges over less than `COLLAPSED_DB` in the median over fields.
+    evaluation resolution ranges over less than `COLLAPSED_DB` in the median over fields: the
+    scale-invariant one where it was measured, for a network whose output is in units of its input
+    restores one shape in another scale at each level.
     """
     if study.images.empty:
         return frozenset()
     run = ["phase", "label", "replicate"]
     networks = study.images[study.images["phase"] != REFERENCE]
-    psnr = networks.groupby([*run, "field"], sort=True)["psnr"]
+    scores = networks["psnr"]
+    if "si_psnr" in networks:
+        scores = networks["si_psnr"].fillna(scores)
+    psnr = networks.assign(score=scores).groupby([*run, "field"], sort=True)["score"]
     with np.errstate(invalid="ignore"):  # infinite less infinite
         ranges = (psnr.max() - psnr.min())[psnr.count() > 1]
     medians = ranges.groupby(run, sort=True).median()

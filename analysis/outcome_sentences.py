@@ -12,7 +12,7 @@ from analysis.endpoint import primary_endpoint
 from analysis.final_scores import final_images, final_split
 from analysis.load import Study
 from study.record.history import History
-from study.record.identities import Phase
+from study.record.identities import Phase, TrialStatus
 
 
 def setting(study: Study) -> str:
@@ -43,12 +43,27 @@ def cautions(study: Study) -> list[str]:
             f"Training sampled {patches} patch(es) of each image in an epoch where a patch is"
             " smaller than its image."
         )
+    for label, reasons in _failed(study).items():
+        count, of = len(reasons), study.config.confirm.replicates * study.config.confirm.splits
+        sentences.append(
+            f"{count} of {of} seeds of {label} failed ({'; '.join(sorted(set(reasons)))}): its"
+            " means are those of the others."
+        )
     for label in collapsed_runs(study):
         sentences.append(
             f"{collapse_text(study, label)}: such a network restores the same image whatever it is"
             " shown (its scores do not change with the level). Means over seeds hold it too."
         )
     return sentences
+
+
+def _failed(study: Study) -> dict[str, list[str]]:
+    """Return why runs of the confirmation failed, by label."""
+    failed: dict[str, list[str]] = {}
+    for run in study.history.of_phase(Phase.CONFIRM):
+        if run.end is not None and run.end.status == TrialStatus.FAILED:
+            failed.setdefault(run.label, []).append(run.end.reason)
+    return failed
 
 
 def _difference_sentence(one: Difference) -> str:
@@ -90,7 +105,7 @@ def _foundations(study: Study) -> list[str]:
     if added_after_seen(study.history):
         openings = sum(one.phase == Phase.CONFIRM for one in study.history.openings)
         sentences.append(
-            "Replicates were added after p was seen (the test set was opened"
+            "Replicates or configurations were added after p was seen (the test set was opened"
             f" {openings} times): p is optimistic."
         )
     return sentences

@@ -93,8 +93,8 @@ def initial_configurations(sizes: Sizes) -> dict[str, dict[str, Any]]:
 
 
 def tuned_baseline(name: str, sizes: Sizes, winner: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return label and hyperparameters of one of the paper's networks, trained as a search's winner
-    is.
+    """Return the name and hyperparameters of one of the paper's networks, trained as a search's
+    winner is.
 
     Beside the baseline it shows what the training has gained, beside the winner what the network
     has.
@@ -113,4 +113,4 @@ def tuned_baseline(name: str, sizes: Sizes, winner: dict[str, Any]) -> tuple[str
     network = {key: value for key, value in baselines(sizes)[label].items() if key not in TRAINING}
     if name == "tuned_whole" and "crop_size" in winner:
         training["crop_size"] = winner["crop_size"]
-    return f"{label}, the winner's training", network | training
+    return label, network | training

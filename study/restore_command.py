@@ -71,7 +71,8 @@ def restore(options: argparse.Namespace) -> int:
     empty = 0
     for path, image in images.items():
         restored = restorer.restore(image)
-        if not options.anyway and float(restored.std()) < COLLAPSED * float(image.std()):
+        shows_something = float(restored.std()) >= COLLAPSED * float(image.std())  # not if nan
+        if not (shows_something or options.anyway):
             empty += 1
             print(
                 f"error: {path}: the restoration shows nothing: its intensities vary by"

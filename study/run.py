@@ -123,7 +123,8 @@ def _print_mlflow(config: StudyConfig, experiment_id: str | None) -> None:
         print(f"MLflow:  {server}")
     # sorted by a metric, for MLflow shows a study's runs folded under it otherwise
     shown = quote(f"tags.study = '{config.name}' and tags.eval_split != 'validation'")
-    order = quote("metrics.`mean/ssim`", safe="")
+    metric = config.search.objectives[0].rpartition("_")[2]
+    order = quote(f"metrics.`mean/{metric}`", safe="")
     print(
         f"         {address}/#/experiments/{experiment_id}/runs?compareRunsMode=CHART"
         f"&searchFilter={shown}&orderByKey={order}&orderByAsc=false"

@@ -35,6 +35,7 @@ def validate(config: StudyConfig, *, begun: bool = False) -> None:
         *_check_dataset(config),
         *_check_sizes(config),
         *_check_budget(config),
+        *_check_confirmation(config),
         *([] if begun else _check_surroundings(config)),
     ]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", config.name):
@@ -197,6 +198,24 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
             f"search.level_weights must be above 0; got {config.search.level_weights}. To leave a"
             " level out use dataset.levels"
         )
+    if config.search.searcher == "grid" and config.search.space == "beyond":
+        yield (
+            "search.searcher grid needs a space without continuous hyperparameters; beyond has"
+            " learning_rate. Take tpe or random"
+        )
+    if config.search.searcher == "cmaes" and others:
+        yield (
+            f"search.searcher cmaes takes one objective; got {config.search.objectives}. Take tpe"
+            " or nsga2"
+        )
+    if config.search.space != "none" and config.search.trials == 0:
+        yield (
+            "search.trials must be 1 or more; got 0. To run the baselines alone set search.space to"
+            " none"
+        )
+
+
+def _check_confirmation(config: StudyConfig) -> Iterator[str]:
     if config.confirm.seconds is not None and config.confirm.steps is not None:
         yield (
             "confirm.seconds and confirm.steps are two budgets for one training: give one; got"
@@ -219,23 +238,8 @@ def _check_budget(config: StudyConfig) -> Iterator[str]:
         )
     if "earlier" in config.confirm.comparators and config.search.warm_start is None:
         yield "confirm.comparators: earlier is the winner of search.warm_start, which is not given"
-    if config.search.searcher == "grid" and config.search.space == "beyond":
-        yield (
-            "search.searcher grid needs a space without continuous hyperparameters; beyond has"
-            " learning_rate. Take tpe or random"
-        )
-    if config.search.searcher == "cmaes" and others:
-        yield (
-            f"search.searcher cmaes takes one objective; got {config.search.objectives}. Take tpe"
-            " or nsga2"
-        )
-    if config.confirm.best == "front" and not others:
+    if config.confirm.best == "front" and not config.search.objectives[1:]:
         yield "confirm.best: front needs costs in search.objectives, such as [ssim, parameters]"
-    if config.search.space != "none" and config.search.trials == 0:
-        yield (
-            "search.trials must be 1 or more; got 0. To run the baselines alone set search.space to"
-            " none"
-        )
 
 
 def _check_surroundings(config: StudyConfig) -> Iterator[str]:

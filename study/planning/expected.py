@@ -104,7 +104,7 @@ def expect_study(
         store,
         is_prepared(config),
         searched,
-        confirm_jobs(config, configurations, split, store, budgets={}),
+        confirm_jobs(config, configurations, split, store, budgets={}, wells=counts.wells),
         leak_jobs(config, leaking, split, store, budgets={}),
     )
 

@@ -23,11 +23,14 @@ TRAINED, SCORED = 0, 1
 
 @dataclass(frozen=True)
 class Counts:
-    """The fields of each side, and the numbers of levels and of the transfer's images."""
+    """The fields of each side, the numbers of levels and of the transfer's images, and the well of
+    each field.
+    """
 
     split: Split
     levels: int
     transfer_images: int
+    wells: list[str]
 
     @property
     def fields(self) -> int:
@@ -92,7 +95,7 @@ def count_images(config: StudyConfig, log: Log) -> Counts:
     split = divide_fields(config, fields, wells, log).split
     transfer = config.transfer
     transferred = [] if transfer.root is None else _list_planes(transfer, transfer.root)
-    return Counts(split, levels, len(transferred))
+    return Counts(split, levels, len(transferred), list(wells))
 
 
 def _list_planes(dataset: DatasetConfig | TransferConfig, root: str) -> list[Plane]:

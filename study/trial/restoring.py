@@ -11,6 +11,7 @@ import numpy as np
 
 from study.data.prepare import normalise, resize_image
 from study.data.store import FULL_SCALE, Resolution
+from study.trial.device import exact_products
 from study.trial.inference import load_model, read_description
 
 
@@ -40,9 +41,10 @@ class Restorer:
         ``pair`` restores intensities, which may leave the image's range.
         """
         scaled, low, high = normalise(resize_image(image, self.resolution))
-        restored = np.asarray(
-            self.predict(scaled[None, ..., None].astype(np.float32) / np.float32(FULL_SCALE))
-        )[0, ..., 0]
+        with exact_products():
+            restored = np.asarray(
+                self.predict(scaled[None, ..., None].astype(np.float32) / np.float32(FULL_SCALE))
+            )[0, ..., 0]
         back = cv2.resize(
             restored.astype(np.float32),
             (image.shape[1], image.shape[0]),

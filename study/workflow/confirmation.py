@@ -57,6 +57,7 @@ def configurations_to_confirm(config: StudyConfig, history: History) -> list[Con
         else:
             of_winner = dict(winner.hyperparameters)
             label, hyperparameters = tuned_baseline(name, sizes_of(config), of_winner)
+            label = f"{label}, trained as {winner.label}"
             # of its own for each winner: a search that is extended can have another
             trial = TrialId(name=f"{name}-{winner.trial.file_name}")
         chosen.append(Configuration(trial, label, Role.COMPARATOR, hyperparameters))
@@ -70,6 +71,7 @@ def confirm_jobs(
     store: Store,
     *,
     budgets: Mapping[TrialId, Budget],
+    wells: Sequence[str] | None = None,
 ) -> list[Job]:
     """Return one job for each configuration, split and replicate: trained on train and validation,
     scored on test. The replicates of the first split come first.
@@ -87,10 +89,12 @@ def confirm_jobs(
         The prepared images.
     budgets : mapping
         Budgets of configurations, where they are not the study's.
+    wells : sequence of str, optional
+        The well of each field; the store's if not given.
     """
     sides: list[dict[str, Any]] = [
         {"train_fields": sorted([*one.train, *one.validation]), "eval_fields": one.test}
-        for one in confirmation_splits(config, split, store)
+        for one in confirmation_splits(config, split, wells or store.wells)
     ]
     if config.dataset.split == "within_levels":
         held_out = _held_out(config, split, store)
@@ -98,13 +102,13 @@ def confirm_jobs(
     return list(_jobs(config, store, Phase.CONFIRM, configurations, sides, budgets))
 
 
-def confirmation_splits(config: StudyConfig, split: Split, store: Store) -> list[Split]:
+def confirmation_splits(config: StudyConfig, split: Split, wells: Sequence[str]) -> list[Split]:
     """Return the splits that the confirmation is repeated over: the study's own, and those that
-    `confirm.splits` asks for besides, each drawn anew.
+    `confirm.splits` asks for besides, each drawn anew from the wells of all fields.
     """
     others = [
         split_by_well(
-            store.wells,
+            wells,
             test=config.dataset.test,
             validation=0.0,
             seed=derive_seed(config.seed, "split", number),
@@ -155,6 +159,8 @@ def _jobs(
     sides: Sequence[dict[str, Any]],
     budgets: Mapping[TrialId, Budget],
 ) -> Iterator[Job]:
+    # they are there to be compared with the winner
+    tuned = {one.trial.value for one in configurations if _is_tuned(one)}
     for one in configurations:
         for replicate in range(len(sides) * config.confirm.replicates):
             run = RunId(phase, one.trial, replicate)
@@ -169,13 +175,23 @@ def _jobs(
                 folder=str(config.folder / "trials" / run.file_name),
             )
             if (budget := budgets.get(one.trial)) is not None:
-                task = replace(task, epochs=budget.epochs, steps=budget.steps)
+                task = _within(task, store, budget)
             elif config.confirm.steps is not None:
-                an_epoch = steps_an_epoch(task, store)
-                task = within_steps(task, config.confirm.steps, steps_per_epoch=an_epoch)
-            elif one.role == Role.SEARCHED:
+                task = _within(task, store, Budget(1, config.confirm.steps))
+            elif one.role == Role.SEARCHED or one.trial.value in tuned:
                 task = within_budget(config, task, store)
             yield Job(run, one.label, one.role, task)
+
+
+def _within(task: TrialTask, store: Store, budget: Budget) -> TrialTask:
+    if budget.steps is None:
+        return replace(task, epochs=budget.epochs)
+    an_epoch = steps_an_epoch(task, store)  # of another split it can be a shorter one
+    return within_steps(task, budget.steps, steps_per_epoch=an_epoch, epochs=budget.epochs)
+
+
+def _is_tuned(one: Configuration) -> bool:
+    return str(one.trial.value).startswith(tuple(TUNED))
 
 
 def _held_out(config: StudyConfig, split: Split, store: Store) -> list[list[int]]:
@@ -247,7 +263,8 @@ def record_timings(
     fastest: dict[TrialId, StepTimed] = {}
     # one after another, round after round: whatever else the machine does falls on all alike
     for job in missing * TIMED_ROUNDS:
-        [(_, answer)] = call_on_cluster(resources, time_steps, [job.task])
+        # epochs of all images: of one that is cut short, its beginning would be timed
+        [(_, answer)] = call_on_cluster(resources, time_steps, [replace(job.task, steps=None)])
         if isinstance(answer, str):
             raise StudyError(f"a training step of {job.label} could not be timed: {answer}")
         timed, trial = StepTimed(trial=job.run.trial, **answer), job.run.trial

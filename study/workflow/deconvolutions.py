@@ -67,12 +67,14 @@ def tuning_fields(
     level : int
         Index of the level.
     scored : sequence of int
-        The fields that it will be scored on.
+        The fields that it will be scored on; where the confirmation is repeated over splits, some
+        of validation are among them, and are left out.
     held_out : sequence of sequences of int, optional
         Under a split within levels, for each field the levels that are not trained on: the fields
         are of those trained on at this level, and not of the scored ones, while there are others.
     """
-    candidates = split.validation or split.train
+    unseen = [field for field in split.validation if field not in scored]
+    candidates = unseen or [field for field in split.train if field not in scored] or split.train
     if held_out is not None:
         held_in = [field for field in split.every if level not in held_out[field]]
         candidates = [field for field in held_in if field not in scored] or held_in

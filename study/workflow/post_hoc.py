@@ -85,7 +85,7 @@ def _questions(
         "threads": config.resources.cpus_per_trial,
         **node_values(config),
     }
-    splits = confirmation_splits(config, split, store)
+    splits = confirmation_splits(config, split, store.wells)
     for run in history.finished(Phase.CONFIRM):
         folder = run.begun.folder
         number = run.id.replicate // config.confirm.replicates if len(splits) > 1 else 0

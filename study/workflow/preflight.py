@@ -63,7 +63,7 @@ def check_new(config: StudyConfig, store: Store) -> None:
 def check_resumed(history: History, config: StudyConfig, store: Store, other: Store | None) -> None:
     """Raise a `StudyError` if a study would be resumed on other images, or with other budgets."""
     _check_images(history, store, other)
-    _check_budgets(history, config)
+    check_budgets(history, config)
 
 
 def check_sides(store: Store, split: Split, config: StudyConfig) -> None:
@@ -123,11 +123,14 @@ def _check_images(history: History, store: Store, other: Store | None) -> None:
             )
 
 
-def _check_budgets(history: History, config: StudyConfig) -> None:
+def check_budgets(history: History, config: StudyConfig) -> None:
     """Raise a `StudyError` if networks would be compared that were given different budgets."""
     if not history.ended_runs(Phase.CONFIRM):
         return
-    fixed = ["confirm.seconds", "confirm.steps"]
+    # a margin that is chosen after p is no margin
+    fixed = ["confirm.seconds", "confirm.steps", "confirm.splits", "confirm.margin"]
+    if max(config.confirm.splits, history.config.confirm.splits) > 1:
+        fixed.append("confirm.replicates")  # which split a replicate is of hangs on it
     # seconds become steps by a step that was timed with these
     if config.confirm.seconds is not None:
         fixed += ["resources.cpus_per_trial", "resources.gpus_per_trial"]
@@ -140,7 +143,7 @@ def _check_budgets(history: History, config: StudyConfig) -> None:
         changed,
         heading=(
             "Networks have been confirmed already, and are only comparable with others that get the"
-            " same"
+            " same, judged as was said before"
         ),
     )
 

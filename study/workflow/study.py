@@ -363,7 +363,7 @@ def _begin_transfer(study: _Study) -> None:
 
 def _confirmed_on(study: _Study) -> TrainingImages:
     """Return what the confirmed networks learned from."""
-    configurations = configurations_to_confirm(study.config, study.history)[:1]
+    configurations = baseline_configurations(study.config)[:1]
     (first, *_) = confirm_jobs(study.config, configurations, study.split, study.store, budgets={})
     return TrainingImages(study.store, first.task.train_fields, first.task.held_out)
 

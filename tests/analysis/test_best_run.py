@@ -64,6 +64,17 @@ def test_a_winner_whose_every_seed_collapsed_is_refused(tmp_path: Path) -> None:
     )
 
 
+def test_a_winner_that_collapsed_gives_way_to_a_baseline_that_can_be_used(tmp_path: Path) -> None:
+    """A good baseline was there, and no champion was named."""
+    ssim = {WHOLE.label: 0.7, SPLIT.label: 0.6, SEARCHED.label: 0.75}
+    make_study(
+        tmp_path,
+        Truth(ssim=ssim, wells=5, collapsed={SEARCHED.label: range(3)}, unrestored=0.3),
+    )
+    best = choose_run(load_study(tmp_path))
+    assert (best.run.label, best.refusal) == (WHOLE.label, "")
+
+
 def test_a_network_below_the_unrestored_input_is_no_champion(tmp_path: Path) -> None:
     history = make_study(tmp_path, Truth(unrestored=0.9))
     study = load_study(tmp_path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ def test_a_collapsed_seed_is_named_although_its_output_varies_by_hundredths_of_a
     study = load_study(tmp_path)
     assert collapsed_runs(study) == {SPLIT.label: [0, 2], SEARCHED.label: [1]}
     assert collapsed_runs(complete) == {}
+
+
+def test_one_shape_in_another_scale_at_each_level_is_a_collapse_too(complete: Study) -> None:
+    """Of a network whose output is in units of its input."""
+    images = complete.images.copy()
+    ours = (images["label"] == SEARCHED.label) & (images["replicate"] == 1)
+    images["si_psnr"] = images["psnr"].where(~ours, 17.25)
+    assert images.loc[ours, "psnr"].nunique() > 1
+    assert collapsed_runs(dataclasses.replace(complete, images=images)) == {SEARCHED.label: [1]}
 
 
 def test_a_collapsed_seed_does_not_hide_in_a_mean(tmp_path: Path) -> None:

@@ -8,13 +8,23 @@ from analysis.load import load_study
 from analysis.outcome_sentences import verdict_sentences
 from analysis.report import outcome_text, write_report
 from study.config import ConfirmConfig
-from study.record.events import Event, StudyEnded, StudyResumed, TestOpened, TrialScored
+from study.record.events import (
+    Event,
+    StudyEnded,
+    StudyResumed,
+    TestOpened,
+    TrialEnded,
+    TrialScored,
+)
 from study.record.history import History
-from study.record.identities import Phase, RunId
+from study.record.identities import Phase, RunId, TrialStatus
 from study.record.ledger import Ledger
 from tests.made_up_study import FAITHFUL, SEARCHED, SPLIT, WHOLE, Truth, begun, study_events
 
-ADDED = "Replicates were added after p was seen (the test set was opened 2 times): p is optimistic."
+ADDED = (
+    "Replicates or configurations were added after p was seen (the test set was opened 2 times): p"
+    " is optimistic."
+)
 ONE_SPLIT = "All of it rests on one split of the wells."
 
 
@@ -48,6 +58,19 @@ def test_replicates_that_were_added_after_p_was_seen_are_told(tmp_path: Path) ->
 def test_a_confirmation_that_was_interrupted_adds_none(tmp_path: Path) -> None:
     written(tmp_path / "interrupted", in_two_parts(ended=False))
     assert verdict_sentences(load_study(tmp_path / "interrupted")) == [ONE_SPLIT]
+
+
+def test_a_seed_that_failed_does_not_go_missing_from_a_mean(tmp_path: Path) -> None:
+    reason, failed = "diverged: the loss of epoch 3 is nan", RunId(Phase.CONFIRM, WHOLE.trial, 2)
+    events = [
+        dataclasses.replace(event, status=TrialStatus.FAILED, reason=reason)
+        if isinstance(event, TrialEnded) and event.run == failed
+        else event
+        for event in study_events(Truth())
+        if not (isinstance(event, TrialScored) and event.run == failed)
+    ]
+    written(tmp_path, events)
+    assert f"1 of 3 seeds of {WHOLE.label} failed ({reason})" in outcome_text(load_study(tmp_path))
 
 
 def test_a_confirmation_over_splits_says_how_many_it_holds(tmp_path: Path) -> None:

@@ -65,9 +65,26 @@ def expect(store: Store, tmp_path: Path) -> Expect:
 
     def make(config: StudyConfig, *, transfer_images: int = 0) -> ExpectedStudy:
         sample = Sample(store, raw_s=1.0, prepare_s=2.0)
-        return expect_study(config, Counts(SPLIT, 5, transfer_images), sample, tmp_path)
+        return expect_study(
+            config, Counts(SPLIT, 5, transfer_images, list(map(str, SPLIT.every))), sample, tmp_path
+        )
 
     return make
+
+
+def test_other_splits_are_planned_with_the_studys_wells_not_the_samples(
+    config: StudyConfig, expect: Expect
+) -> None:
+    """Of the sample's two fields one would be trained on."""
+    confirm = replace(config.confirm, splits=3)
+    study = expect(replace(config, confirm=confirm))
+    sides = {
+        job.run.replicate: (len(job.task.train_fields), len(job.task.eval_fields))
+        for job in study.confirmed
+    }
+    everything = len(SPLIT.every)
+    tested = round(config.dataset.test * everything)
+    assert [sides[replicate] for replicate in (2, 5)] == [(everything - tested, tested)] * 2
 
 
 def make_measurements(networks: Sequence[tuple[Job, Profile]]) -> Measurements:

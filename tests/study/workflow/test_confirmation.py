@@ -116,6 +116,9 @@ def test_what_a_search_may_spend_on_a_configuration_its_confirmation_may_too() -
     [*_, confirmed] = confirm_jobs(config, [searched], SPLIT, STORE, budgets={})
     assert confirmed.task.steps == 20
     assert search_job(config, STORE, SPLIT, searched).task.steps == 20
+    # a baseline with the winner's training is there to be compared with it
+    tuned = Configuration(TrialId(name="tuned_whole-0003"), "t", Role.COMPARATOR, unet)
+    assert confirm_jobs(config, [tuned], SPLIT, STORE, budgets={})[0].task.steps == 20
     baseline = Configuration(TrialId(0), "a", Role.BASELINE, unet)
     assert confirm_jobs(config, [baseline], SPLIT, STORE, budgets={})[0].task.steps is None
 
@@ -159,7 +162,10 @@ def test_a_baseline_is_confirmed_with_the_winners_training_too() -> None:
         confirm=ConfirmConfig(comparators=["tuned_whole", "tuned_split"]),
     )
     winner = {**UNET, "loss": "l2", "ema": True, "learning_rate": 2e-3, "batch_size": 8}
-    events = [study(), begun(search(7), Role.SEARCHED, hyperparameters=winner)]
+    events = [
+        study(),
+        begun(search(7), Role.SEARCHED, label="trial 0007", hyperparameters=winner),
+    ]
     history = History([*events, *finished(search(7), 0.7)])
     whole, split = configurations_to_confirm(config, history)[1:]
     training = {"loss": "l2", "ema": True, "learning_rate": 2e-3, "batch_size": 8}
@@ -181,8 +187,14 @@ def test_a_baseline_is_confirmed_with_the_winners_training_too() -> None:
         "patch_size": 128,
         **training,
     }
-    assert "0007" in str(whole.trial) or "7" in str(whole.trial)
     assert whole.role == Role.COMPARATOR
+    assert whole.label.endswith(", trained as trial 0007")
+    # an extended search has another winner: another configuration, with another name
+    later = [begun(search(9), Role.SEARCHED, label="trial 0009", hyperparameters=winner)]
+    extended = History([*history.events, *later, *finished(search(9), 0.8)])
+    another = configurations_to_confirm(config, extended)[1]
+    assert another.trial != whole.trial
+    assert another.label.endswith(", trained as trial 0009")
     assert configurations_to_confirm(config, History([study()])) == []
 
 
