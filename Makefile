@@ -10,7 +10,7 @@ BIN := .venv/bin
 .PHONY: demo test check backends clean
 
 demo: .venv/installed
-	@echo "== demo: a small study on simulated z-stacks, about 5 minutes on 2 processors"
+	@echo "== demo: a small study on simulated z-stacks, about 4 minutes on 2 processors"
 	$(BIN)/python study/run.py --config smoke
 
 test: check

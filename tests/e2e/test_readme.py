@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -18,14 +19,14 @@ import yaml
 from analysis import report
 from study.cli import main
 from study.command_line import parse_run
-from study.record.identities import Phase
+from study.record.identities import Phase, RunId
 from study.record.outcome import CHAMPION, KeptModel, Outcome
 from study.trial.restoring import load_restorer
 from tests.e2e.conftest import Done
+from tests.made_up_study import FAITHFUL, SEARCHED, Truth, make_study
 from tests.programs import ROOT
 from tests.servers import answers, free_port, process, wait_until
 from tests.small_trials import Trained
-from tests.study.record.made_up_events import confirm, small_study, write_events
 from tests.study.record.mirror_process import sync
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -69,7 +70,8 @@ def starts_in(command: str) -> str | None:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to stand in, which holds results/studies/NAME."""
     monkeypatch.chdir(tmp_path)
-    folder = write_events(tmp_path / "results/studies/NAME", small_study("NAME", Phase.CONFIRM))
+    folder = tmp_path / "results/studies/NAME"
+    make_study(folder, Truth(config=dataclasses.replace(FAITHFUL, name="NAME")))
     config, _ = parse_run(["--config", "smoke", "--name", "NAME"])
     (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict()), encoding="utf-8")
     return tmp_path
@@ -89,7 +91,8 @@ def test_every_command_of_the_readme_is_understood_or_there_is_a_reason_why_it_i
 
 
 def test_the_readmes_python_restores_an_image(home: Path, whole_trial: Trained) -> None:
-    kept = KeptModel(confirm(0), CHAMPION, "trial 0", whole_trial.folder)
+    run = RunId(Phase.CONFIRM, SEARCHED.trial, 0)
+    kept = KeptModel(run, CHAMPION, SEARCHED.label, whole_trial.folder)
     folder, uri = home / "results/studies/NAME", f"sqlite:///{home}/results/mlflow.db"
     assert sync(folder, uri, outcome=Outcome(models=[kept])) == 0
     image = np.random.default_rng(0).integers(100, 4000, (60, 80), dtype=np.uint16)
@@ -110,7 +113,6 @@ def test_the_commands_that_the_program_prints_work_where_it_prints_them(
     def fail(*_: object) -> str:
         raise OSError("no space left")
 
-    monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patched:
         patched.setenv("PATH", BARE_PATH)
         patched.setattr(report, "render_page", fail)
@@ -118,11 +120,11 @@ def test_the_commands_that_the_program_prints_work_where_it_prints_them(
     shell = {"PATH": BARE_PATH, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     [server] = re.findall(r"^MLflow:  (.* --port) 5000$", done.out, re.MULTILINE)
     port, log = free_port(), tmp_path / "server.log"
-    with process(["bash", "-c", f"exec {server} {port}"], log, env=shell, cwd=str(tmp_path)):
+    with process(["bash", "-c", f"exec {server} {port}"], log, env=shell):
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), log)
     [again] = re.findall(r"To try it again: (.*)$", done.err, re.MULTILINE)
     told = subprocess.run(
-        ["bash", "-c", again], env=shell, cwd=tmp_path, capture_output=True, text=True, check=False
+        ["bash", "-c", again], env=shell, capture_output=True, text=True, check=False
     )
     assert told.returncode == 0, told.stderr
     assert (done.folder / "report.html").is_file()
