@@ -133,15 +133,15 @@ def test_the_best_network_restores_an_image_of_ones_own(
     study: Study, raw_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = next((raw_folder / bbbc006.PLANE_FOLDER.format(level=3)).iterdir())
+    restore = ["restore", str(study.folder), str(image)]
     # two epochs on a few images: it need not be above the unrestored input
-    restore = ["restore", str(study.folder), str(image), "--anyway"]
-    assert main([*restore, "--out", str(tmp_path)]) == 0
+    assert main([*restore, "--anyway", "--out", str(tmp_path)]) == 0
     restored = cv2.imread(str(tmp_path / f"{image.stem}_restored.tif"), cv2.IMREAD_UNCHANGED)
     assert (restored.shape, restored.dtype) == ((520, 696), np.uint16)
     assert main([*restore, "--out", str(tmp_path), "--trial", "77"]) == 2
     note, none = tmp_path / "note.txt", tmp_path / "none"
     note.write_text("no image")
-    assert main([*restore, str(note), "--out", str(none)]) == 2
+    assert main([*restore, str(note), "--anyway", "--out", str(none)]) == 2
     assert "note.txt is truncated or no image" in capsys.readouterr().err
     assert not none.exists()
 

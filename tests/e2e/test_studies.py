@@ -38,7 +38,7 @@ def test_baseline_only_trains_the_two_and_prints_them_beside_the_paper(
 ) -> None:
     options = small("two", raw=raw_folder, storage=tmp_path)
     options[:2] = ["--config", "baseline_only"]
-    del options[options.index("--search.trials") :][:2]
+    options += ["--search.space", "none"]
     options += ["--training.epochs", "1", "--training.patches_per_image", "1"]
     options += ["--scaled_down", "true", "--evaluation.deconvolved_fields", "1"]
     done = run_tiny(*options, "--without-mlflow", folder=tmp_path / "studies" / "two")
