@@ -69,7 +69,7 @@ def test_a_report_that_fails_is_said_and_the_numbers_reach_mlflow(
     assert threads == [threading.main_thread()]
     client = MlflowClient(uri)
     [parent] = client.search_runs(["1"], "tags.kind = 'study'")
-    assert parent.data.tags["outcome.winner"] == parent.data.tags["outcome.champion"] != ""
+    assert parent.data.tags["outcome.winner"] != "" != parent.data.tags["outcome.champion"]
     assert "no space left" in parent.data.tags["outcome.problem"]
     assert not client.list_artifacts(parent.info.run_id, "report")
     assert main(["sync", str(done.folder), "--all"]) == 0
@@ -126,7 +126,7 @@ def test_a_server_that_dies_and_comes_back_holds_what_a_replay_gives(
             held = content(uri, "faulty")
             assert main(["sync", str(folder), "--all"]) == 0
             assert content(uri, "faulty") == held
-            champion = MlflowClient(uri).get_model_version_by_alias("refocus-faulty", "champion")
+            winner = MlflowClient(uri).get_model_version_by_alias("refocus-faulty", "winner")
     replay = f"sqlite:///{tmp_path}/replay/mlflow.db"
     assert main(["sync", str(folder), "--uri", replay]) == 0
     assert content(replay, "faulty") == held
@@ -137,7 +137,7 @@ def test_a_server_that_dies_and_comes_back_holds_what_a_replay_gives(
     assert "report/report.html" in parent["artifacts"]
     figure = re.compile(r"figures/confirm-.*-restorations\.png")
     assert any(figure.fullmatch(path) for run in runs for path in run["artifacts"])
-    assert champion.tags["label"] in {run.label for run in result.history.runs.values()}
+    assert winner.tags["label"] in {run.label for run in result.history.runs.values()}
 
 
 def kill_family(pid: int) -> None:
