@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import itertools
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from search_spaces.paper import paper
 from search_spaces.sizes import Sizes
 from study.cli import main as refocus
 from study.data.layouts import bbbc005, bbbc006
+from study.programs import call_run
 from study.record.events import TestOpened, TrialBegun
 from study.record.identities import Phase, Role, TrialId, TrialStatus
 from tests.e2e.conftest import Done
@@ -260,5 +262,5 @@ def test_a_plan_measures_and_leaves_nothing_behind(
     assert lines["fits"] == "yes"
     # 6 fields at 4 defocused levels, in batches of 4
     assert re.search(r"paper's whole image +74,881 +\d+\.\d{3} +6 ", said.out)
-    assert f"next          python study/run.py {' '.join(options)}" in said.out
+    assert f"next          {call_run()} {shlex.join(options)}" in said.out
     assert list(tmp_path.iterdir()) == []
